@@ -1,0 +1,46 @@
+# Everything from a fresh clone, each target in a virtual environment of its own making.
+#   make demo   a short night of research on a small language model (about 10 minutes, installs included)
+#   make test   lint, types and tests
+#   make bench  the slow benchmarks; each writes its table to benchmarks/results/
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# With an NVIDIA card any recent torch will do; without one, this version is found as a CPU build.
+TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.4" || echo "torch==2.13.0")
+
+.PHONY: demo test bench clean
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet "$(TORCH)" numpy
+	$(BIN)/pip install --quiet --editable ".[demo]"
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet "$(TORCH)" numpy
+	$(BIN)/pip install --quiet --editable ".[demo]" hypothesis mypy pytest pytest-timeout ruff types-PyYAML
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/autoresearch demo
+
+test: $(VENV)/.test
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/overhead.py --write
+	$(BIN)/python benchmarks/replay.py --write
+	$(BIN)/python benchmarks/kmodule.py --write
+	$(BIN)/python benchmarks/kill.py --rounds 2000 --write
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

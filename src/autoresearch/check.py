@@ -1,0 +1,130 @@
+"""
+Tries a study without starting it: what is frozen, what may change, and whether the baseline gives a value.
+
+Leaves no trace in the log; what it runs, it runs as the study would.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from autoresearch.errors import BaselineError
+from autoresearch.execute.local import Local, slots
+from autoresearch.seeds import seed
+from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
+from autoresearch.study import Study, load
+from autoresearch.trial import Measurement, Run, Trial
+from autoresearch.workspace import Workspace
+
+
+class Checked(Struct, frozen=True):
+    """What `check` found: changeable and frozen files, the measurement, and sentences of advice."""
+
+    study: str
+    asset: list[str]
+    frozen: list[str]
+    measurement: Measurement
+    advice: list[str]
+
+
+def check(folder: Path, listener: Listener) -> Checked:
+    """
+    Run the baseline once and say what was seen.
+
+    Raises:
+        AutoresearchError: something is missing or wrong, or the baseline gives no value.
+    """
+    folder = folder.resolve()
+    study = load(folder)
+    workspace = Workspace(folder, study)
+    commit, tree = workspace.head()
+    if not _is_running_already(workspace):
+        check_start(workspace, study, commit)
+    frozen = workspace.frozen(commit)
+    make_proposer_problem = _try_proposer(study, folder)
+    with _scratch(workspace) as home:
+        executor = Local(home, slots(study.execute.cores, study.execute.workers), listener.progress)
+        try:
+            scratch = Workspace(folder, study)
+            scratch.home = home
+            digest = study.digest(frozen)
+            referee = scratch.referee(commit)
+            prepare(study, executor, referee, digest, listener)
+            trial = Trial(0, commit, tree, commit=commit, tree=tree)
+            run = Run(0, 0, tree, commit, 0, seed(0, 0), digest)
+            with scratch.open(trial) as opened:
+                measurement = executor.run(run, opened.path, study)
+            problem = _explain(measurement, home)
+        finally:
+            executor.close()
+            scratch.clean()
+    if problem:
+        raise BaselineError(problem)
+    asset = [str(path) for path in workspace.asset_files(commit)]
+    names = [line.partition("\t")[2] for line in frozen]
+    return Checked(study.name, asset, names, measurement, [*make_proposer_problem, *_advice(study, measurement)])
+
+
+def _is_running_already(workspace: Workspace) -> bool:
+    return (workspace.home / "events.jsonl").exists()
+
+
+@contextlib.contextmanager
+def _scratch(workspace: Workspace) -> Iterator[Path]:
+    """A home of its own inside ours, so that a check can run beside a study; prepared data is kept."""
+    home = make_home(workspace.folder)
+    with tempfile.TemporaryDirectory(prefix="check-", dir=home) as name:
+        scratch = Path(name)
+        if (home / "data").is_dir():
+            (scratch / "data").symlink_to(home / "data")
+        yield scratch
+        data = scratch / "data"
+        if data.is_dir() and not data.is_symlink() and not (home / "data").exists():
+            shutil.move(data, home / "data")
+
+
+def _try_proposer(study: Study, folder: Path) -> list[str]:
+    """Problems with what proposes: an unknown name is an error, a missing program is advice."""
+    name = study.propose.with_[0]
+    if name == "command":
+        program = (study.propose.command or "").split()[0]
+        return [] if shutil.which(program) else [f"propose.command: {program} is not on PATH"]
+    keepers: Any = None
+    make_proposer(study, folder, keepers)
+    return []
+
+
+def _explain(measurement: Measurement, home: Path) -> str | None:
+    if measurement.status == "ok":
+        return None
+    parts = [f"the baseline gave no value ({measurement.status}): {measurement.why}"]
+    for name in ("run.err.txt", "run.out.txt", "score.err.txt"):
+        with contextlib.suppress(OSError):
+            tail = (home / "runs" / "0" / name).read_text(errors="replace").splitlines()[-6:]
+            if tail:
+                parts.append(f"  the end of {name}:\n" + "\n".join(f"    | {line[:200]}" for line in tail))
+    return "\n".join(parts)
+
+
+def _advice(study: Study, measurement: Measurement) -> list[str]:
+    found = []
+    if study.measure.score is None:
+        found.append(
+            "measure.score is missing: the candidate marks itself, and a change that prints a better number is "
+            "kept like one that earns it. Move the measuring into a frozen file and name it as measure.score"
+        )
+    if study.measure.budget is None:
+        found.append("measure.budget is missing: nothing keeps a candidate from taking longer, short of timeout_s")
+    used = measurement.wall_s / study.measure.timeout_s
+    if used > 0.5:
+        found.append(
+            f"the baseline used {used:.0%} of timeout_s = {study.measure.timeout_s:g}: raise it, or honest runs will be cut"
+        )
+    if study.budget.trials is None and study.budget.hours is None:
+        found.append("[budget] has neither trials nor hours: a run goes on until you stop it or ideas run out")
+    return found

@@ -1,0 +1,325 @@
+"""
+The commands. Each reads its words, calls one thing, and prints what came of it.
+
+Whatever takes time to import is imported inside the command that needs it, so that --help stays instant.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import autoresearch
+from autoresearch.errors import AutoresearchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from autoresearch.events import State
+    from autoresearch.trial import Trial
+
+TEMPLATES = ("toy", "gpt")  # starter.TEMPLATES; a test holds them equal
+
+folder_option = click.option(
+    "-C",
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    default=".",
+    help="The study's folder (default: this one).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+class Commands(click.Group):
+    """Commands in the order in which a person meets them; errors of ours in plain words, exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AutoresearchError as error:
+            click.echo(f"autoresearch: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `autoresearch log | head` is fine
+            ctx.exit(0)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(autoresearch.__version__, prog_name="autoresearch")
+def main() -> None:
+    """Propose a change, measure it, keep it or not, all night; and claim only what survives re-measurement."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, resolve_path=True), default=".")
+@click.option("--template", type=click.Choice(TEMPLATES), default="toy", show_default=True)
+def init(folder: Path, template: str) -> None:
+    """Write a study: a git repository of its own, or new files in an existing one."""
+    from autoresearch import starter
+
+    made = starter.make(folder, template)
+    click.echo(f"{_short(folder)}: {', '.join(made.files)}")
+    go = "" if folder == Path.cwd() else f"cd {_short(folder)} && "
+    if made.committed:
+        click.echo(f"Committed. Next: {go}autoresearch run")
+    else:
+        click.echo(
+            f"Nothing else was touched. A study starts from a commit: {go}git add {' '.join(made.files)} && git commit"
+        )
+
+
+@main.command()
+@folder_option
+@json_option
+def check(folder: Path, as_json: bool) -> None:
+    """Say what is frozen and what may change, and run the baseline once."""
+    import msgspec
+
+    from autoresearch import check as checking
+    from autoresearch.terminal import JsonLines, Screen
+
+    console = _console(stderr=as_json)
+    listener = JsonLines(console) if as_json else Screen(console)
+    found = checking.check(folder, listener)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    m = found.measurement
+    shown = ", ".join(found.frozen[:6]) + (f" and {len(found.frozen) - 6} more" if len(found.frozen) > 6 else "")
+    click.echo(f"study       {found.study}")
+    click.echo(f"may change  {', '.join(found.asset)}")
+    click.echo(f"frozen      {shown or 'nothing'}")
+    click.echo(f"machine     {m.machine.tier}")
+    click.echo(
+        f"baseline    {m.value:.6g}  ({m.wall_s:.1f} s running, {m.score_s:.1f} s scoring, {m.peak_memory_mb:.0f} MB)"
+    )
+    for sentence in found.advice:
+        click.echo(f"note        {sentence}")
+    click.echo("Ready: autoresearch run")
+
+
+@main.command()
+@folder_option
+@click.option("--trials", type=click.IntRange(1), help="Stop after this many more trials.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="Stop after this many hours.")
+@click.option("--workers", type=click.IntRange(1), help="Trials at once (default: one per slot of the machine).")
+@json_option
+def run(folder: Path, trials: int | None, hours: float | None, workers: int | None, as_json: bool) -> None:
+    """Start the study, or go on where it stopped. Ctrl-C once: finish what runs; twice: stop now."""
+    from autoresearch import session
+    from autoresearch.report import text
+    from autoresearch.terminal import JsonLines, Screen
+
+    console = _console()
+    goal = session.Goal(trials, hours, workers)
+    if as_json:
+        session.run(folder, goal, JsonLines(console))
+        return
+    with Screen(console) as screen:
+        state = session.run(folder, goal, screen)
+    console.print()
+    console.print(text.summary(state), soft_wrap=True)
+    console.print("autoresearch log | show TRIAL | diff", style="dim")
+
+
+@main.command()
+@folder_option
+@json_option
+def status(folder: Path, as_json: bool) -> None:
+    """Where the study stands; works while it runs."""
+    from autoresearch import log
+    from autoresearch.report import text
+    from autoresearch.session import journal
+
+    state = _state(folder)
+    pid = log.holder(journal(folder))
+    if as_json:
+        _print_json(text.status_data(state, pid))
+    else:
+        _console().print(text.status(state, pid))
+
+
+@main.command("log")
+@folder_option
+@click.option("--last", type=click.IntRange(1), help="Only the last so many.")
+@json_option
+def log_(folder: Path, last: int | None, as_json: bool) -> None:
+    """The table of trials."""
+    from autoresearch.report import text
+
+    state = _state(folder)
+    if as_json:
+        trials = list(state.trials.values())
+        for trial in trials[-last:] if last else trials:
+            _print_json(text.row_data(trial), indent=None)
+        return
+    console = _console()
+    console.print(text.table(state, last))
+    if state.opened:
+        console.print(text.summary(state), soft_wrap=True)
+
+
+@main.command()
+@click.argument("trial", type=int)
+@folder_option
+@json_option
+def show(trial: int, folder: Path, as_json: bool) -> None:
+    """One trial: idea, diff, runs, verdict and why."""
+    import msgspec
+
+    from autoresearch.report import text
+
+    state = _state(folder)
+    found = _trial(state, trial)
+    patch = _workspace(folder).diff(found.base, found.commit) if found.commit and not found.is_baseline else ""
+    if as_json:
+        runs = [msgspec.to_builtins(state.runs[i]) for i in found.runs]
+        _print_json(text.row_data(found) | {"runs": runs, "patch": patch})
+    else:
+        _console().print(text.show(state, found, patch))
+
+
+@main.command()
+@click.argument("trial", type=int, required=False)
+@folder_option
+def diff(trial: int | None, folder: Path) -> None:
+    """The best against the start, or one trial against its base; pipe it to `git apply`."""
+    from autoresearch.report import text
+
+    state = _state(folder)
+    if trial is not None:
+        found = _trial(state, trial)
+        before, after = found.base, found.commit or found.base
+    else:
+        before, after = _bounds(state)
+    patch = _workspace(folder).diff(before, after)
+    console = _console()
+    if console.is_terminal:
+        console.print(text.diff(patch))
+    else:
+        click.echo(patch, nl=False)
+
+
+@main.command()
+@folder_option
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["tsv", "jsonl"]),
+    required=True,
+    help="Karpathy's table, or pi-autoresearch's log.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file (default: standard output)."
+)
+def export(folder: Path, form: str, output: Path | None) -> None:
+    """Write the trials in another program's format."""
+    from autoresearch import interchange
+
+    state = _state(folder)
+    _bounds(state)
+    content = interchange.to_tsv(state) if form == "tsv" else interchange.to_jsonl(state)
+    if output:
+        output.write_text(content, encoding="utf-8")
+    else:
+        click.echo(content, nl=False)
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@folder_option
+def import_(file: Path, folder: Path) -> None:
+    """Read results.tsv or pi-autoresearch's JSONL as hints for proposers; its values are never compared with ours."""
+    from autoresearch import interchange
+    from autoresearch.events import TrialsImported
+    from autoresearch.log import Log
+    from autoresearch.session import journal, make_home
+    from autoresearch.study import load
+
+    load(folder)
+    trials = interchange.read(file)
+    make_home(folder)
+    with Log(journal(folder)) as journal_:
+        if file.name in journal_.state.sources:
+            raise AutoresearchError(f"{file.name} was imported already; rename it if it is another one")
+        journal_.append(TrialsImported(source=file.name, trials=tuple(trials)))
+    kept = sum(trial.status == "keep" for trial in trials)
+    click.echo(
+        f"{len(trials)} trials read, {kept} of them kept there. They are hints here: nothing of them was measured."
+    )
+
+
+@main.command()
+@click.argument(
+    "folder", type=click.Path(path_type=Path, file_okay=False, resolve_path=True), default="autoresearch-demo"
+)
+@click.option("--minutes", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Length of the night.")
+@click.option("--workers", type=click.IntRange(1), help="Trials at once (default: one per core).")
+def demo(folder: Path, minutes: float, workers: int | None) -> None:
+    """A short night on a small language model: no key, no GPU, no network."""
+    from autoresearch import demo as night
+    from autoresearch.report import text
+    from autoresearch.terminal import Screen
+
+    console = _console()
+    with Screen(console) as screen:
+        night.make(folder, minutes, screen)
+        state = night.run(folder, minutes, workers, screen)
+    console.print()
+    console.print(text.table(state))
+    console.print()
+    console.print(text.summary(state), soft_wrap=True, style="bold")
+    console.print(
+        f"Picture: {_short(folder) / night.PICTURE}. More: cd {_short(folder)} && autoresearch log | show TRIAL | diff | run",
+        soft_wrap=True,
+    )
+
+
+def _short(folder: Path) -> Path:
+    """A folder as one would type it from here."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def _console(stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def _state(folder: Path) -> "State":
+    from autoresearch import log
+    from autoresearch.session import journal
+    from autoresearch.study import load
+
+    load(folder)
+    return log.read(journal(folder))
+
+
+def _workspace(folder: Path) -> Any:
+    from autoresearch.study import load
+    from autoresearch.workspace import Workspace
+
+    return Workspace(folder, load(folder))
+
+
+def _trial(state: "State", number: int) -> "Trial":
+    if number not in state.trials:
+        known = f"there are 0 to {state.next_trial - 1}" if state.trials else "none was tried yet: `autoresearch run`"
+        raise AutoresearchError(f"no trial {number}; {known}")
+    return state.trials[number]
+
+
+def _bounds(state: "State") -> tuple[str, str]:
+    if state.opened is None or state.best is None:
+        raise AutoresearchError("this study has not been run yet: `autoresearch run`")
+    return state.opened.start, state.best.commit
+
+
+def _print_json(data: Any, indent: int | None = 2) -> None:
+    click.echo(json.dumps(data, indent=indent, ensure_ascii=False))

@@ -1,0 +1,309 @@
+"""
+What can happen in a study, and what follows from it.
+
+An `Event` is one line of the log. `State` is their fold, and `State.apply` the only place where state
+changes. Knows no files, no git, no clock: the same events always give the same state.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from autoresearch.trial import BASELINE, Best, Imported, Machine, Measurement, Metric, Run, Trial, Verdict
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="event", kw_only=True):
+    """Something that happened. `at` is seconds since 1970, for people; it decides nothing."""
+
+    at: float = 0.0
+
+
+class StudyOpened(Event, frozen=True, tag="study_opened"):
+    """
+    A study starts, or goes on under another referee: from here on, only runs with this `digest` count.
+
+    `start` is the commit the study began from; `seed` is the root from which every run's seed follows.
+    """
+
+    study: str
+    start: str
+    start_tree: str
+    metric: Metric
+    digest: str
+    seed: int
+
+
+class SessionStarted(Event, frozen=True, tag="session_started"):
+    """A process took the study up."""
+
+    pid: int
+    version: str
+    machine: Machine
+    workers: int
+
+
+class SessionEnded(Event, frozen=True, tag="session_ended"):
+    """That process stopped of its own accord. A killed one leaves no such line."""
+
+    why: str
+
+
+class TrialStarted(Event, frozen=True, tag="trial_started"):
+    """
+    A worker took a new trial on `base`. `again` names the stale trial whose patch it carries; a `baseline`
+    measures the base itself and needs no proposal.
+    """
+
+    trial: int
+    base: str
+    base_tree: str
+    again: int | None = None
+    baseline: bool = False
+
+
+class TrialProposed(Event, frozen=True, tag="trial_proposed"):
+    """A trial has its idea and the commit that carries it. With a `problem`, it is not going to be run."""
+
+    trial: int
+    idea: str
+    by: str
+    commit: str
+    tree: str
+    memo: dict[str, Any] = {}
+    lines: tuple[int, int] = (0, 0)
+    problem: str = ""
+
+
+class TrialWithdrawn(Event, frozen=True, tag="trial_withdrawn"):
+    """A trial was given back before anything was proposed: it never was."""
+
+    trial: int
+    why: str
+
+
+class RunStarted(Event, frozen=True, tag="run_started"):
+    """A run began."""
+
+    run: Run
+
+
+class RunFinished(Event, frozen=True, tag="run_finished"):
+    """A run ended, with what it returned."""
+
+    run: int
+    measurement: Measurement
+
+
+class TrialDecided(Event, frozen=True, tag="trial_decided"):
+    """A verdict. A kept trial becomes best; `kept_as` is its commit on the best branch."""
+
+    trial: int
+    verdict: Verdict
+    kept_as: str | None = None
+
+
+class TrialsImported(Event, frozen=True, tag="trials_imported"):
+    """Somebody else's log was read in, as hints."""
+
+    source: str
+    trials: tuple[Imported, ...]
+
+
+AnyEvent = (
+    StudyOpened
+    | SessionStarted
+    | SessionEnded
+    | TrialStarted
+    | TrialProposed
+    | TrialWithdrawn
+    | RunStarted
+    | RunFinished
+    | TrialDecided
+    | TrialsImported
+)
+
+
+class Noise(Struct, frozen=True):
+    """Standard deviation of one run, pooled over every tree that was run more than once."""
+
+    sd: float
+    dof: int
+
+
+class State:
+    """
+    The fold of the log.
+
+    Readers on other threads may look up single entries at any time; whoever iterates takes a tuple first
+    (`tuple(state.trials.values())` is one step under the interpreter's lock).
+    """
+
+    def __init__(self) -> None:
+        self.opened: StudyOpened | None = None
+        self.trials: dict[int, Trial] = {}
+        self.runs: dict[int, Run] = {}
+        self.best: Best | None = None
+        self.ready = False  # the best was measured under the current referee: there is a value to beat
+        self.kept: list[int] = []  # trials in the order in which they became best, baselines included
+        self.trees: dict[str, int] = {}  # tree -> the first trial that carried it
+        self.imported: list[Imported] = []
+        self.sources: list[str] = []
+        self.session: SessionStarted | None = None  # None once it ended of its own accord
+        self.unfinished: dict[int, None] = {}  # trials without a verdict, in order
+        self.open_runs: dict[int, None] = {}  # runs without a measurement, in order
+        self.stale: dict[int, None] = {}  # stale trials that were not tried again yet, in order
+        self.counts: dict[str, int] = {}  # verdict word -> trials, baselines excluded
+        self.spent_s = 0.0  # wall seconds of all finished runs and their scoring
+        self.next_trial = 0
+        self.next_run = 0
+        self._runs_on: dict[tuple[str, str], list[int]] = {}  # (tree, digest) -> runs, in order
+        self._squares: dict[tuple[str, str], tuple[float, int]] = {}  # same -> squared deviations, dof
+        self._pooled = (0.0, 0)
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    @property
+    def digest(self) -> str:
+        return self.opened.digest if self.opened else ""
+
+    @property
+    def metric(self) -> Metric:
+        assert self.opened is not None, "a study is opened before its metric is asked for"
+        return self.opened.metric
+
+    @property
+    def decided(self) -> int:
+        """Trials with a verdict, baselines not counted."""
+        return sum(self.counts.values())
+
+    @property
+    def noise(self) -> Noise | None:
+        """Pooled over repeats under the current digest; None before anything was run twice."""
+        squares, dof = self._pooled
+        return Noise(math.sqrt(squares / dof), dof) if dof else None
+
+    def runs_on(self, tree: str) -> list[Run]:
+        """Every run on this content under the current digest, in order; stopped ones never count."""
+        found = (self.runs[i] for i in tuple(self._runs_on.get((tree, self.digest), ())))
+        return [run for run in found if not (run.measurement and run.measurement.status == "stopped")]
+
+    def values(self, tree: str) -> dict[int, float]:
+        """Seed index -> value, over the finished runs on this content."""
+        return {run.seed_index: run.value for run in self.runs_on(tree) if run.value is not None}
+
+    def mean(self, tree: str) -> float | None:
+        values = self.values(tree)
+        return sum(values.values()) / len(values) if values else None
+
+    @property
+    def baseline(self) -> Trial | None:
+        """The first trial measured under the current digest: the code as it stood before any change."""
+        under = (t for t in (self.trials[i] for i in self.kept) if t.is_baseline and t.tree is not None)
+        return next((t for t in under if self.values(t.tree or "")), None)
+
+    # -- changing --------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in. Events of a kind this version does not know never get here (see log.py)."""
+        match event:
+            case RunStarted(run=run):
+                self.runs[run.id] = run
+                self.next_run = max(self.next_run, run.id + 1)
+                self.open_runs[run.id] = None
+                self._runs_on.setdefault((run.tree, run.digest), []).append(run.id)
+                trial = self.trials[run.trial]
+                self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))
+            case RunFinished():
+                run = replace(self.runs[event.run], measurement=event.measurement)
+                self.runs[run.id] = run
+                self.open_runs.pop(run.id, None)
+                self.spent_s += event.measurement.wall_s + event.measurement.score_s
+                if event.measurement.value is not None:
+                    self._pool(run.tree, run.digest)
+            case TrialStarted(trial=id):
+                trial = Trial(id, event.base, event.base_tree, event.at, event.again)
+                if event.again is not None:
+                    stale = self.trials[event.again]
+                    trial = replace(trial, idea=stale.idea, by=stale.by)
+                if event.baseline:
+                    idea = "the code as it stands"
+                    trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
+                    self.trees.setdefault(event.base_tree, id)
+                self.trials[id] = trial
+                self.next_trial = max(self.next_trial, id + 1)
+                self.unfinished[id] = None
+                if event.again is not None:
+                    self.stale.pop(event.again, None)
+            case TrialProposed(trial=id):
+                self.trials[id] = replace(
+                    self.trials[id],
+                    idea=event.idea,
+                    by=event.by,
+                    commit=event.commit,
+                    tree=event.tree,
+                    memo=event.memo,
+                    lines=event.lines,
+                    problem=event.problem,
+                )
+                self.trees.setdefault(event.tree, id)
+            case TrialDecided(trial=id, verdict=verdict):
+                self._decide(id, verdict, event)
+            case TrialWithdrawn(trial=id):
+                again = self.trials.pop(id).again
+                self.unfinished.pop(id, None)
+                if again is not None:
+                    self.stale[again] = None
+            case StudyOpened():
+                self.opened = event
+                self.best = self.best or Best(event.start, event.start_tree, 0)
+                self.ready = False
+                self.trees = {}  # measured under another referee is not measured
+                self._pooled = self._pool_all()
+            case SessionStarted():
+                self.session = event
+            case SessionEnded():
+                self.session = None
+            case TrialsImported():
+                self.imported.extend(event.trials)
+                self.sources.append(event.source)
+
+    def _decide(self, id: int, verdict: Verdict, event: TrialDecided) -> None:
+        trial = replace(self.trials[id], verdict=verdict, decided_at=event.at, kept_as=event.kept_as)
+        self.trials[id] = trial
+        self.unfinished.pop(id, None)
+        if not trial.is_baseline:
+            self.counts[verdict.word] = self.counts.get(verdict.word, 0) + 1
+        if verdict.word == "stale":
+            self.stale[id] = None
+        if verdict.word == "keep" and event.kept_as and trial.tree:
+            self.best = Best(event.kept_as, trial.tree, id)
+            self.kept.append(id)
+            self.ready = True
+
+    def _pool(self, tree: str, digest: str) -> None:
+        """Bring the pooled noise up to date after a new value on one tree."""
+        key = (tree, digest)
+        old_squares, old_dof = self._squares.get(key, (0.0, 0))
+        values = [run.value for run in (self.runs[i] for i in self._runs_on[key]) if run.value is not None]
+        if len(values) < 2:
+            return
+        mean = sum(values) / len(values)
+        squares, dof = sum((v - mean) ** 2 for v in values), len(values) - 1
+        self._squares[key] = (squares, dof)
+        if digest == self.digest:
+            self._pooled = (self._pooled[0] + squares - old_squares, self._pooled[1] + dof - old_dof)
+
+    def _pool_all(self) -> tuple[float, int]:
+        mine = [pooled for (_, digest), pooled in self._squares.items() if digest == self.digest]
+        return sum(squares for squares, _ in mine), sum(dof for _, dof in mine)
+
+
+def fold(events: Iterable[Event]) -> State:
+    """The state that follows from these events."""
+    state = State()
+    for event in events:
+        state.apply(event)
+    return state

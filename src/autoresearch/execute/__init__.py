@@ -1,0 +1,35 @@
+"""Where runs happen."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from autoresearch.study import Study
+from autoresearch.trial import Machine, Measurement, Run
+
+OnProgress = Callable[[Run, float, float | None], None]  # run, fraction of its budget, loss
+
+
+class Executor(Protocol):
+    """
+    Runs the measure command on a checked-out tree. Shared by all workers, each on its own thread.
+
+    `run` returns whatever happened as a Measurement; it raises only for faults of ours.
+    """
+
+    @property
+    def machine(self) -> Machine:
+        """Where the runs happen; part of every measurement."""
+        ...
+
+    def run(self, run: Run, tree: Path, study: Study) -> Measurement:
+        """Measure once. Blocks until a slot is free and the run has ended."""
+        ...
+
+    def stop(self) -> None:
+        """End every run now; they come back as `stopped`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the executor holds."""
+        ...

@@ -1,0 +1,295 @@
+"""
+Keeps one command: starts it, watches it, ends it with everything it started, and says what it used.
+
+A small program of its own, with nothing but the standard library, so that a run can never outlive the
+autoresearch process that asked for it, even one that was killed without a chance to clean up:
+
+    autoresearch ── nursery (this file; one per session, single-threaded, so that forking is safe and cheap)
+                       └── keeper (forked per command; adopts orphans) ── the command ── its descendants
+
+Each keeper holds one end of a socket. A line on it says what to run; the other end closing (or shutting
+down its writing half) means that nobody wants the run any more, and everything below the keeper is killed.
+
+On Linux a keeper is the subreaper of its command: a process that detaches, forks twice or starts a session
+of its own is still found. Elsewhere only the command's process group is.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+TICK_S = 0.5  # how often memory is looked at
+GRACE_S = 1.0  # between the polite signal and the other one, after a timeout
+HEAD_BYTES = 4 << 20  # of each output stream that reach the disk: this much from the start ...
+TAIL_BYTES = 256 << 10  # ... and this much from the end, where results are printed
+LINE_BYTES = 4096  # a longer line is not a PROGRESS line
+PROGRESS_GAP_S = 0.1  # PROGRESS lines that come faster are passed over
+LINUX = sys.platform == "linux"
+
+
+def nursery(requests: socket.socket) -> None:
+    """Fork a keeper for every request, until the process that started us is gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
+    while True:
+        message, fds, _, _ = socket.recv_fds(requests, 1, 1)
+        if not message:
+            return
+        if os.fork() == 0:
+            requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _keep_and_exit(socket.socket(fileno=fds[0]))
+        os.close(fds[0])
+
+
+def _keep_and_exit(asker: socket.socket) -> None:
+    try:
+        job = json.loads(asker.makefile("rb").readline())
+        _say(asker, ended=keep(job, asker))
+    except (OSError, ValueError) as error:
+        _say(asker, ended={"how": "failed", "why": f"the keeper failed: {error}"})
+    finally:
+        os._exit(0)
+
+
+def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
+    """
+    Run a command to its end.
+
+    `job`: argv, cwd, env, stdin (a path), out and err (paths), timeout_s, cores (numbers, may be empty).
+    Returns: how (exited, timeout, stopped, failed), code (negative for a signal), wall_s,
+    processor_s and peak_memory_mb of the command with all its descendants, left_behind (processes that were
+    still there when the command had ended).
+    """
+    _adopt_orphans()
+    if job["cores"] and LINUX:
+        os.sched_setaffinity(0, job["cores"])
+    woken = _wake_on_child_exit()
+    started = time.monotonic()
+    try:
+        child = _start(job)
+    except OSError as error:
+        return {"how": "failed", "why": f"{job['argv'][0]}: {error.strerror}"}
+    watch = Watch(child, asker, woken, job)
+    how = watch.until_end(started + job["timeout_s"])
+    left_behind = _end(child, polite=how == "timeout")
+    wall_s = time.monotonic() - started
+    watch.drain()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Linux counts kilobytes, macOS bytes. A floor of ~10 MB is our own image before exec.
+    peak_mb = used.ru_maxrss / (1024 if LINUX else 1 << 20)
+    return {
+        "how": how,
+        "code": child.returncode,
+        "wall_s": round(wall_s, 4),
+        "processor_s": round(used.ru_utime + used.ru_stime, 4),
+        "peak_memory_mb": round(max(peak_mb, watch.peak_memory_mb), 1),
+        "left_behind": left_behind,
+    }
+
+
+def _start(job: dict[str, Any]) -> "subprocess.Popen[bytes]":
+    with open(job["stdin"] or os.devnull, "rb") as stdin:
+        return subprocess.Popen(
+            job["argv"],
+            cwd=job["cwd"],
+            env=job["env"],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+
+class Watch:
+    """Reads a command's output and its asker's wishes until one of them ends it."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", asker: socket.socket, woken: int, job: dict[str, Any]) -> None:
+        self.child, self.asker, self.woken = child, asker, woken
+        self.peak_memory_mb = 0.0
+        assert child.stdout is not None
+        assert child.stderr is not None
+        self.sinks = {
+            child.stdout.fileno(): Sink(job["out"], Progress(asker).feed),
+            child.stderr.fileno(): Sink(job["err"], lambda data: None),
+        }
+        self.selector = selectors.DefaultSelector()
+        for source in (*self.sinks, asker.fileno(), woken):
+            self.selector.register(source, selectors.EVENT_READ)
+
+    def until_end(self, deadline: float) -> str:
+        """exited, timeout or stopped."""
+        look = time.monotonic() + TICK_S
+        while self.child.poll() is None:
+            now = time.monotonic()
+            if now >= deadline:
+                return "timeout"
+            if now >= look:
+                look = now + TICK_S
+                self.peak_memory_mb = max(self.peak_memory_mb, sum(map(_memory_mb, _descendants())))
+            for key, _ in self.selector.select(max(0.0, min(deadline, look) - now)):
+                if key.fd in self.sinks:
+                    self._read(key.fd)
+                elif key.fd == self.woken:
+                    os.read(self.woken, 512)
+                else:
+                    return "stopped"
+        return "exited"
+
+    def _read(self, source: int) -> bool:
+        data = os.read(source, 1 << 16)
+        if data:
+            self.sinks[source].write(data)
+        else:
+            self.selector.unregister(source)
+        return bool(data)
+
+    def drain(self) -> None:
+        """What was still in the pipes when the last process had ended."""
+        for source, sink in self.sinks.items():
+            os.set_blocking(source, False)
+            with contextlib.suppress(BlockingIOError, KeyError):
+                while self._read(source):
+                    pass
+            sink.close()
+
+
+class Sink:
+    """A file that holds the start and the end of a stream, however long the stream is."""
+
+    def __init__(self, path: str, also: Any) -> None:
+        self.file = open(path, "wb")  # noqa: SIM115 - lives as long as the run
+        self.also = also
+        self.room = HEAD_BYTES
+        self.tail = bytearray()
+        self.cut = 0
+
+    def write(self, data: bytes) -> None:
+        self.also(data)
+        head, rest = data[: self.room], data[self.room :]
+        with contextlib.suppress(OSError):  # a full disk must not end the run; the journal will say so
+            if head:
+                self.file.write(head)
+                self.file.flush()
+        self.room -= len(head)
+        self.tail += rest
+        if len(self.tail) > 2 * TAIL_BYTES:
+            self.cut += len(self.tail) - TAIL_BYTES
+            del self.tail[:-TAIL_BYTES]
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError), self.file:
+            extra = max(0, len(self.tail) - TAIL_BYTES)
+            if self.cut + extra:
+                self.file.write(b"\n[... %d bytes left out ...]\n" % (self.cut + extra))
+            self.file.write(self.tail[extra:])
+
+
+class Progress:
+    """Finds PROGRESS lines in a stream and passes them on, at a bearable rate."""
+
+    def __init__(self, asker: socket.socket) -> None:
+        self.asker = asker
+        self.rest = b""
+        self.next = 0.0
+
+    def feed(self, data: bytes) -> None:
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        self.rest = self.rest[:LINE_BYTES]
+        for line in lines:
+            if line.startswith(b"PROGRESS ") and len(line) <= LINE_BYTES and time.monotonic() >= self.next:
+                self.next = time.monotonic() + PROGRESS_GAP_S
+                _say(self.asker, progress=line[9:].decode(errors="replace").strip())
+
+
+def _say(asker: socket.socket, **message: Any) -> None:
+    with contextlib.suppress(OSError):  # nobody is listening any more: the next look will notice
+        asker.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _wake_on_child_exit() -> int:
+    """A file descriptor that becomes readable when a child ends."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if LINUX else os.pipe()
+    for end in (read, write):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read
+
+
+def _adopt_orphans() -> None:
+    if LINUX:
+        PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end(child: "subprocess.Popen[bytes]", polite: bool) -> int:
+    """End a command and everything below it; how many processes had outlived the command itself."""
+    if child.poll() is None and polite:
+        _signal_group(child.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_S)
+    if child.poll() is None:
+        _signal_group(child.pid, signal.SIGKILL)
+        child.wait()
+    _signal_group(child.pid, signal.SIGKILL)
+    found: set[int] = set()
+    while not _all_reaped():
+        for pid in _descendants():
+            found.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+    return len(found)
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _all_reaped() -> bool:
+    """With orphans adopted, no child left means no descendant left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _descendants() -> Iterator[int]:
+    """Every living process below this one (Linux; nothing elsewhere)."""
+    parents = [os.getpid()]
+    while parents:
+        children = _children(parents.pop())
+        yield from children
+        parents += children
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as children:
+                found += map(int, children.read().split())
+    return found
+
+
+def _memory_mb(pid: int) -> float:
+    with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() / (1 << 20)
+    return 0.0
+
+
+if __name__ == "__main__":
+    nursery(socket.socket(fileno=int(sys.argv[1])))

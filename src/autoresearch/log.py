@@ -1,0 +1,253 @@
+"""
+The journal: what happened in a study, one JSON object a line, in order.
+
+One process writes it, under a lock; anybody may read it. A line counts once it is complete and synced to
+disk: a torn last line is cut when the journal is opened, and a damaged line anywhere else is an error that
+names it, because guessing what it said would be worse. Lines of a kind this version does not know are
+skipped, so an older program can still read a newer study.
+
+`Log` is the writer: the journal, the state that follows from it, and the claims of the workers.
+"""
+
+import contextlib
+import fcntl
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from autoresearch.errors import Busy, LogError
+from autoresearch.events import AnyEvent, Event, RunFinished, State, TrialStarted, TrialWithdrawn, fold
+from autoresearch.trial import Best, Machine, Measurement, Trial
+
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(AnyEvent)
+_encoder = msgspec.json.Encoder()
+
+
+class _AnyLine(msgspec.Struct):
+    event: str
+
+
+_KNOWN = {cls.__struct_config__.tag for cls in Event.__subclasses__()}
+
+
+def decode(data: bytes, name: str = "events.jsonl") -> Iterator[Event]:
+    """
+    The events in these complete lines.
+
+    Raises:
+        LogError: a line is damaged; the message names it.
+    """
+    try:
+        yield from _decoder.decode_lines(data)
+        return
+    except msgspec.MsgspecError:
+        pass  # an unknown kind or a damaged line: go through them one by one
+    for number, line in enumerate(data.splitlines(), start=1):
+        if line and (event := _decode_line(line, f"{name}, line {number}")):
+            yield event
+
+
+def _decode_line(line: bytes, where: str) -> Event | None:
+    try:
+        return _decoder.decode(line)
+    except msgspec.MsgspecError as error:
+        with contextlib.suppress(msgspec.MsgspecError):
+            if msgspec.json.decode(line, type=_AnyLine).event not in _KNOWN:
+                return None
+        raise LogError(
+            f"{where}: damaged ({error}). Nothing was changed. Restore the file from a backup, or move the "
+            "lines before this one to a new events.jsonl to go on from there"
+        ) from None
+
+
+def _complete_part(data: bytes) -> int:
+    """How many leading bytes are whole lines; a last line that is no JSON object is torn too."""
+    end = data.rfind(b"\n") + 1
+    start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
+    try:
+        msgspec.json.decode(data[start:end] or b"{}")
+    except msgspec.MsgspecError:
+        return start
+    return end
+
+
+def read(path: Path) -> State:
+    """The state as the journal tells it now, without locking; a line being written does not count yet."""
+    data = path.read_bytes() if path.exists() else b""
+    return _fold_lines(data[: _complete_part(data)], path)
+
+
+def _fold_lines(data: bytes, path: Path) -> State:
+    # Nothing becomes garbage here, and looking for it doubles the time; 100,000 events: benchmarks/replay.py.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return fold(list(decode(data, path.name)))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class Log:
+    """
+    The journal opened for writing, with the state that follows from it.
+
+    `lock` guards both: hold it to read-then-append as one step. Opening repairs what a killed process left:
+    a torn last line is cut, and runs that were under way are recorded as stopped.
+
+    Raises:
+        Busy: another process holds the journal; the message gives its pid.
+        LogError: it is damaged, or the disk refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = threading.Condition(threading.RLock())
+        self.listener: Callable[[Event], None] = lambda event: None
+        self.stopping: str | None = None  # why no new trial is to be claimed
+        self._held: set[int] = set()  # trials that a worker of this process is at
+        self._broken = False  # the disk refused a line: write nothing more
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock_file = _acquire(path.with_name("lock"))
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            data = path.read_bytes()
+            self._size = _complete_part(data)
+            if self._size < len(data):
+                os.ftruncate(self._file, self._size)
+        except OSError as error:
+            raise LogError(f"{path}: {error.strerror}; the study's folder must be writable") from error
+        self.state = _fold_lines(data[: self._size], path)
+        self.left_over = frozenset(self.state.unfinished)  # trials that an earlier session was at
+        for run in tuple(self.state.open_runs):
+            lost = self.state.runs[run]
+            why = "the program was ended during this run"
+            self.append(
+                RunFinished(run=run, measurement=Measurement("stopped", None, lost.digest, Machine("", 0), why=why))
+            )
+
+    def append(self, event: Event) -> None:
+        """
+        Write an event, sync it, and fold it in.
+
+        Raises:
+            LogError: the disk refused; what was written before is intact, and so is the state.
+        """
+        with self.lock:
+            event = msgspec.structs.replace(event, at=event.at or round(time.time(), 3))
+            line = _encoder.encode(event) + b"\n"
+            try:
+                if os.write(self._file, line) != len(line):
+                    raise OSError(28, "No space left on device")
+                os.fsync(self._file)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file, self._size)
+                self._broken = True
+                self.stop(f"the journal could not be written: {error.strerror}")
+                raise LogError(
+                    f"{self.path}: {error.strerror}. Everything before is safe; make room (or the folder "
+                    "writable) and type `autoresearch run` again"
+                ) from error
+            self._size += len(line)
+            self.state.apply(event)
+            self.lock.notify_all()
+            self.listener(event)
+
+    # -- claims ----------------------------------------------------------------------------------------
+
+    def claim(self, may_start: Callable[[State, int], bool], base: Callable[[State], Best]) -> Trial | None:
+        """
+        The next trial for a worker: an unfinished one first, then the baseline, then a stale one's patch on
+        the new best, then a new one. None when the budget is spent or the study is stopping.
+
+        `may_start(state, running)` says whether the budget allows one more; `base` where it starts from.
+        """
+        with self.lock:
+            while not self.stopping:
+                state = self.state
+                waiting = [state.trials[i] for i in state.unfinished if i not in self._held]
+                if not state.ready and state.best is not None:
+                    if self._held:
+                        self.lock.wait()  # another worker is measuring the value to beat
+                        continue
+                    begun = next((trial for trial in waiting if trial.is_baseline), None)
+                    return self._hold(begun.id) if begun else self._start(state.best, baseline=True)
+                if waiting:
+                    return self._hold(waiting[0].id)
+                if not may_start(state, len(self._held)):
+                    return None
+                return self._start(base(state), again=next(iter(state.stale), None))
+            return None
+
+    def _start(self, base: Best, again: int | None = None, baseline: bool = False) -> Trial:
+        id = self.state.next_trial
+        self.append(TrialStarted(trial=id, base=base.commit, base_tree=base.tree, again=again, baseline=baseline))
+        return self._hold(id)
+
+    def _hold(self, id: int) -> Trial:
+        self._held.add(id)
+        return self.state.trials[id]
+
+    def release(self, trial: Trial, why: str = "") -> None:
+        """A worker is done with a trial. Undecided and without a proposal, it is given back as if it never was."""
+        with self.lock:
+            left = self.state.trials.get(trial.id)
+            if left is not None and left.verdict is None and left.commit is None and not self._broken:
+                self.append(TrialWithdrawn(trial=trial.id, why=why))
+            self._held.discard(trial.id)
+            self.lock.notify_all()
+
+    def stop(self, why: str) -> None:
+        """Let no further trial be claimed; the first reason given is the one that counts."""
+        with self.lock:
+            self.stopping = self.stopping or why
+            self.lock.notify_all()
+
+    def close(self) -> None:
+        """Give the journal up for other processes."""
+        os.close(self._file)
+        os.close(self._lock_file)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _acquire(path: Path) -> int:
+    """Lock the file for as long as this process lives, and leave our pid in it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(fd, 32).decode(errors="replace").strip()
+        os.close(fd)
+        raise Busy(
+            f"this study is already running, in process {pid}. Watch it with `autoresearch status`, or stop "
+            f"it with Ctrl-C in its terminal (or `kill -INT {pid}`)"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def holder(path: Path) -> int | None:
+    """The process that is running this study now, if one is."""
+    lock = path.with_name("lock")
+    if not lock.exists():
+        return None
+    fd = os.open(lock, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return int(os.read(fd, 32) or b"0")
+    finally:
+        os.close(fd)

@@ -1,0 +1,70 @@
+"""
+Decides what to run next and whether to keep.
+
+A policy is a pure function of the state: asked again after a crash, it answers the same.
+"""
+
+import importlib
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from autoresearch.errors import StudyError
+from autoresearch.events import State
+from autoresearch.study import Study
+from autoresearch.trial import Best, Measurement, Trial, Verdict
+
+BUILT_IN = {"climb": "autoresearch.policy.climb:Climb", "greedy": "autoresearch.policy.greedy:Greedy"}
+
+
+class Policy(Protocol):
+    def base(self, state: State) -> Best:
+        """The commit that the next trial starts from."""
+        ...
+
+    def next_run(self, state: State, trial: Trial) -> int | None:
+        """The seed index to measure the trial with next; None when enough is known to judge."""
+        ...
+
+    def judge(self, state: State, trial: Trial) -> Verdict:
+        """The verdict on a trial whose `next_run` is None."""
+        ...
+
+
+def make(study: Study) -> Policy:
+    """The policy that study.toml names: a built-in one, or a dotted path "pkg.mod:Class" called with the study."""
+    policy: Policy = load(BUILT_IN.get(study.decide.policy, study.decide.policy), "decide.policy", BUILT_IN)(study)
+    return policy
+
+
+def load(path: str, key: str, built_in: dict[str, str]) -> type:
+    """The class behind a dotted path, with an error that names the key it came from."""
+    module, _, name = path.partition(":")
+    try:
+        found: type = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise StudyError(
+            f"study.toml: {key} = {path!r} is neither one of {', '.join(built_in)} nor a dotted path "
+            f'like "pkg.mod:Class" ({error})'
+        ) from None
+    return found
+
+
+def failure(state: State, trial: Trial) -> Measurement | None:
+    """The first run of this trial that gave no value, if one did."""
+    assert trial.tree is not None
+    results = (run.measurement for run in state.runs_on(trial.tree))
+    return next((result for result in results if result and result.status != "ok"), None)
+
+
+def failed(measurement: Measurement) -> Verdict:
+    """A run without a value decides the trial: a crash is never a number."""
+    return Verdict("timeout" if measurement.status == "timeout" else "crash", measurement.why)
+
+
+def unless_moved(verdict: Verdict, state: State, trial: Trial) -> Verdict:
+    """A gain over a base that is no longer best is stale: the same patch is tried again on the new best."""
+    if verdict.word == "keep" and state.best is not None and state.best.commit != trial.base:
+        why = f"better than its own base, but trial {state.best.trial} became best meanwhile; tried again there"
+        return replace(verdict, word="stale", why=why)
+    return verdict

@@ -1,0 +1,32 @@
+"""Karpathy's rule: one run, and whatever is better than the best seen is kept. Here to compare with."""
+
+from autoresearch.events import State
+from autoresearch.policy import failed, failure, unless_moved
+from autoresearch.study import Study
+from autoresearch.trial import Best, Trial, Verdict
+
+
+class Greedy:
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def base(self, state: State) -> Best:
+        assert state.best is not None
+        return state.best
+
+    def next_run(self, state: State, trial: Trial) -> int | None:
+        assert trial.tree is not None
+        return 0 if not state.runs_on(trial.tree) else None
+
+    def judge(self, state: State, trial: Trial) -> Verdict:
+        assert trial.tree is not None
+        if problem := failure(state, trial):
+            return failed(problem)
+        value = state.values(trial.tree)[0]
+        if trial.is_baseline:
+            return Verdict("keep", "the value to beat", value=value)
+        before = state.values(trial.base_tree)[0]
+        gain = self.study.metric.gain(before, value)
+        if gain > 0:
+            return unless_moved(Verdict("keep", f"better by {gain:.4g}", value, before, gain), state, trial)
+        return Verdict("discard", f"worse by {-gain:.4g}" if gain else "no difference", value, before, gain)

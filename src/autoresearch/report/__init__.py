@@ -1,0 +1,1 @@
+"""What people and proposers read: pure functions of the study and its state."""

@@ -1,0 +1,208 @@
+"""
+Tables and sentences for a terminal, and the same as plain data for scripts. Pure functions of State.
+
+Whatever a proposer or a run wrote is escaped before it reaches the terminal.
+"""
+
+from typing import Any
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from autoresearch.events import State
+from autoresearch.trial import Trial
+
+COLORS = {
+    "keep": "bold green",
+    "discard": "dim",
+    "crash": "red",
+    "timeout": "red",
+    "rejected": "magenta",
+    "stale": "yellow",
+    "inconclusive": "cyan",
+    "running": "blue",
+}
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def clean(text: str) -> str:
+    """Text of unknown origin, without control characters (terminal escapes among them)."""
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def summary(state: State) -> str:
+    """The one sentence: what was gained, out of how many trials."""
+    start, best = start_value(state), best_value(state)
+    if start is None or best is None:
+        return "Nothing is measured yet."
+    metric = state.metric
+    unit = f" {metric.unit}".rstrip()
+    tried = f"{state.decided} trial{'s' if state.decided != 1 else ''}"
+    kept = state.counts.get("keep", 0)
+    noise = f", where one run scatters by {state.noise.sd:.2g}" if state.noise else ""
+    if not kept:
+        return f"No gain in {tried}: {metric.name} stays at {number(start)}{unit}{noise}."
+    gain = metric.gain(start, best)
+    return (
+        f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g}{noise}: "
+        f"{kept} of {tried} kept."
+    )
+
+
+def start_value(state: State) -> float | None:
+    """The baseline's mean, over every run it ever had under this referee."""
+    return state.mean(state.baseline.tree) if state.baseline and state.baseline.tree else None
+
+
+def best_value(state: State) -> float | None:
+    return state.mean(state.best.tree) if state.best else None
+
+
+def counts(state: State) -> str:
+    """How the trials ended, commonest first."""
+    ordered = sorted(state.counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{n} {word}" for word, n in ordered) or "no trial yet"
+
+
+def staircase(state: State) -> list[tuple[int, float]]:
+    """(trials decided so far, the value that was best from then on) for each step of best."""
+    steps: list[tuple[int, float]] = []
+    number_of = 0
+    for trial in state.trials.values():
+        if trial.verdict is None:
+            continue
+        number_of += not trial.is_baseline
+        if trial.word == "keep" and trial.verdict.value is not None:
+            steps.append((number_of, trial.verdict.value))
+    return steps
+
+
+def sparkline(values: list[float]) -> str:
+    """A line of small bars, one per value."""
+    if not values:
+        return ""
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    return "".join(SPARKS[round((v - low) / span * (len(SPARKS) - 1))] for v in values)
+
+
+def status(state: State, running_pid: int | None) -> RenderableType:
+    """Where the study stands."""
+    if state.opened is None:
+        return Text("This study has not been run yet: `autoresearch run`")
+    best = state.best.trial if state.best else "-"
+    steps = [value for _, value in staircase(state)]
+    lines = [
+        f"study     {state.opened.study}  (metric {state.metric.name}, {state.metric.direction})",
+        f"state     {'running, process ' + str(running_pid) if running_pid else 'not running'}",
+        f"trials    {state.decided} decided ({counts(state)}), {len(state.unfinished)} unfinished",
+        f"runs      {len(state.runs)}, {state.spent_s / 60:.1f} minutes of measuring",
+        f"best      {number(best_value(state))}  from trial {best}  {sparkline(steps)}",
+        f"start     {number(start_value(state))}",
+        f"noise     {number(state.noise.sd) if state.noise else 'not known yet'} from seed to seed",
+        "",
+        summary(state),
+    ]
+    return Text("\n".join(lines))
+
+
+def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
+    return {
+        "study": state.opened.study if state.opened else None,
+        "metric": msgspec.to_builtins(state.metric) if state.opened else None,
+        "pid": running_pid,
+        "trials": state.decided,
+        "unfinished": len(state.unfinished),
+        "counts": state.counts,
+        "runs": len(state.runs),
+        "spent_s": round(state.spent_s, 3),
+        "start": start_value(state),
+        "best": best_value(state),
+        "best_commit": state.best.commit if state.best else None,
+        "noise": state.noise.sd if state.noise else None,
+        "summary": summary(state),
+    }
+
+
+def table(state: State, last: int | None = None) -> RenderableType:
+    """The log as a table: a line per trial."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in (
+        ("trial", "right"),
+        ("verdict", "left"),
+        ("value", "right"),
+        ("gain", "right"),
+        ("runs", "right"),
+    ):
+        shown.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    shown.add_column("idea", overflow="fold", ratio=1)
+    trials = list(state.trials.values())
+    for trial in trials[-last:] if last else trials:
+        shown.add_row(*row(trial))
+    return shown
+
+
+def row(trial: Trial) -> list[RenderableType]:
+    verdict = trial.verdict
+    gain = "" if verdict is None or verdict.gain is None else f"{verdict.gain:+.4g}"
+    if verdict is not None and verdict.error:
+        gain += f" ±{verdict.error:.1g}"
+    why = f"  ({clean(verdict.why)})" if verdict and verdict.value is None and verdict.why else ""
+    idea = Text(clean(trial.idea) + why, style="" if trial.word in {"keep", "running"} else "dim")
+    value = number(verdict.value if verdict else None)
+    return [str(trial.id), Text(trial.word, style=COLORS[trial.word]), value, gain, str(len(trial.runs)), idea]
+
+
+def row_data(trial: Trial) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(trial)
+    return {"word": trial.word} | fields
+
+
+def show(state: State, trial: Trial, patch: str) -> RenderableType:
+    """One trial: idea, diff, runs, verdict and why."""
+    head = [
+        f"trial     {trial.id}: {clean(trial.idea) or '(no idea yet)'}",
+        f"by        {clean(trial.by) or '-'}"
+        + (f", carrying on trial {trial.again}" if trial.again is not None else ""),
+        f"base      {trial.base[:12]}",
+        f"commit    {trial.commit[:12] if trial.commit else '-'}"
+        + (f", kept as {trial.kept_as[:12]}" if trial.kept_as else ""),
+    ]
+    parts: list[RenderableType] = [Text("\n".join(head)), Text("verdict   ").append(trial.word, COLORS[trial.word])]
+    if trial.verdict:
+        parts[-1] = Text("verdict   ").append(trial.word, COLORS[trial.word]).append(f": {clean(trial.verdict.why)}")
+    if trial.runs:
+        parts += [Text(""), runs_table(state, trial)]
+    if patch:
+        parts += [Text(""), diff(patch)]
+    return Group(*parts)
+
+
+def runs_table(state: State, trial: Trial) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", "seed", "status", "value", "wall s", "processor s", "peak MB", ""):
+        shown.add_column(name, justify="left" if name in {"status", ""} else "right")
+    for run in (state.runs[i] for i in trial.runs):
+        m = run.measurement
+        if m is None:
+            shown.add_row(str(run.id), str(run.seed_index), "running")
+            continue
+        times = (f"{m.wall_s:.2f}", f"{m.processor_s:.2f}", f"{m.peak_memory_mb:.0f}")
+        shown.add_row(str(run.id), str(run.seed_index), m.status, number(m.value), *times, escape(clean(m.why)))
+    return shown
+
+
+def diff(patch: str) -> Text:
+    """A patch in the usual colours; its text is data."""
+    shown = Text()
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    for line in clean(patch).splitlines(keepends=True):
+        header = line.startswith(("+++", "---", "diff ", "index "))
+        shown.append(line, "bold" if header else styles.get(line[:1], ""))
+    return shown

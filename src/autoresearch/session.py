@@ -1,0 +1,272 @@
+"""
+One process at one study: opens it, starts the workers, and stops.
+
+Knows which parts belong together; the work itself is in loop.py.
+"""
+
+import contextlib
+import importlib
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from msgspec import Struct
+
+import autoresearch
+from autoresearch import policy
+from autoresearch.errors import AutoresearchError, StudyError, WorkspaceError
+from autoresearch.events import Event, SessionEnded, SessionStarted, State, StudyOpened
+from autoresearch.execute.local import Local, slots
+from autoresearch.log import Log
+from autoresearch.loop import Lab, move_best, work
+from autoresearch.propose import Proposer
+from autoresearch.study import Study, load
+from autoresearch.trial import Metric, Run
+from autoresearch.workspace import HOME, Workspace
+
+EVENTS = "events.jsonl"
+
+
+class Listener:
+    """What a session tells whoever watches it. Every method is called from worker threads."""
+
+    def event(self, event: Event, state: State) -> None:
+        """Something was written to the log."""
+
+    def progress(self, run: Run, fraction: float, loss: float | None) -> None:
+        """A run said how far it is."""
+
+    def say(self, sentence: str) -> None:
+        """Something a person should know."""
+
+
+class Goal(Struct, frozen=True):
+    """When this session is over: what study.toml says, unless the command line says otherwise."""
+
+    trials: int | None = None  # more trials, in this session
+    hours: float | None = None
+    workers: int | None = None
+
+
+def journal(folder: Path) -> Path:
+    return folder / HOME / EVENTS
+
+
+def make_home(folder: Path) -> Path:
+    """The folder for everything of ours; it ignores itself, so no ignore rule of the person's changes."""
+    home = folder / HOME
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise StudyError(f"{home}: {error.strerror}; the study's folder must be writable") from None
+    return home
+
+
+@contextlib.contextmanager
+def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
+    """
+    The study in this folder, ready to work on: log locked and repaired, worktrees clean, data prepared.
+
+    Raises:
+        AutoresearchError: something is missing or wrong; the message says what to do.
+    """
+    folder = folder.resolve()
+    study = load(folder)
+    workspace = Workspace(folder, study)
+    home = make_home(folder)
+    with Log(journal(folder)) as log, contextlib.ExitStack() as stack:
+        started = log.state.decided
+        workspace.clean()
+        open_study(log, workspace, study, listener)
+        workers = goal.workers or study.execute.workers
+        shares = slots(study.execute.cores, workers)
+        executor = Local(home, shares, listener.progress)
+        stack.callback(workspace.clean)
+        stack.callback(executor.close)
+        lab = Lab(
+            study=study,
+            program=read_program(folder),
+            log=log,
+            workspace=workspace,
+            proposer=make_proposer(study, folder, executor),
+            policy=policy.make(study),
+            executor=executor,
+            may_start=budget(study, goal, started),
+            workers=workers or len(shares),
+            tell=listener.say,
+        )
+        assert log.state.opened is not None
+        referee = workspace.referee(log.state.opened.start)
+        prepare(study, executor, referee, log.state.digest, listener)
+        if log.state.kept and (warning := move_best(lab)):
+            listener.say(warning)
+        log.listener = lambda event: listener.event(event, log.state)
+        yield lab
+
+
+def open_study(log: Log, workspace: Workspace, study: Study, listener: Listener) -> None:
+    """Write down what the study is, when it is new or its referee has changed."""
+    was = log.state.opened
+    if was is None:
+        start, start_tree = workspace.head()
+        check_start(workspace, study, start)
+        seed = secrets.randbits(31)
+    else:
+        start, start_tree, seed = was.start, was.start_tree, was.seed
+    digest = study.digest(workspace.frozen(start))
+    if was is not None and was.digest == digest:
+        return
+    if was is not None:
+        listener.say(
+            "what is measured has changed, so the best is measured anew; earlier values are not compared with new ones"
+        )
+    metric = Metric(study.metric.name, study.metric.direction, study.metric.unit)
+    log.append(
+        StudyOpened(study=study.name, start=start, start_tree=start_tree, metric=metric, digest=digest, seed=seed)
+    )
+
+
+def check_start(workspace: Workspace, study: Study, start: str) -> None:
+    """
+    Raises:
+        StudyError, WorkspaceError: a study cannot begin from this commit.
+    """
+    if not workspace.asset_files(start):
+        raise StudyError(
+            f"study.toml: asset {', '.join(map(repr, study.asset))} matches no file that git tracks here; "
+            "correct the pattern, or `git add` and commit the file"
+        )
+    if changed := workspace.uncommitted():
+        raise WorkspaceError(
+            f"{', '.join(map(repr, changed[:3]))} has changes that are not committed, and a study starts from a "
+            "commit: `git commit -a` or `git stash` first"
+        )
+    if taken := workspace.taken():
+        raise WorkspaceError(taken)
+
+
+def prepare(study: Study, executor: Local, referee: Path, digest: str, listener: Listener) -> None:
+    """
+    Fill the data folders, once per referee.
+
+    Raises:
+        StudyError: `measure.prepare` failed; the message carries its last words.
+    """
+    if study.measure.prepare is None:
+        return
+    done = executor.home / "data" / f"prepared-{digest}"
+    if done.exists():
+        return
+    listener.say(f"preparing the data: {study.measure.prepare}")
+    ending = executor.prepare(study, referee)
+    if ending.how != "exited" or ending.code:
+        raise StudyError(
+            f"study.toml: measure.prepare ({study.measure.prepare}) failed{executor.last_words('prepare')}; its "
+            f"whole output is in {HOME}/data/prepare.err.txt"
+        )
+    done.touch()
+
+
+def read_program(folder: Path) -> str:
+    """program.md: the goal in the person's words, for proposers that read."""
+    with contextlib.suppress(OSError):
+        return (folder / "program.md").read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+PROPOSERS = {
+    "search": "autoresearch.propose.search:Search",
+    "command": "autoresearch.propose.command:Command",
+    "script": "autoresearch.propose.script:Script",
+}
+
+
+def make_proposer(study: Study, folder: Path, executor: Local) -> Proposer:
+    """The proposer that study.toml names: a built-in one, or a dotted path "pkg.mod:Class"."""
+    name = study.propose.with_[0]
+    made: Proposer
+    if name == "command":
+        command = importlib.import_module("autoresearch.propose.command")
+        made = command.Command(study.propose.command, executor.keepers, executor.home)
+    elif name == "script":
+        script = importlib.import_module("autoresearch.propose.script")
+        made = script.Script.read(folder / str(study.propose.script))
+    else:
+        made = policy.load(PROPOSERS.get(name, name), "propose.with", PROPOSERS)()
+    return made
+
+
+def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], bool]:
+    """Whether one more trial may start, given how many are decided and how many are running."""
+    hours = goal.hours or study.budget.hours
+    deadline = time.monotonic() + hours * 3600 if hours else float("inf")
+    total = started + goal.trials if goal.trials is not None else study.budget.trials
+    limit = float("inf") if total is None else total
+
+    def may_start(state: State, running: int) -> bool:
+        return state.decided + running < limit and time.monotonic() < deadline
+
+    return may_start
+
+
+def run(folder: Path, goal: Goal, listener: Listener) -> State:
+    """Work on the study until its budget is spent, nothing is left to try, or the person stops it."""
+    with opened(folder, goal, listener) as lab, stoppable(lab):
+        machine = lab.executor.machine
+        lab.log.append(
+            SessionStarted(pid=os.getpid(), version=autoresearch.__version__, machine=machine, workers=lab.workers)
+        )
+        failures = run_workers(lab, lab.workers)
+        if failures:
+            raise failures[0]
+        lab.log.append(SessionEnded(why=lab.log.stopping or "the budget is spent"))
+        return lab.log.state
+
+
+def run_workers(lab: Lab, n: int) -> list[BaseException]:
+    """`work` on n threads; what stopped any of them stops all."""
+    failures: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            work(lab)
+        except BaseException as error:
+            failures.append(error)
+            lab.log.stop(str(error) if isinstance(error, AutoresearchError) else f"a defect: {error!r}")
+
+    threads = [threading.Thread(target=body, name=f"worker-{i}") for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():  # with a limit, so that signals are heard in between
+            thread.join(0.5)
+    return failures
+
+
+@contextlib.contextmanager
+def stoppable(lab: Lab) -> Iterator[None]:
+    """Ctrl-C once: no new trial, running ones are finished. Twice, or SIGTERM: running ones end now, to go on later."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if lab.log.stopping is None and number == signal.SIGINT:
+            lab.tell("stopping when the running trials are done; Ctrl-C again to stop now (nothing is lost either way)")
+            lab.log.stop("stopped by the person")
+        else:
+            lab.log.stop("stopped by the person")
+            lab.executor.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,66 @@
+"""
+Makes a study: a template's files in a folder, as an ordinary git repository.
+
+In a repository that exists already it only adds files that are not there, and says which; the person's files,
+index, branches and ignore rules stay as they are.
+"""
+
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from msgspec import Struct
+
+from autoresearch.errors import StudyError, WorkspaceError
+from autoresearch.workspace import git, text
+
+TEMPLATES = ("toy", "gpt")
+NOT_COPIED = {"__pycache__", "__init__.py"}
+
+
+class Made(Struct, frozen=True):
+    """What was written: the folder, the files, and whether they are committed."""
+
+    folder: Path
+    files: list[str]
+    committed: bool
+
+
+def make(folder: Path, template: str) -> Made:
+    """
+    Write a template's files.
+
+    Raises:
+        StudyError: the folder holds a study already, or a file of the same name.
+    """
+    source = resources.files("autoresearch") / "templates" / template
+    names = sorted(item.name for item in source.iterdir() if item.name not in NOT_COPIED)
+    new_repository = not _inside_repository(folder)
+    if new_repository and folder.exists() and any(folder.iterdir()):
+        raise StudyError(
+            f"{folder} is not empty and not a git repository; name a new folder, or `git init` and commit there first"
+        )
+    if not new_repository:
+        names.remove(".gitignore")  # the ignore rules of an existing repository are its owner's
+    if taken := [name for name in names if (folder / name).exists()]:
+        raise StudyError(f"{folder} has {', '.join(taken)} already; name another folder, and nothing is overwritten")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            with resources.as_file(source / name) as file:
+                shutil.copyfile(file, folder / name)
+    except OSError as error:
+        raise StudyError(f"{folder}: {error.strerror}") from None
+    if new_repository:
+        git(folder, "init", "--quiet", "--initial-branch=main")
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--no-verify", "-m", f"Start from the {template} template")
+    return Made(folder, names, new_repository)
+
+
+def _inside_repository(folder: Path) -> bool:
+    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.is_dir())
+    try:
+        return bool(text(git(existing, "rev-parse", "--show-toplevel")))
+    except WorkspaceError:
+        return False

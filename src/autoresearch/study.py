@@ -1,0 +1,258 @@
+"""
+The contract: what may change, how to measure, when to keep, when to stop.
+
+Reads study.toml into a typed Study and says, for anything wrong, which key it is and what to write instead.
+Knows no git and runs nothing.
+"""
+
+import difflib
+import hashlib
+import re
+import shlex
+import tomllib
+import types
+import typing
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+from msgspec import Struct, field
+
+from autoresearch.errors import StudyError
+from autoresearch.trial import Budget, BudgetUnit, Metric
+
+FILE = "study.toml"
+UNITS = typing.get_args(BudgetUnit)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+_MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "maximize"}
+
+
+class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
+    """What is optimised."""
+
+
+class Measure(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    How a value is obtained. Commands are split as a shell would, but run without one.
+
+    `run` is the candidate's code. `score` is frozen code that reads what the run left behind; without it the
+    candidate marks itself. `prepare` is frozen too and fills the data folders, once.
+    """
+
+    run: str
+    score: str | None = None
+    prepare: str | None = None
+    budget: str | None = None
+    timeout_s: float = 600.0
+    score_timeout_s: float = 600.0
+    prepare_timeout_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for name in ("run", "score", "prepare"):
+            _check_command(name, getattr(self, name))
+        for name in ("timeout_s", "score_timeout_s", "prepare_timeout_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be a positive number of seconds")
+        _ = self.allowance
+
+    @property
+    def allowance(self) -> Budget | None:
+        """What one run may spend, as told to it."""
+        if self.budget is None:
+            return None
+        amount, _, unit = self.budget.strip().partition(" ")
+        try:
+            number = float(amount)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < float("inf") or unit not in UNITS:
+            raise ValueError(
+                f"budget {self.budget!r} is not an amount and a unit, like '300 seconds' ({', '.join(UNITS)})"
+            )
+        return Budget(number, typing.cast(BudgetUnit, unit))
+
+
+class Execute(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where runs happen: cores for each run, and how many runs at once."""
+
+    cores: int | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "cores", "workers")
+
+
+class Propose(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who has the ideas."""
+
+    with_: list[str] = field(default_factory=lambda: ["search"], name="with")
+    command: str | None = None
+    script: str | None = None
+    timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if len(self.with_) != 1:
+            raise ValueError('with must name one proposer, like ["search"]')
+        if self.with_ == ["command"] and not self.command:
+            raise ValueError('with = ["command"] needs a key `command`, the program that edits the files')
+        if self.with_ == ["script"] and not self.script:
+            raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
+        _check_command("command", self.command)
+
+
+class Decide(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a change is kept. `calibrate` runs of the baseline come first; a trial gets at most `repeats`."""
+
+    policy: str = "climb"
+    calibrate: int = 5
+    repeats: int = 3
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "calibrate", "repeats")
+
+
+class Stop(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the study is over. `trials` counts all sessions, `hours` each session by itself."""
+
+    trials: int | None = None
+    hours: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "trials", "hours")
+
+
+class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """study.toml, typed."""
+
+    name: str
+    asset: list[str]
+    metric: MetricTable
+    measure: Measure
+    execute: Execute = field(default_factory=Execute)
+    propose: Propose = field(default_factory=Propose)
+    decide: Decide = field(default_factory=Decide)
+    budget: Stop = field(default_factory=Stop)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name.endswith((".", ".lock")) or ".." in self.name:
+            raise ValueError("name must be lower-case letters, digits, '-', '_' or '.', at most 40 of them")
+        if not self.asset or not all(self.asset):
+            raise ValueError('asset must name at least one file or pattern that may change, like ["train.py"]')
+        for pattern in self.asset:
+            if pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
+                raise ValueError(f"asset {pattern!r} must lie inside the study's folder")
+            if may_change([pattern], FILE):
+                raise ValueError(f"asset {pattern!r} includes {FILE} itself, which is always frozen")
+
+    def may_change(self, path: str) -> bool:
+        """Whether a file (relative to the study's folder, with '/') belongs to the asset."""
+        return any(p.fullmatch(path) for p in self._patterns)
+
+    @cached_property
+    def _patterns(self) -> list[re.Pattern[str]]:
+        return [_pattern(glob) for glob in self.asset]
+
+    def digest(self, frozen: Iterable[str]) -> str:
+        """
+        The identity of the referee: what is measured, how, on what budget, by which files.
+
+        `frozen` are lines that identify the frozen files by content. Values under different digests are
+        never compared.
+        """
+        contract = msgspec.json.encode([self.metric, self.measure, self.asset], order="sorted")
+        return hashlib.sha256(b"\n".join([contract, *(line.encode() for line in sorted(frozen))])).hexdigest()[:16]
+
+
+def load(folder: Path) -> Study:
+    """
+    The study in this folder.
+
+    Raises:
+        StudyError: no study.toml, or something in it is wrong; the message names the key and the remedy.
+    """
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"no {FILE} in {folder}; make a study with `autoresearch init DIR --template toy`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read ({error})") from None
+    return parse(text)
+
+
+def parse(text: str) -> Study:
+    """The study in this text; errors as in `load`."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{FILE}: not valid TOML: {error}") from None
+    try:
+        return msgspec.convert(content, Study)
+    except msgspec.ValidationError as error:
+        _explain(str(error))
+
+
+def _explain(message: str) -> NoReturn:
+    """Turn the decoder's message into ours: the key as it is written in the file, and what to write instead."""
+    problem, _, where = message.partition(" - at `$")
+    place = where.rstrip("`").lstrip(".")
+    prefix = f"{place}." if place else ""
+    if match := re.match(r"Object contains unknown field `(.*)`", problem):
+        known = _keys(place)
+        near = difflib.get_close_matches(match[1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(known)}"
+        raise StudyError(f"{FILE}: {prefix}{match[1]} is not a key ({hint})")
+    if match := re.match(r"Object missing required field `(.*)`", problem):
+        raise StudyError(f"{FILE}: {prefix}{match[1]} is missing; docs/study.md shows an example of each key")
+    if match := re.match(r"Invalid enum value '(.*)'", problem):
+        choices = list(_MEANT.values()) if place.endswith("direction") else []
+        meant = _MEANT.get(match[1].lower()) or next(iter(difflib.get_close_matches(match[1], choices, n=1)), None)
+        hint = f"did you mean {meant!r}?" if meant else "it must be 'minimize' or 'maximize'"
+        raise StudyError(f"{FILE}: {place} = {match[1]!r} is not possible ({hint})")
+    if match := re.match(r"Expected `(.*)`, got `(.*)`", problem):
+        raise StudyError(f"{FILE}: {place or 'the file'} must be of type {match[1]}, not {match[2]}")
+    raise StudyError(f"{FILE}: {prefix}{problem}")
+
+
+def _keys(place: str) -> list[str]:
+    """The keys that exist in a table, given its dotted path."""
+    table: Any = Study
+    for part in filter(None, place.split(".")):
+        found = {f.encode_name: f.type for f in msgspec.structs.fields(table)}
+        table = found[part]
+    assert not isinstance(table, types.UnionType), "tables are never optional here"
+    return [f.encode_name for f in msgspec.structs.fields(table)]
+
+
+def _check_command(key: str, command: str | None) -> None:
+    if command is None:
+        return
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"{key} {command!r} cannot be split into words: {error}") from None
+    if not words:
+        raise ValueError(f"{key} is empty")
+
+
+def _check_positive(table: Any, *keys: str) -> None:
+    for key in keys:
+        value = getattr(table, key)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{key} must be positive")
+
+
+def may_change(patterns: Iterable[str], path: str) -> bool:
+    return any(_pattern(glob).fullmatch(path) for glob in patterns)
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    """
+    A path pattern: `*` and `?` stay within a folder, `**` crosses folders, and a folder's name means
+    everything in it.
+    """
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?)", glob.removeprefix("./").rstrip("/"))
+    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(meaning.get(token) or re.escape(token) for token in tokens) + "(?:/.*)?", re.DOTALL)

@@ -1,0 +1,176 @@
+"""
+The records that everything else passes around: frozen, typed, and free of behaviour.
+
+Knows no files, no git and no processes. A record never changes; State replaces it by a newer one.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Direction = Literal["minimize", "maximize"]
+BudgetUnit = Literal["tokens", "steps", "flops", "processor_seconds", "seconds"]
+
+RunStatus = Literal[
+    "ok",  # one finite value on record
+    "crash",  # the command ended with an error
+    "timeout",  # the command overstayed and was ended
+    "absent",  # it ended well but never stated the metric
+    "repeated",  # it stated the metric more than once, and not the same
+    "unparsable",  # it stated the metric, but not as a number
+    "not_finite",  # it stated NaN or an infinity
+    "stopped",  # ended from outside; says nothing about the candidate
+]
+Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive"]
+
+BASELINE = "baseline"  # `by` of a trial that measures the best commit unchanged
+
+
+class Metric(Struct, frozen=True):
+    """What is optimised. `unit` is for people only."""
+
+    name: str
+    direction: Direction = "minimize"
+    unit: str = ""
+
+    def gain(self, before: float, after: float) -> float:
+        """How much better `after` is than `before`, in the metric's unit; positive is better."""
+        return before - after if self.direction == "minimize" else after - before
+
+
+class Budget(Struct, frozen=True):
+    """What one run may spend."""
+
+    amount: float
+    unit: BudgetUnit
+
+
+class Machine(Struct, frozen=True):
+    """Where a run happened. Values of different tiers are never compared."""
+
+    tier: str
+    cores: int
+    device: str = ""
+
+
+class Measurement(Struct, frozen=True, omit_defaults=True):
+    """
+    What a run returned. Times and memory are taken from outside, never from the candidate's word.
+
+    `wall_s`, `processor_s` and `peak_memory_mb` are those of the run command with all its descendants;
+    `score_s` is the wall time of the separate scorer.
+    """
+
+    status: RunStatus
+    value: float | None
+    digest: str
+    machine: Machine
+    extras: dict[str, float] = {}
+    why: str = ""
+    wall_s: float = 0.0
+    processor_s: float = 0.0
+    peak_memory_mb: float = 0.0
+    score_s: float = 0.0
+
+
+class Run(Struct, frozen=True, omit_defaults=True):
+    """
+    One execution of the measure command on a tree, with one seed.
+
+    Runs belong to content (`tree`), not to a commit's message: a kept change is committed again with its
+    numbers in the message, and its runs stay its own.
+    """
+
+    id: int
+    trial: int
+    tree: str
+    commit: str
+    seed_index: int
+    seed: int
+    digest: str
+    started_at: float = 0.0
+    measurement: Measurement | None = None
+
+    @property
+    def value(self) -> float | None:
+        return self.measurement.value if self.measurement is not None else None
+
+
+class Proposal(Struct, frozen=True):
+    """
+    An idea in one sentence. `memo` is whatever its proposer wants to find again later: small, JSON, opaque
+    to the loop.
+    """
+
+    idea: str
+    by: str
+    memo: dict[str, Any] = {}
+
+
+class Verdict(Struct, frozen=True, omit_defaults=True):
+    """
+    What was decided about a trial, the numbers behind it, and one sentence of why.
+
+    `value` and `base_value` are means over the runs that were compared; `gain` is positive when better;
+    `error` is the standard error of the gain (None while the noise is unknown).
+    """
+
+    word: Word
+    why: str
+    value: float | None = None
+    base_value: float | None = None
+    gain: float | None = None
+    error: float | None = None
+
+
+class Trial(Struct, frozen=True, omit_defaults=True):
+    """One attempt: base commit, proposal, runs, verdict."""
+
+    id: int
+    base: str
+    base_tree: str
+    started_at: float = 0.0
+    again: int | None = None  # the stale trial whose patch this one carries
+    commit: str | None = None
+    tree: str | None = None
+    idea: str = ""
+    by: str = ""
+    memo: dict[str, Any] = {}
+    lines: tuple[int, int] = (0, 0)  # added, removed
+    problem: str = ""  # why it may not be tried
+    runs: tuple[int, ...] = ()
+    verdict: Verdict | None = None
+    kept_as: str | None = None
+    decided_at: float | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.by == BASELINE
+
+    @property
+    def word(self) -> str:
+        return self.verdict.word if self.verdict else "running"
+
+
+class Best(Struct, frozen=True):
+    """The incumbent: the commit that a new trial must beat."""
+
+    commit: str
+    tree: str
+    trial: int
+
+
+class Imported(Struct, frozen=True, omit_defaults=True):
+    """A line of somebody else's log: a hint for proposers, never compared with values measured here."""
+
+    idea: str
+    status: str
+    value: float | None = None
+    commit: str = ""
+    memory_gb: float | None = None
+
+
+class Limits(Struct, frozen=True):
+    """What one proposal may cost."""
+
+    timeout_s: float = 600.0

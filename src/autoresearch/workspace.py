@@ -1,0 +1,351 @@
+"""
+git: one worktree per trial, a ref per trial, and the best branch.
+
+Knows repositories. Never touches the person's checkout, index, branches or untracked files: everything of
+ours is in worktrees under `.autoresearch/trees/`, in refs under `refs/autoresearch/<study>/`, and on the
+branch `autoresearch/<study>`.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from autoresearch.errors import ProposerError, WorkspaceError
+from autoresearch.study import FILE, Study
+from autoresearch.trial import Best, Proposal, Trial, Verdict
+
+HOME = ".autoresearch"
+REFEREE = "referee"  # the worktree of the study's own commit, where frozen code runs
+IDEA_LENGTH = 300  # characters that reach a commit's first line
+PLAIN_FILES = {"100644", "100755", "000000"}  # modes: no links, no nested repositories
+
+# Hooks, signing and background maintenance are the person's, not ours.
+_OPTIONS = ["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false"]
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "autoresearch",
+    "GIT_AUTHOR_EMAIL": "autoresearch@localhost",
+    "GIT_COMMITTER_NAME": "autoresearch",
+    "GIT_COMMITTER_EMAIL": "autoresearch@localhost",
+}
+
+
+def git(folder: Path, *args: str, input: bytes | None = None) -> bytes:
+    """
+    Run git in a folder and return what it printed.
+
+    Raises:
+        WorkspaceError: git said no; the message carries its last words.
+    """
+    command = ["git", *_OPTIONS, *args]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=_environment(),
+            input=input,
+            capture_output=True,
+            check=False,
+            start_new_session=True,  # Ctrl-C must not cut git short
+        )
+    except FileNotFoundError:
+        if not folder.is_dir():
+            raise WorkspaceError(f"{folder} is gone; type `autoresearch run` again, it will be made anew") from None
+        raise WorkspaceError("git is not installed (or not on PATH); install it and try again") from None
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise WorkspaceError(f"git {args[0]} failed in {folder}: {said[-1]}")
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    # Started from a hook, GIT_DIR and its like would point every command at the wrong repository.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return ours | _IDENTITY | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+
+
+def text(output: bytes) -> str:
+    return output.decode(errors="surrogateescape").strip()
+
+
+class Change(Struct, frozen=True):
+    """
+    What a worktree holds against its base: the content's identity, changed paths with their new modes, and
+    lines added and removed.
+    """
+
+    tree: str
+    modes: dict[str, str]
+    lines: tuple[int, int]
+
+
+class Tree:
+    """A worktree of one trial. `top` is its root; `path` the study's folder in it."""
+
+    def __init__(self, workspace: "Workspace", top: Path, base: str) -> None:
+        self.workspace, self.top, self.base = workspace, top, base
+        self.path = top / workspace.prefix
+
+    def asset_files(self) -> list[Path]:
+        """Files that may change, as they stand on the base, relative to `path`, sorted."""
+        return self.workspace.asset_files(self.base)
+
+    def snapshot(self) -> str:
+        """The identity of what the worktree holds now."""
+        git(self.top, "add", "--all")
+        return text(git(self.top, "write-tree"))
+
+    def change(self) -> Change:
+        """What was changed since the base, new files included and ignored ones not."""
+        git(self.top, "add", "--all")
+        listed = git(self.top, "diff", "--cached", "--raw", "--numstat", "-z", "--no-renames", "--abbrev=40", self.base)
+        content = text(git(self.top, "write-tree"))
+        return _read_change(content, listed.decode(errors="surrogateescape").split("\0"))
+
+    def carry(self, stale: Trial) -> None:
+        """
+        Apply the patch of an earlier trial.
+
+        Raises:
+            ProposerError: it does not fit any more.
+        """
+        assert stale.commit is not None
+        patch = git(self.top, "diff", "--binary", "--full-index", stale.base, stale.commit)
+        try:
+            git(self.top, "apply", "--3way", "--index", "-", input=patch)
+        except WorkspaceError:
+            git(self.top, "reset", "--hard", "--quiet", self.base)
+            raise ProposerError(f"the change of trial {stale.id} does not fit on the new best") from None
+
+    def reset(self, tree: str) -> None:
+        """Make the worktree hold exactly this content again, whatever a run or a proposer left in it."""
+        git(self.top, "read-tree", "--reset", "-u", tree)
+        git(self.top, "clean", "-ffdxq")
+
+
+class Workspace:
+    """
+    The repository a study lives in. `folder` is where study.toml lies: the root or any subfolder.
+
+    Raises:
+        WorkspaceError: not a git repository, or one without a commit.
+    """
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        folder = folder.resolve()
+        self.folder, self.study = folder, study
+        self.home = folder / HOME
+        try:
+            self.prefix = text(git(folder, "rev-parse", "--show-prefix"))
+        except WorkspaceError as error:
+            raise WorkspaceError(
+                f"{folder} is not inside a git repository ({error}); make one with `git init && git add -A && "
+                "git commit -m start`"
+            ) from None
+        self.refs = f"refs/autoresearch/{study.name}"
+        self.branch = f"refs/heads/autoresearch/{study.name}"
+        self._assets: dict[str, list[Path]] = {}
+
+    # -- the study's own commit ------------------------------------------------------------------------
+
+    def head(self) -> tuple[str, str]:
+        """The commit that is checked out, and its tree."""
+        try:
+            commit, tree = text(git(self.folder, "rev-parse", "HEAD^{commit}", "HEAD^{tree}")).splitlines()
+        except WorkspaceError:
+            raise WorkspaceError(
+                f"the repository of {self.folder} has no commit yet; a study starts from one: "
+                "`git add -A && git commit -m start`"
+            ) from None
+        return commit, tree
+
+    def uncommitted(self) -> list[str]:
+        """Tracked files with changes that no commit holds: a study would silently start without them."""
+        listed = git(self.folder, "diff", "HEAD", "--name-only", "-z", "--relative").decode(errors="surrogateescape")
+        return [path for path in listed.split("\0") if path and path != FILE and not path.startswith(HOME)]
+
+    def taken(self) -> str | None:
+        """Why the best branch's name cannot be used, if somebody else's branch has it already."""
+        if text(git(self.folder, "for-each-ref", self.branch)):
+            name = self.branch.removeprefix("refs/heads/")
+            return f"a branch {name} exists already; rename it, or the study (`name` in {FILE})"
+        return None
+
+    def frozen(self, commit: str) -> list[str]:
+        """A line of mode, content and path for each file that no candidate may change."""
+        return [line for line, path in self._files(commit) if path is None or not self.study.may_change(path)]
+
+    def asset_files(self, commit: str) -> list[Path]:
+        """Files of a commit that may change, relative to the study's folder, sorted."""
+        if commit not in self._assets:
+            paths = [path for _, path in self._files(commit) if path is not None and self.study.may_change(path)]
+            if len(self._assets) > 8:
+                self._assets.clear()
+            self._assets[commit] = sorted(Path(path) for path in paths)
+        return self._assets[commit]
+
+    def _files(self, commit: str) -> Iterator[tuple[str, str | None]]:
+        """Every file of a commit: its line, and its path from the study's folder (None outside it)."""
+        listed = git(self.folder, "ls-tree", "-r", "-z", "--full-tree", commit).decode(errors="surrogateescape")
+        for line in filter(None, listed.split("\0")):
+            path = line.partition("\t")[2]
+            yield line, path.removeprefix(self.prefix) if path.startswith(self.prefix) else None
+
+    # -- worktrees -------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def open(self, trial: Trial) -> Iterator[Tree]:
+        """A fresh worktree at the trial's commit, or at its base when it has none yet; gone afterwards."""
+        top = self.home / "trees" / str(trial.id)
+        self._add_worktree(top, trial.commit or trial.base)
+        try:
+            yield Tree(self, top, trial.base)
+        finally:
+            self._remove_worktree(top)
+
+    def referee(self, commit: str) -> Path:
+        """The study's folder in a worktree of the study's own commit: where frozen code runs from."""
+        top = self.home / "trees" / REFEREE
+        self._add_worktree(top, commit)
+        return top / self.prefix
+
+    def _add_worktree(self, top: Path, commit: str) -> None:
+        self._remove_worktree(top)
+        top.parent.mkdir(parents=True, exist_ok=True)
+        git(self.folder, "worktree", "add", "--quiet", "--force", "--detach", str(top), commit)
+
+    def _remove_worktree(self, top: Path) -> None:
+        if top.exists():
+            with contextlib.suppress(WorkspaceError):
+                git(self.folder, "worktree", "remove", "--force", "--force", str(top))
+            shutil.rmtree(top, ignore_errors=True)  # not registered, or with files git will not remove
+
+    def clean(self) -> None:
+        """Remove the worktrees that a killed session left."""
+        for top in sorted((self.home / "trees").glob("*")):
+            self._remove_worktree(top)
+
+    # -- commits and refs ------------------------------------------------------------------------------
+
+    def problem(self, change: Change) -> str | None:
+        """Why a change may not be tried, in a sentence; None if it may."""
+        if not change.modes:
+            return "it changes nothing"
+        outside = [
+            path
+            for path in change.modes
+            if not (path.startswith(self.prefix) and self.study.may_change(path.removeprefix(self.prefix)))
+        ]
+        if outside:
+            more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+            allowed = ", ".join(self.study.asset)
+            return f"it touches frozen files: {', '.join(map(repr, outside[:3]))}{more}; only {allowed} may change"
+        odd = [path for path, mode in change.modes.items() if mode not in PLAIN_FILES]
+        return f"it adds something that is not a plain file: {odd[0]!r}" if odd else None
+
+    def commit(self, tree: Tree, change: Change, trial: Trial, proposal: Proposal) -> str:
+        """Commit a change under the trial's own ref, and leave exactly its content in the worktree."""
+        message = _message(
+            proposal.idea,
+            {"Study": self.study.name, "Trial": trial.id, "Proposed-by": proposal.by, "Memo": _json(proposal.memo)},
+        )
+        commit = self._commit_tree(change.tree, trial.base, message)
+        git(self.folder, "update-ref", f"{self.refs}/trials/{trial.id}", commit)
+        git(tree.top, "clean", "-ffdxq")  # ignored files are no part of the commit, so none of the run either
+        return commit
+
+    def recover(self, trial: Trial) -> tuple[Proposal, str] | None:
+        """A proposal whose commit was made just before the program was killed, and its content."""
+        ref = f"{self.refs}/trials/{trial.id}"
+        with contextlib.suppress(WorkspaceError, ValueError, KeyError):
+            shown = text(git(self.folder, "show", "-s", "--format=%T%n%P%n%B", ref))
+            tree, parent, *message = shown.splitlines()
+            trailers = dict(line.split(": ", 1) for line in message[1:] if ": " in line)
+            if parent == trial.base and trailers["Trial"] == str(trial.id):
+                memo = msgspec.json.decode(trailers["Memo"], type=dict[str, Any])
+                return Proposal(message[0], trailers["Proposed-by"], memo), tree
+        return None
+
+    def keep(self, trial: Trial, verdict: Verdict) -> str:
+        """The commit that a kept trial becomes on the best branch: its content, with its numbers."""
+        assert trial.tree is not None
+        if trial.is_baseline:
+            return trial.base
+        unit = f" {self.study.metric.unit}".rstrip()
+        before, after = verdict.base_value, verdict.value
+        numbers = f"{self.study.metric.name} {before:.6g} -> {after:.6g}{unit}. {verdict.why}"
+        trailers = {
+            "Study": self.study.name,
+            "Trial": trial.id,
+            "Proposed-by": trial.by,
+            "Value-before": repr(before),
+            "Value-after": repr(after),
+        }
+        return self._commit_tree(trial.tree, trial.base, _message(trial.idea, trailers, body=numbers))
+
+    def _commit_tree(self, tree: str, parent: str, message: str) -> str:
+        data = message.encode(errors="surrogateescape")
+        return text(git(self.folder, "commit-tree", tree, "-p", parent, "-F", "-", input=data))
+
+    def move_best(self, best: Best, ours: set[str]) -> str | None:
+        """
+        Point our refs at the best commit. `ours` are all commits that were best so far.
+
+        The branch is left alone while it is checked out somewhere or carries commits that are not ours; then
+        the reason is returned, and `refs/autoresearch/<study>/best` still says what is best.
+        """
+        moves = [f"update {self.refs}/best {best.commit}"]
+        shown = text(git(self.folder, "for-each-ref", "--format=%(objectname) %(worktreepath)", self.branch))
+        tip, _, checked_out = shown.partition(" ")
+        problem = None
+        if tip and tip not in ours:
+            problem = "carries commits of your own"
+        elif checked_out and tip != best.commit:
+            problem = f"is checked out in {checked_out}"
+        else:
+            moves.append(f"update {self.branch} {best.commit}")
+        git(self.folder, "update-ref", "--stdin", input="\n".join([*moves, ""]).encode())
+        name = self.branch.removeprefix("refs/heads/")
+        return f"branch {name} {problem}, so it was not moved; the best is at {self.refs}/best" if problem else None
+
+    def diff(self, before: str, after: str, color: bool = False) -> str:
+        """The patch from one commit to another."""
+        shown = git(self.folder, "diff", f"--color={'always' if color else 'never'}", before, after)
+        return shown.decode(errors="replace")
+
+
+def _read_change(tree: str, parts: list[str]) -> Change:
+    """Read `git diff --raw --numstat -z`: raw entries as ':modes...' NUL path, then 'added removed path'."""
+    modes: dict[str, str] = {}
+    added = removed = 0
+    entries = iter(filter(None, parts))
+    for entry in entries:
+        if entry.startswith(":"):
+            modes[next(entries)] = entry.split(" ")[1]
+        else:
+            plus, minus, _ = entry.split("\t", 2)
+            added += int(plus) if plus != "-" else 0  # '-' stands for a binary file
+            removed += int(minus) if minus != "-" else 0
+    return Change(tree, modes, (added, removed))
+
+
+def _message(idea: str, trailers: dict[str, object], body: str = "") -> str:
+    """A commit message: the idea on one line, the numbers, and trailers that git and people can read."""
+    lines = "\n".join(f"{name}: {' '.join(str(value).split(chr(10)))}" for name, value in trailers.items())
+    return "\n\n".join(filter(None, [one_line(idea), body, lines])) + "\n"
+
+
+def one_line(idea: str) -> str:
+    """A sentence that fits a commit's first line, without control characters."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in idea).split())
+    return (flat if len(flat) <= IDEA_LENGTH else flat[: IDEA_LENGTH - 1] + "…") or "(no idea given)"
+
+
+def _json(memo: dict[str, Any]) -> str:
+    return msgspec.json.encode(memo).decode()
