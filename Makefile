@@ -37,10 +37,10 @@ test: $(VENV)/.test
 	$(BIN)/pytest
 
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/overhead.py --write
-	$(BIN)/python benchmarks/replay.py --write
-	$(BIN)/python benchmarks/kmodule.py --write
-	$(BIN)/python benchmarks/kill.py --rounds 2000 --write
+	$(BIN)/python -m benchmarks.overhead --write
+	$(BIN)/python -m benchmarks.replay --write
+	$(BIN)/python -m benchmarks.kmodule --write
+	$(BIN)/python -m benchmarks.kill --rounds 2000 --write
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

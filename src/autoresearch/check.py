@@ -53,8 +53,7 @@ def check(folder: Path, listener: Listener) -> Checked:
             scratch = Workspace(folder, study)
             scratch.home = home
             digest = study.digest(frozen)
-            referee = scratch.referee(commit)
-            prepare(study, executor, referee, digest, listener)
+            prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)
             run = Run(0, 0, tree, commit, 0, seed(0, 0), digest)
             with scratch.open(trial) as opened:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autoresearch.events import State
     from autoresearch.trial import Trial
 
-TEMPLATES = ("toy", "gpt")  # starter.TEMPLATES; a test holds them equal
+TEMPLATES = ("toy", "gpt", "blank")  # starter.TEMPLATES; a test holds them equal
 
 folder_option = click.option(
     "-C",

@@ -33,7 +33,7 @@ def make(folder: Path, minutes: float, listener: Listener) -> None:
     if (folder / FILE).exists():
         listener.say(f"going on with the study in {folder}")
         return
-    starter.make(folder, "gpt")
+    starter.make(folder, "gpt", own=True)
     listener.say(f"made a study in {folder}; measuring once how fast this machine is")
     found = check.check(folder, listener).measurement
     want_s = max(SHORTEST_S, minutes * 60 / RUNS_PER_NIGHT)

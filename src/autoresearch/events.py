@@ -152,6 +152,7 @@ class State:
         self.imported: list[Imported] = []
         self.sources: list[str] = []
         self.session: SessionStarted | None = None  # None once it ended of its own accord
+        self.tier = ""  # the machine of the latest session; values from another tier do not count
         self.unfinished: dict[int, None] = {}  # trials without a verdict, in order
         self.open_runs: dict[int, None] = {}  # runs without a measurement, in order
         self.stale: dict[int, None] = {}  # stale trials that were not tried again yet, in order
@@ -160,7 +161,8 @@ class State:
         self.next_trial = 0
         self.next_run = 0
         self._runs_on: dict[tuple[str, str], list[int]] = {}  # (tree, digest) -> runs, in order
-        self._squares: dict[tuple[str, str], tuple[float, int]] = {}  # same -> squared deviations, dof
+        # (tree, digest, tier) -> squared deviations from the mean, degrees of freedom
+        self._squares: dict[tuple[str, str, str], tuple[float, int]] = {}
         self._pooled = (0.0, 0)
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -186,9 +188,12 @@ class State:
         return Noise(math.sqrt(squares / dof), dof) if dof else None
 
     def runs_on(self, tree: str) -> list[Run]:
-        """Every run on this content under the current digest, in order; stopped ones never count."""
+        """Every finished run on this content that counts now: same digest, same machine tier, not stopped."""
         found = (self.runs[i] for i in tuple(self._runs_on.get((tree, self.digest), ())))
-        return [run for run in found if not (run.measurement and run.measurement.status == "stopped")]
+        return [run for run in found if run.measurement and self._counts(run.measurement)]
+
+    def _counts(self, measurement: Measurement) -> bool:
+        return measurement.status != "stopped" and measurement.machine.tier == self.tier
 
     def values(self, tree: str) -> dict[int, float]:
         """Seed index -> value, over the finished runs on this content."""
@@ -222,12 +227,11 @@ class State:
                 self.open_runs.pop(run.id, None)
                 self.spent_s += event.measurement.wall_s + event.measurement.score_s
                 if event.measurement.value is not None:
-                    self._pool(run.tree, run.digest)
+                    self._pool(run.tree, run.digest, event.measurement.machine.tier)
             case TrialStarted(trial=id):
                 trial = Trial(id, event.base, event.base_tree, event.at, event.again)
                 if event.again is not None:
-                    stale = self.trials[event.again]
-                    trial = replace(trial, idea=stale.idea, by=stale.by)
+                    trial = replace(trial, idea=self.trials[event.again].idea)
                 if event.baseline:
                     idea = "the code as it stands"
                     trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
@@ -258,12 +262,14 @@ class State:
                     self.stale[again] = None
             case StudyOpened():
                 self.opened = event
-                self.best = self.best or Best(event.start, event.start_tree, 0)
-                self.ready = False
-                self.trees = {}  # measured under another referee is not measured
-                self._pooled = self._pool_all()
+                if not self.kept:
+                    self.best = Best(event.start, event.start_tree, 0)
+                self._start_over()
             case SessionStarted():
                 self.session = event
+                if event.machine.tier != self.tier:
+                    self.tier = event.machine.tier
+                    self._start_over()
             case SessionEnded():
                 self.session = None
             case TrialsImported():
@@ -283,21 +289,29 @@ class State:
             self.kept.append(id)
             self.ready = True
 
-    def _pool(self, tree: str, digest: str) -> None:
+    def _start_over(self) -> None:
+        """Another referee or another kind of machine: nothing measured before compares with what comes now."""
+        self.ready = False
+        self.trees = {}
+        self._pooled = self._pool_all()
+
+    def _pool(self, tree: str, digest: str, tier: str) -> None:
         """Bring the pooled noise up to date after a new value on one tree."""
-        key = (tree, digest)
+        key = (tree, digest, tier)
         old_squares, old_dof = self._squares.get(key, (0.0, 0))
-        values = [run.value for run in (self.runs[i] for i in self._runs_on[key]) if run.value is not None]
+        done = (self.runs[i].measurement for i in self._runs_on[tree, digest])
+        values = [m.value for m in done if m and m.value is not None and m.machine.tier == tier]
         if len(values) < 2:
             return
         mean = sum(values) / len(values)
         squares, dof = sum((v - mean) ** 2 for v in values), len(values) - 1
         self._squares[key] = (squares, dof)
-        if digest == self.digest:
+        if (digest, tier) == (self.digest, self.tier):
             self._pooled = (self._pooled[0] + squares - old_squares, self._pooled[1] + dof - old_dof)
 
     def _pool_all(self) -> tuple[float, int]:
-        mine = [pooled for (_, digest), pooled in self._squares.items() if digest == self.digest]
+        here = (self.digest, self.tier)
+        mine = [pooled for (_, digest, tier), pooled in self._squares.items() if (digest, tier) == here]
         return sum(squares for squares, _ in mine), sum(dof for _, dof in mine)
 
 

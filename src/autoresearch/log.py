@@ -123,7 +123,6 @@ class Log:
         except OSError as error:
             raise LogError(f"{path}: {error.strerror}; the study's folder must be writable") from error
         self.state = _fold_lines(data[: self._size], path)
-        self.left_over = frozenset(self.state.unfinished)  # trials that an earlier session was at
         for run in tuple(self.state.open_runs):
             lost = self.state.runs[run]
             why = "the program was ended during this run"

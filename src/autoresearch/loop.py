@@ -19,7 +19,7 @@ from autoresearch.report.brief import brief
 from autoresearch.seeds import seed
 from autoresearch.study import Study
 from autoresearch.trial import Best, Limits, Proposal, Run, Trial, Verdict
-from autoresearch.workspace import Tree, Workspace, one_line
+from autoresearch.workspace import Change, Tree, Workspace, one_line
 
 GIVE_UP_AFTER = 10  # proposals in a row that came to nothing
 
@@ -47,14 +47,14 @@ def work(lab: Lab) -> None:
             with lab.workspace.open(trial) as tree:  # a git worktree
                 if trial.commit is None:
                     trial = propose(lab, trial, tree)
-                if trial.problem:
-                    reject(lab, trial, trial.problem)
+                if verdict := not_worth_a_run(state, trial):
+                    log.append(TrialDecided(trial=trial.id, verdict=verdict))
                     continue
                 while (index := lab.policy.next_run(state, trial)) is not None:
                     measure(lab, trial, tree, index)
                 decide(lab, trial)
         except ProposerError as error:
-            reject(lab, trial, str(error))
+            log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", str(error))))
             stop_if_hopeless(lab)
         except NothingLeft as error:
             log.stop(str(error))
@@ -65,15 +65,9 @@ def work(lab: Lab) -> None:
 
 
 def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
-    """
-    Give a trial its commit: from its proposer, from the stale trial it carries on, or from a commit that a
-    killed session had just made.
-    """
+    """Give a trial its commit: from its proposer, or from the stale trial it carries on."""
     log, workspace = lab.log, lab.workspace
-    if trial.id in log.left_over and (found := workspace.recover(trial)) is not None:
-        proposal, content = found
-        tree.reset(content)
-    elif trial.again is not None:
+    if trial.again is not None:
         stale = log.state.trials[trial.again]
         tree.carry(stale)
         proposal = Proposal(stale.idea, stale.by, stale.memo)
@@ -82,7 +76,12 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
         given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state)
         proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s))
     change = tree.change()
-    commit = workspace.commit(tree, change, trial, proposal)
+    return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal))
+
+
+def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: str) -> Trial:
+    """Write down what a trial is going to try, and whether it may be tried at all."""
+    log, workspace = lab.log, lab.workspace
     with log.lock:
         twin = log.state.trees.get(change.tree)
         problem = workspace.problem(change) or ("" if twin is None else f"the same code as trial {twin}")
@@ -99,6 +98,18 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
             )
         )
     return log.state.trials[trial.id]
+
+
+def repair(lab: Lab) -> None:
+    """
+    Make git and the log agree after a crash between any two steps: a commit without its line in the log is
+    written down, and the best branch moved to where the log says it is.
+    """
+    for trial in [lab.log.state.trials[i] for i in lab.log.state.unfinished]:
+        if trial.commit is None and (found := lab.workspace.recover(trial)):
+            record(lab, trial, *found)
+    if lab.log.state.kept and (warning := move_best(lab)):
+        lab.tell(warning)
 
 
 def measure(lab: Lab, trial: Trial, tree: Tree, index: int) -> None:
@@ -141,6 +152,8 @@ def decide(lab: Lab, trial: Trial) -> None:
         log.append(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
         if kept_as and (warning := move_best(lab)):
             lab.tell(warning)
+    if verdict.word != "keep":
+        lab.executor.drop(state.trials[trial.id].runs)  # a night of checkpoints would fill the disk
     if trial.is_baseline and verdict.word != "keep":
         log.stop("the baseline cannot be measured")
         raise BaselineError(
@@ -157,9 +170,13 @@ def move_best(lab: Lab) -> str | None:
     return lab.workspace.move_best(state.best, ours)
 
 
-def reject(lab: Lab, trial: Trial, why: str) -> None:
-    """A proposal that is not tried at all."""
-    lab.log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", why)))
+def not_worth_a_run(state: State, trial: Trial) -> Verdict | None:
+    """The verdict on a trial that cannot be compared, or may not be tried at all."""
+    if trial.problem:
+        return Verdict("rejected", trial.problem)
+    if not trial.is_baseline and not state.values(trial.base_tree):
+        return Verdict("stale", "its base was never measured by the current referee on this kind of machine")
+    return None
 
 
 def stop_if_hopeless(lab: Lab) -> None:

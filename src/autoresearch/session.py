@@ -21,9 +21,9 @@ import autoresearch
 from autoresearch import policy
 from autoresearch.errors import AutoresearchError, StudyError, WorkspaceError
 from autoresearch.events import Event, SessionEnded, SessionStarted, State, StudyOpened
-from autoresearch.execute.local import Local, slots
+from autoresearch.execute.local import Local, slots, words
 from autoresearch.log import Log
-from autoresearch.loop import Lab, move_best, work
+from autoresearch.loop import Lab, repair, work
 from autoresearch.propose import Proposer
 from autoresearch.study import Study, load
 from autoresearch.trial import Metric, Run
@@ -102,10 +102,9 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
             tell=listener.say,
         )
         assert log.state.opened is not None
-        referee = workspace.referee(log.state.opened.start)
-        prepare(study, executor, referee, log.state.digest, listener)
-        if log.state.kept and (warning := move_best(lab)):
-            listener.say(warning)
+        start = log.state.opened.start
+        prepare(study, executor, workspace.referee(start), study.data_digest(workspace.frozen(start)), listener)
+        repair(lab)
         log.listener = lambda event: listener.event(event, log.state)
         yield lab
 
@@ -113,19 +112,23 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
 def open_study(log: Log, workspace: Workspace, study: Study, listener: Listener) -> None:
     """Write down what the study is, when it is new or its referee has changed."""
     was = log.state.opened
-    if was is None:
+    if was is not None and was.study != study.name:
+        raise StudyError(
+            f"study.toml: name = {study.name!r}, but the study in this folder was begun as {was.study!r}: write "
+            f"that name again, or move {HOME} away to begin anew"
+        )
+    if was is None or not log.state.kept:  # nothing was ever measured here: begin from what is committed now
         start, start_tree = workspace.head()
         check_start(workspace, study, start)
-        seed = secrets.randbits(31)
+        seed = was.seed if was else secrets.randbits(31)
     else:
         start, start_tree, seed = was.start, was.start_tree, was.seed
+        remind(workspace, start, listener)
     digest = study.digest(workspace.frozen(start))
-    if was is not None and was.digest == digest:
+    if was is not None and (was.digest, was.start) == (digest, start):
         return
-    if was is not None:
-        listener.say(
-            "what is measured has changed, so the best is measured anew; earlier values are not compared with new ones"
-        )
+    if log.state.kept:
+        listener.say("what is measured has changed: the best is measured anew, and earlier values do not count")
     metric = Metric(study.metric.name, study.metric.direction, study.metric.unit)
     log.append(
         StudyOpened(study=study.name, start=start, start_tree=start_tree, metric=metric, digest=digest, seed=seed)
@@ -137,6 +140,12 @@ def check_start(workspace: Workspace, study: Study, start: str) -> None:
     Raises:
         StudyError, WorkspaceError: a study cannot begin from this commit.
     """
+    commands = (study.measure.run, study.measure.score, study.measure.prepare)
+    if lost := workspace.untracked(word for command in commands if command for word in words(command)):
+        raise StudyError(
+            f"study.toml: measure names {', '.join(map(repr, lost))}, which git does not track, so no run would find "
+            "it: `git add` and commit it"
+        )
     if not workspace.asset_files(start):
         raise StudyError(
             f"study.toml: asset {', '.join(map(repr, study.asset))} matches no file that git tracks here; "
@@ -149,6 +158,18 @@ def check_start(workspace: Workspace, study: Study, start: str) -> None:
         )
     if taken := workspace.taken():
         raise WorkspaceError(taken)
+
+
+def remind(workspace: Workspace, start: str, listener: Listener) -> None:
+    """Say so when frozen files were committed anew since the study began: it goes on with the old ones."""
+    head, _ = workspace.head()
+    changed = set(workspace.frozen(head)) - set(workspace.frozen(start)) if head != start else set()
+    if changed:
+        names = sorted(line.partition("\t")[2] for line in changed)
+        listener.say(
+            f"{', '.join(names[:3])} changed since this study began at {start[:10]}; it goes on with the files of "
+            f"then. Move {HOME} away to begin anew"
+        )
 
 
 def prepare(study: Study, executor: Local, referee: Path, digest: str, listener: Listener) -> None:
@@ -225,7 +246,9 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
         failures = run_workers(lab, lab.workers)
         if failures:
             raise failures[0]
-        lab.log.append(SessionEnded(why=lab.log.stopping or "the budget is spent"))
+        why = lab.log.stopping or "the budget is spent"
+        lab.log.append(SessionEnded(why=why))
+        listener.say(f"Ended: {why}.")
         return lab.log.state
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from autoresearch.errors import StudyError, WorkspaceError
 from autoresearch.workspace import git, text
 
-TEMPLATES = ("toy", "gpt")
+TEMPLATES = ("toy", "gpt", "blank")
 NOT_COPIED = {"__pycache__", "__init__.py"}
 
 
@@ -26,16 +26,16 @@ class Made(Struct, frozen=True):
     committed: bool
 
 
-def make(folder: Path, template: str) -> Made:
+def make(folder: Path, template: str, own: bool = False) -> Made:
     """
-    Write a template's files.
+    Write a template's files. `own` makes a repository of its own even inside another one.
 
     Raises:
         StudyError: the folder holds a study already, or a file of the same name.
     """
     source = resources.files("autoresearch") / "templates" / template
     names = sorted(item.name for item in source.iterdir() if item.name not in NOT_COPIED)
-    new_repository = not _inside_repository(folder)
+    new_repository = own or not _inside_repository(folder)
     if new_repository and folder.exists() and any(folder.iterdir()):
         raise StudyError(
             f"{folder} is not empty and not a git repository; name a new folder, or `git init` and commit there first"

@@ -25,12 +25,17 @@ from autoresearch.trial import Budget, BudgetUnit, Metric
 
 FILE = "study.toml"
 UNITS = typing.get_args(BudgetUnit)
+METRIC_NAME = re.compile(r"[A-Za-z_][\w./%-]{0,63}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "maximize"}
 
 
 class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
     """What is optimised."""
+
+    def __post_init__(self) -> None:
+        if not METRIC_NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} must be one word, like val_bpb, as in a line `METRIC val_bpb=0.99`")
 
 
 class Measure(Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,8 +166,16 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         `frozen` are lines that identify the frozen files by content. Values under different digests are
         never compared.
         """
-        contract = msgspec.json.encode([self.metric, self.measure, self.asset], order="sorted")
-        return hashlib.sha256(b"\n".join([contract, *(line.encode() for line in sorted(frozen))])).hexdigest()[:16]
+        return _digest([self.metric, self.measure, self.asset], frozen)
+
+    def data_digest(self, frozen: Iterable[str]) -> str:
+        """The identity of what `prepare` made: a new budget needs no new data."""
+        return _digest(self.measure.prepare, frozen)
+
+
+def _digest(contract: object, frozen: Iterable[str]) -> str:
+    lines = [msgspec.json.encode(contract, order="sorted"), *sorted(line.encode("utf-8", "replace") for line in frozen)]
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()[:16]
 
 
 def load(folder: Path) -> Study:

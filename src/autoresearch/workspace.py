@@ -7,12 +7,15 @@ branch `autoresearch/<study>`.
 """
 
 import contextlib
+import functools
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +31,7 @@ PLAIN_FILES = {"100644", "100755", "000000"}  # modes: no links, no nested repos
 
 # Hooks, signing and background maintenance are the person's, not ours.
 _OPTIONS = ["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false"]
+_AS_CHANGE = ["--raw", "--numstat", "-z", "--no-renames", "--abbrev=40"]
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "autoresearch",
     "GIT_AUTHOR_EMAIL": "autoresearch@localhost",
@@ -43,27 +47,49 @@ def git(folder: Path, *args: str, input: bytes | None = None) -> bytes:
     Raises:
         WorkspaceError: git said no; the message carries its last words.
     """
-    command = ["git", *_OPTIONS, *args]
+    with _scratch_file() as given, _scratch_file() as errors:
+        given.write(input or b"")
+        given.seek(0)
+        output, status = _spawn(["git", "-C", str(folder), *_OPTIONS, *args], given.fileno(), errors.fileno())
+        if status != 0:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise WorkspaceError(f"git {args[0]} failed in {folder}: {said[-1]}")
+    return output
+
+
+def _scratch_file() -> IO[bytes]:
+    """A file without a name; in memory where the system can."""
+    return open(os.memfd_create("git"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+
+
+def _spawn(argv: list[str], stdin: int, stderr: int) -> tuple[bytes, int]:
+    """
+    Run git to its end; its standard output and exit code.
+
+    Not subprocess.run: git is started eight times a trial, and this costs a third of the processor time
+    (benchmarks/overhead.py). In a process group of its own, so that Ctrl-C does not cut it short.
+    """
+    read, write = os.pipe()
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=_environment(),
-            input=input,
-            capture_output=True,
-            check=False,
-            start_new_session=True,  # Ctrl-C must not cut git short
-        )
-    except FileNotFoundError:
-        if not folder.is_dir():
-            raise WorkspaceError(f"{folder} is gone; type `autoresearch run` again, it will be made anew") from None
-        raise WorkspaceError("git is not installed (or not on PATH); install it and try again") from None
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise WorkspaceError(f"git {args[0]} failed in {folder}: {said[-1]}")
-    return done.stdout
+        wiring = [(os.POSIX_SPAWN_DUP2, mine, theirs) for mine, theirs in ((stdin, 0), (write, 1), (stderr, 2))]
+        pid = os.posix_spawn(_git(), argv, _environment(), file_actions=wiring, setpgroup=0)
+    finally:
+        os.close(write)
+    with open(read, "rb") as output:
+        printed = output.read()
+    return printed, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@functools.cache
+def _git() -> str:
+    found = shutil.which("git")
+    if found is None:
+        raise WorkspaceError("git is not installed (or not on PATH); install it and try again")
+    return found
+
+
+@functools.cache
 def _environment() -> dict[str, str]:
     # Started from a hook, GIT_DIR and its like would point every command at the wrong repository.
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -103,10 +129,8 @@ class Tree:
 
     def change(self) -> Change:
         """What was changed since the base, new files included and ignored ones not."""
-        git(self.top, "add", "--all")
-        listed = git(self.top, "diff", "--cached", "--raw", "--numstat", "-z", "--no-renames", "--abbrev=40", self.base)
-        content = text(git(self.top, "write-tree"))
-        return _read_change(content, listed.decode(errors="surrogateescape").split("\0"))
+        content = self.snapshot()
+        return _read_change(content, git(self.top, "diff", "--cached", *_AS_CHANGE, self.base))
 
     def carry(self, stale: Trial) -> None:
         """
@@ -151,6 +175,7 @@ class Workspace:
         self.refs = f"refs/autoresearch/{study.name}"
         self.branch = f"refs/heads/autoresearch/{study.name}"
         self._assets: dict[str, list[Path]] = {}
+        self._worktrees = threading.Lock()
 
     # -- the study's own commit ------------------------------------------------------------------------
 
@@ -177,9 +202,19 @@ class Workspace:
             return f"a branch {name} exists already; rename it, or the study (`name` in {FILE})"
         return None
 
+    def untracked(self, names: Iterable[str]) -> list[str]:
+        """Which of these names are files here that no commit holds, so that no worktree will have them."""
+        files = [name for name in names if (self.folder / name).is_file()]
+        tracked = git(self.folder, "ls-files", "-z", "--", *files).decode(errors="surrogateescape").split("\0")
+        return [name for name in files if os.path.normpath(name) not in tracked]
+
     def frozen(self, commit: str) -> list[str]:
-        """A line of mode, content and path for each file that no candidate may change."""
-        return [line for line, path in self._files(commit) if path is None or not self.study.may_change(path)]
+        """
+        A line of mode, content and path for each file that no candidate may change. study.toml itself is left
+        out: what it says about measuring is part of the digest word by word.
+        """
+        files = self._files(commit)
+        return [line for line, path in files if path is None or not (path == FILE or self.study.may_change(path))]
 
     def asset_files(self, commit: str) -> list[Path]:
         """Files of a commit that may change, relative to the study's folder, sorted."""
@@ -217,14 +252,26 @@ class Workspace:
 
     def _add_worktree(self, top: Path, commit: str) -> None:
         self._remove_worktree(top)
-        top.parent.mkdir(parents=True, exist_ok=True)
-        git(self.folder, "worktree", "add", "--quiet", "--force", "--detach", str(top), commit)
+        self._one_at_a_time("worktree", "add", "--quiet", "--force", "--detach", str(top), commit)
 
     def _remove_worktree(self, top: Path) -> None:
         if top.exists():
             with contextlib.suppress(WorkspaceError):
-                git(self.folder, "worktree", "remove", "--force", "--force", str(top))
+                self._one_at_a_time("worktree", "remove", "--force", "--force", str(top))
             shutil.rmtree(top, ignore_errors=True)  # not registered, or with files git will not remove
+
+    def _one_at_a_time(self, *args: str) -> bytes:
+        """
+        A git command that looks through all worktrees. It fails on one that is just being made: by another
+        worker, or by a git that outlived a killed session for some milliseconds.
+        """
+        with self._worktrees:
+            for pause_s in (0.05, 0.2, 0.8):
+                try:
+                    return git(self.folder, *args)
+                except WorkspaceError:
+                    time.sleep(pause_s)
+            return git(self.folder, *args)
 
     def clean(self) -> None:
         """Remove the worktrees that a killed session left."""
@@ -260,16 +307,17 @@ class Workspace:
         git(tree.top, "clean", "-ffdxq")  # ignored files are no part of the commit, so none of the run either
         return commit
 
-    def recover(self, trial: Trial) -> tuple[Proposal, str] | None:
-        """A proposal whose commit was made just before the program was killed, and its content."""
+    def recover(self, trial: Trial) -> tuple[Proposal, Change, str] | None:
+        """What was proposed for a trial, if its commit was made just before the program was killed."""
         ref = f"{self.refs}/trials/{trial.id}"
         with contextlib.suppress(WorkspaceError, ValueError, KeyError):
-            shown = text(git(self.folder, "show", "-s", "--format=%T%n%P%n%B", ref))
-            tree, parent, *message = shown.splitlines()
+            shown = text(git(self.folder, "show", "-s", "--format=%H%n%T%n%P%n%B", ref))
+            commit, tree, parent, *message = shown.splitlines()
             trailers = dict(line.split(": ", 1) for line in message[1:] if ": " in line)
             if parent == trial.base and trailers["Trial"] == str(trial.id):
                 memo = msgspec.json.decode(trailers["Memo"], type=dict[str, Any])
-                return Proposal(message[0], trailers["Proposed-by"], memo), tree
+                change = _read_change(tree, git(self.folder, "diff", *_AS_CHANGE, parent, commit))
+                return Proposal(message[0], trailers["Proposed-by"], memo), change, commit
         return None
 
     def keep(self, trial: Trial, verdict: Verdict) -> str:
@@ -301,7 +349,7 @@ class Workspace:
         the reason is returned, and `refs/autoresearch/<study>/best` still says what is best.
         """
         moves = [f"update {self.refs}/best {best.commit}"]
-        shown = text(git(self.folder, "for-each-ref", "--format=%(objectname) %(worktreepath)", self.branch))
+        shown = text(self._one_at_a_time("for-each-ref", "--format=%(objectname) %(worktreepath)", self.branch))
         tip, _, checked_out = shown.partition(" ")
         problem = None
         if tip and tip not in ours:
@@ -320,11 +368,11 @@ class Workspace:
         return shown.decode(errors="replace")
 
 
-def _read_change(tree: str, parts: list[str]) -> Change:
-    """Read `git diff --raw --numstat -z`: raw entries as ':modes...' NUL path, then 'added removed path'."""
+def _read_change(tree: str, listed: bytes) -> Change:
+    """Read `git diff` in the form _AS_CHANGE: raw entries as ':modes...' NUL path, then 'added removed path'."""
     modes: dict[str, str] = {}
     added = removed = 0
-    entries = iter(filter(None, parts))
+    entries = iter(filter(None, listed.decode(errors="surrogateescape").split("\0")))
     for entry in entries:
         if entry.startswith(":"):
             modes[next(entries)] = entry.split(" ")[1]

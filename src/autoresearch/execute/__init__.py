@@ -1,6 +1,6 @@
 """Where runs happen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,10 @@ class Executor(Protocol):
 
     def run(self, run: Run, tree: Path, study: Study) -> Measurement:
         """Measure once. Blocks until a slot is free and the run has ended."""
+        ...
+
+    def drop(self, runs: Iterable[int]) -> None:
+        """Delete the artifacts of these runs; what they printed stays."""
         ...
 
     def stop(self) -> None:

@@ -16,6 +16,7 @@ of its own is still found. Elsewhere only the command's process group is.
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -35,20 +36,24 @@ TAIL_BYTES = 256 << 10  # ... and this much from the end, where results are prin
 LINE_BYTES = 4096  # a longer line is not a PROGRESS line
 PROGRESS_GAP_S = 0.1  # PROGRESS lines that come faster are passed over
 LINUX = sys.platform == "linux"
+LIBC = ctypes.CDLL(None)
 
 
 def nursery(requests: socket.socket) -> None:
     """Fork a keeper for every request, until the process that started us is gone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
+    gc.disable()
+    gc.freeze()  # a collection would touch, and so copy, every page that keepers share with us
     while True:
         message, fds, _, _ = socket.recv_fds(requests, 1, 1)
         if not message:
-            return
+            break
         if os.fork() == 0:
             requests.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _keep_and_exit(socket.socket(fileno=fds[0]))
         os.close(fds[0])
+        _all_reaped()  # keepers that are done; their processor time adds up here
+    while not _all_reaped():
+        time.sleep(0.01)
 
 
 def _keep_and_exit(asker: socket.socket) -> None:
@@ -229,7 +234,7 @@ def _wake_on_child_exit() -> int:
 def _adopt_orphans() -> None:
     if LINUX:
         PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _end(child: "subprocess.Popen[bytes]", polite: bool) -> int:

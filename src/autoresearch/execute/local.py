@@ -16,11 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from autoresearch import measure
 from autoresearch.errors import Stopped
@@ -200,6 +200,8 @@ class Local:
         self.keepers = Keepers()
         self.on_progress = on_progress
         self.machine = this_machine(slots[0])
+        for folder in ("runs", "data/open", "data/held"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
         self._stopping = threading.Event()
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for slot in slots:
@@ -221,6 +223,10 @@ class Local:
             words(study.measure.prepare or ""), tree, data, env, study.measure.prepare_timeout_s, name="prepare"
         )
 
+    def drop(self, runs: Iterable[int]) -> None:
+        for run in runs:
+            shutil.rmtree(self.home / "runs" / str(run) / "out", ignore_errors=True)
+
     def last_words(self, name: str) -> str:
         """The last line that `prepare` printed, quoted."""
         return _last_words(self.home / "data" / name)
@@ -236,7 +242,8 @@ class Local:
 
     def _run_in(self, slot: Slot, run: Run, tree: Path, study: Study) -> Measurement:
         folder = self.home / "runs" / str(run.id)
-        (folder / "out").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "out").mkdir(exist_ok=True)
         wanted = run_variables(run, study, folder / "out") | _data_folders(self.home)
         env = environment(slot, wanted)
 
@@ -255,7 +262,7 @@ class Local:
         if study.measure.score is None:
             return record(own.status, own.value, own.why, own.extras)
 
-        held = {"AUTORESEARCH_TREE": str(tree)} | _data_folders(self.home, held=True)
+        held = {"AUTORESEARCH_TREE": str(tree), "AUTORESEARCH_SET": "search"} | _data_folders(self.home, held=True)
         referee = self.home / "trees" / "referee" / tree.relative_to(self._top_of(tree))
         scoring = self._command(
             words(study.measure.score),
@@ -289,9 +296,9 @@ class Local:
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> Ending:
         """Run one command of the study; exit code 75 asks to be asked again, within the same time limit."""
-        folder.mkdir(parents=True, exist_ok=True)
         give_up = time.monotonic() + timeout_s
         pause_s = 1.0
+        waited_for: list[Ending] = []
         while True:
             ending = self.keepers.run(
                 list(argv),
@@ -304,12 +311,23 @@ class Local:
                 on_progress=on_progress,
             )
             if ending.code != AGAIN:
-                return ending
+                return _altogether([*waited_for, ending])
             if time.monotonic() + pause_s >= give_up:
                 return Ending("timeout", wall_s=timeout_s)
             if self._stopping.wait(pause_s):
                 raise Stopped("ended by the person")
+            waited_for.append(ending)
             pause_s = min(60.0, pause_s * 2)
+
+
+def _altogether(endings: list[Ending]) -> Ending:
+    """How a command ended that was asked several times, with what all the asking took."""
+    return structs.replace(
+        endings[-1],
+        wall_s=sum(e.wall_s for e in endings),
+        processor_s=sum(e.processor_s for e in endings),
+        peak_memory_mb=max(e.peak_memory_mb for e in endings),
+    )
 
 
 def environment(slot: Slot, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -348,8 +366,6 @@ def _data_folders(home: Path, held: bool = False) -> dict[str, str]:
     folders = {"AUTORESEARCH_DATA": home / "data" / "open"}
     if held:
         folders["AUTORESEARCH_HELD"] = home / "data" / "held"
-    for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
     return {name: str(folder) for name, folder in folders.items()}
 
 

@@ -5,6 +5,7 @@ A policy is a pure function of the state: asked again after a crash, it answers 
 """
 
 import importlib
+import itertools
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -51,10 +52,19 @@ def load(path: str, key: str, built_in: dict[str, str]) -> type:
 
 
 def failure(state: State, trial: Trial) -> Measurement | None:
-    """The first run of this trial that gave no value, if one did."""
+    """
+    The first run of this trial that gave no value, if one did. Failures of an earlier trial on the same content
+    do not count: the baseline may be tried again.
+    """
+    results = (state.runs[run].measurement for run in state.trials[trial.id].runs)
+    return next((result for result in results if result and result.status not in {"ok", "stopped"}), None)
+
+
+def next_seed(state: State, trial: Trial) -> int:
+    """The first seed index that this content was not measured with."""
     assert trial.tree is not None
-    results = (run.measurement for run in state.runs_on(trial.tree))
-    return next((result for result in results if result and result.status != "ok"), None)
+    done = state.values(trial.tree)
+    return next(index for index in itertools.count() if index not in done)
 
 
 def failed(measurement: Measurement) -> Verdict:

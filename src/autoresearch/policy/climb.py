@@ -10,7 +10,7 @@ import math
 from msgspec import Struct
 
 from autoresearch.events import State
-from autoresearch.policy import failed, failure, unless_moved
+from autoresearch.policy import failed, failure, next_seed, unless_moved
 from autoresearch.study import Study
 from autoresearch.trial import Best, Trial, Verdict
 
@@ -47,17 +47,16 @@ class Climb:
         return state.best
 
     def next_run(self, state: State, trial: Trial) -> int | None:
-        assert trial.tree is not None
-        done = len(state.runs_on(trial.tree))
         if failure(state, trial):
             return None
-        if trial.is_baseline:
-            return done if done < self.study.decide.calibrate else None
-        if done == 0:
-            return 0
-        score = self.compare(state, trial).score
-        open_still = HOPELESS < score < CLEARLY_BETTER
-        return done if open_still and done < self.study.decide.repeats else None
+        assert trial.tree is not None
+        done = len(state.values(trial.tree))
+        most = self.study.decide.calibrate if trial.is_baseline else self.study.decide.repeats
+        if done >= most:
+            return None
+        if done and not trial.is_baseline and not HOPELESS < self.compare(state, trial).score < CLEARLY_BETTER:
+            return None
+        return next_seed(state, trial)
 
     def judge(self, state: State, trial: Trial) -> Verdict:
         if problem := failure(state, trial):
@@ -84,16 +83,15 @@ class Climb:
 
     def compare(self, state: State, trial: Trial) -> Comparison:
         """
-        The mean gain over the seeds that both sides have run; over all runs where they share none.
+        The mean gain over the trial's seeds where the base has run them all too; else over all runs of both.
 
         The error assumes independent runs (noise sd * sqrt(1/n + 1/m)); paired seeds that correlate make it
         smaller than stated, never larger.
         """
         assert trial.tree is not None
         after, before = state.values(trial.tree), state.values(trial.base_tree)
-        shared = sorted(after.keys() & before.keys())
-        mine = [after[k] for k in shared or after]
-        theirs = [before[k] for k in shared or before]
+        mine = list(after.values())
+        theirs = [before[k] for k in after] if after.keys() <= before.keys() else list(before.values())
         value, base = sum(mine) / len(mine), sum(theirs) / len(theirs)
         gain = self.study.metric.gain(base, value)
         error = state.noise.sd * math.sqrt(1 / len(mine) + 1 / len(theirs)) if state.noise else None

@@ -16,7 +16,7 @@ class Greedy:
 
     def next_run(self, state: State, trial: Trial) -> int | None:
         assert trial.tree is not None
-        return 0 if not state.runs_on(trial.tree) else None
+        return None if failure(state, trial) or state.values(trial.tree) else 0
 
     def judge(self, state: State, trial: Trial) -> Verdict:
         assert trial.tree is not None

@@ -48,5 +48,5 @@ class Command:
 def _idea(output: Path) -> str:
     with output.open("rb") as file:
         lines = file.read(OUTPUT_BYTES).decode(errors="replace").splitlines()
-    stated = [line.removeprefix("IDEA").strip(" :") for line in lines if line.startswith("IDEA")]
+    stated = [line[4:].strip(" :") for line in lines if line.startswith(("IDEA ", "IDEA:"))]
     return next(iter(stated + [line.strip() for line in lines if line.strip()]), "")
