@@ -1,0 +1,142 @@
+"""
+Several choices at once: which option of each constant stands out, from trials that changed many together.
+
+The belief is that gains add up and that in each constant one option is better than the rest, by an amount of
+its own; a trial then says how many of its options were right ones before and after. Every hypothesis is
+weighed exactly, its unknown amounts integrated out, and the next trial is one drawn from the posterior
+(Thompson 1933). With exact scores this is a game of Mastermind; with noise it is a factorial experiment.
+Knows options and gains; no files.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from autoresearch.propose.history import Outcome
+from autoresearch.propose.knobs import Knob
+from autoresearch.propose.ranges import Value
+
+HYPOTHESES = 700  # weighed at once, about 10 ms; more choices than that are taken up in batches
+OBSERVATIONS = 40  # the latest; a batch is given up before it needs more
+UNEQUAL = (0.0, 1.0)  # variance of single amounts about the common one, in its square: alike, or each its own
+MISFIT = 0.05  # of the common amount: what a sum of amounts may leave unexplained
+CERTAIN = 0.95  # probability of the present options at which a batch is done
+
+Hypothesis = tuple[Value, ...]  # the option that stands out, by constant
+
+
+class Seen(Struct, frozen=True):
+    """One trial: what it replaced by what, by place of the constant in its batch, and the gain of it."""
+
+    changes: tuple[tuple[int, Value, Value], ...]
+    gain: float
+    variance: float
+
+
+def batches(knobs: Sequence[Knob]) -> list[list[Knob]]:
+    """The choices, in groups small enough to weigh every combination. A group of one is no group."""
+    found: list[list[Knob]] = []
+    size = 0
+    for knob in knobs:
+        if not found or size * len(knob.range.options) > HYPOTHESES:
+            found.append([])
+            size = 1
+        found[-1].append(knob)
+        size *= len(knob.range.options)
+    return [batch for batch in found if len(batch) > 1]
+
+
+def patience(batch: Sequence[Knob]) -> int:
+    """Trials after which a batch is left to single changes: as many as trying each option by itself takes."""
+    return sum(len(knob.range.options) - 1 for knob in batch)
+
+
+def draw(batch: Sequence[Knob], outcomes: Sequence[Outcome], rng: random.Random, count: int) -> list[Hypothesis]:
+    """
+    Up to `count` combinations worth measuring, most promising draws first; none when the present one is
+    almost certainly the best.
+    """
+    spaces = [knob.range.options for knob in batch]
+    seen = _seen(batch, outcomes)
+    weights = weigh(spaces, seen)
+    present = tuple(knob.value for knob in batch)
+    if weights.get(present, 0.0) > CERTAIN:
+        return []
+    drawn = rng.choices(list(weights), list(weights.values()), k=count)
+    return [combination for combination in dict.fromkeys(drawn) if combination != present]
+
+
+def weigh(spaces: Sequence[Sequence[Value]], seen: Sequence[Seen]) -> dict[Hypothesis, float]:
+    """The posterior probability of every combination of options that may stand out."""
+    sizes = sorted(abs(one.gain) for one in seen if one.gain)
+    amount = sizes[len(sizes) // 2] if sizes else 1.0
+    hypotheses = list(itertools.product(*spaces))
+    scores = [_evidence(hypothesis, seen, amount) for hypothesis in hypotheses]
+    top = max(scores)
+    raw = [math.exp(score - top) for score in scores]
+    total = sum(raw)
+    return {h: weight / total for h, weight in zip(hypotheses, raw, strict=True)}
+
+
+def _seen(batch: Sequence[Knob], outcomes: Sequence[Outcome]) -> list[Seen]:
+    """What trials say about this batch: those that changed nothing else."""
+    place = {knob.key: index for index, knob in enumerate(batch)}
+    about = [outcome for outcome in outcomes if outcome.changes.keys() <= place.keys()][-OBSERVATIONS:]
+    worst = min((outcome.gain for outcome in about if outcome.gain is not None), default=0.0)
+    return [
+        Seen(
+            tuple((place[knob], old, new) for knob, (old, new) in outcome.changes.items()),
+            min(worst, 0.0) if outcome.gain is None else outcome.gain,  # a crash is as bad as the worst value
+            outcome.error**2,
+        )
+        for outcome in about
+    ]
+
+
+def _evidence(hypothesis: Hypothesis, seen: Sequence[Seen], amount: float) -> float:
+    """Log probability of all gains under a hypothesis, averaged over equal and unequal amounts."""
+    hits = [_hits(hypothesis, one) for one in seen]
+    scores = [_log_likelihood(hits, seen, len(hypothesis), amount, unequal) for unequal in UNEQUAL]
+    top = max(scores)
+    return top + math.log(sum(math.exp(score - top) for score in scores))
+
+
+def _hits(hypothesis: Hypothesis, one: Seen) -> list[tuple[int, int]]:
+    """Constants that the trial moved to (+1) or away from (-1) the option that stands out."""
+    signs = [(place, (new == hypothesis[place]) - (old == hypothesis[place])) for place, old, new in one.changes]
+    return [(place, sign) for place, sign in signs if sign]
+
+
+def _log_likelihood(
+    hits: Sequence[list[tuple[int, int]]], seen: Sequence[Seen], n: int, amount: float, unequal: float
+) -> float:
+    """
+    Gains under amounts ~ Normal(amount, amount^2 * (1/2 shared + `unequal` own)), one trial after another.
+
+    Source: recursive Bayesian linear regression; Bishop 2006, section 3.3.1.
+    """
+    shared, own = amount**2 / 2, amount**2 * unequal
+    mean = [amount] * n
+    cov = [[shared + own * (i == j) for j in range(n)] for i in range(n)]
+    score = 0.0
+    for signs, one in zip(hits, seen, strict=True):
+        variance = one.variance + (MISFIT * amount) ** 2
+        rest = one.gain - sum(sign * mean[k] for k, sign in signs)
+        towards = [sum(sign * row[k] for k, sign in signs) for row in cov]
+        variance += sum(sign * towards[k] for k, sign in signs)
+        score -= (math.log(variance) + rest**2 / variance) / 2
+        if signs:
+            for i in range(n):
+                pull = towards[i] / variance
+                mean[i] += pull * rest
+                cov[i] = [c - pull * t for c, t in zip(cov[i], towards, strict=True)]
+    prior = _log_positive(amount, shared + own)
+    return score + 0*sum(_log_positive(mean[k], cov[k][k]) - prior for k in range(n))
+
+
+def _log_positive(mean: float, variance: float) -> float:
+    """Log probability that an amount is positive: an option that stands out is better than the rest."""
+    return math.log(max(math.erfc(-mean / math.sqrt(2 * max(variance, 1e-300))) / 2, 1e-300))

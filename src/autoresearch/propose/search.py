@@ -1,0 +1,337 @@
+"""
+The built-in proposer: finds improvements with no model, by changing constants and leaving things out.
+
+It looks at one constant after another, goes on in a direction that helped, combines what helped by itself,
+then draws all constants together from what was learnt; in between it asks what the code can do without.
+Everything it knows of the past comes from the brief's trials. Here is the strategy; literals are in knobs.py,
+ranges in ranges.py, what trials say in history.py.
+"""
+
+import itertools
+import random
+import re
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from autoresearch.errors import NothingLeft
+from autoresearch.propose import Tree, choices, sampler
+from autoresearch.propose.history import BY, Change, History, Key, Outcome, best_first, cut_key
+from autoresearch.propose.knobs import EditRefused, Knob, language, read, write
+from autoresearch.propose.ranges import Size, Value
+from autoresearch.propose.simplify import Cut, compiles, cuts
+from autoresearch.report.brief import Brief
+from autoresearch.trial import Limits, Proposal
+
+SIMPLIFY_EVERY = 8
+COMBINE = 4  # near misses that are combined in pairs
+COMBINATIONS = 5  # on one base: gains within the noise are mostly noise
+DRAWS = 20  # a sampler's tries at something new before it is taken to have no more
+EVERY = 4096  # combinations of a small, discrete space that are counted out when the sampler has no more
+
+# Words in a name, those first that move results most in most studies.
+PROMISE = [
+    r"lr|learning|rate",
+    r"batch|width|dim|size|embd|hidden",
+    r"depth|layers?|heads|decay|wd",
+    r"warmup|warmdown|cooldown|schedule|init|std|scale",
+    r"betas?|momentum|dropout|clip",
+    r"",  # whatever is not named here
+    r"eps|epsilon|every|interval",
+]
+
+
+class Move(Struct, frozen=True):
+    """Something to propose: constants to set, or a cut, and the sentence that says why."""
+
+    kind: str
+    idea: str
+    changes: dict[str, Change] = {}
+    cut: Cut | None = None
+    file: str = ""
+
+    @property
+    def memo(self) -> dict[str, object]:
+        if self.cut:
+            return {"kind": self.kind, "cut": self.cut.key}
+        return {"kind": self.kind, "set": {knob: list(change) for knob, change in self.changes.items()}}
+
+    def key(self, base_tree: str) -> Key:
+        if self.cut:
+            return cut_key(self.cut.key)
+        return base_tree, frozenset((knob, new) for knob, (_, new) in self.changes.items())
+
+
+class Search:
+    """
+    A proposer that needs nothing but the study. The same seed and history give the same proposal.
+
+    Workers share one: `_claimed` and `_trees` hold what was chosen in this process and may not have reached
+    the log yet.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.history = History()
+        self._lock = threading.Lock()
+        self._claimed: set[Key] = set()
+        self._trees: set[str] = set()
+
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        """
+        Make the most promising change that was not measured yet.
+
+        Raises:
+            NothingLeft: every value of every constant, and every cut, was tried.
+            StudyError: a `# search:` hint cannot be read.
+        """
+        files = _readable(tree)
+        while True:
+            with self._lock:
+                self.history.update(brief)
+                move = self._choose(files, brief)
+                self._claimed.add(move.key(brief.base.tree))
+            try:
+                edited = _edited(files, move)
+            except EditRefused:
+                continue
+            for file, source in edited.items():
+                (tree.path / file).write_bytes(source)
+            result = tree.snapshot()
+            with self._lock:
+                if brief.known(result) is None and result not in self._trees:
+                    self._trees.add(result)
+                    return Proposal(move.idea, BY, move.memo)
+            for file in edited:
+                (tree.path / file).write_bytes(files[file])
+
+    def _choose(self, files: Mapping[str, bytes], brief: Brief) -> Move:
+        knobs = [knob for file, source in files.items() for knob in read(file, source)]
+        self._claimed = {key for key in self._claimed if key not in self.history.keys}
+        plan = Plan(files, knobs, self.history, self._claimed, brief, self.seed)
+        for move in plan.moves():
+            if plan.is_new(move):
+                return move
+        if not knobs and not plan.cuts():
+            raise NothingLeft(
+                "search found nothing to change: no module-level constant in a .py, .toml, .json or .yaml file "
+                "of the asset. Give names to the numbers worth tuning, or use another proposer."
+            )
+        raise NothingLeft(
+            "search has tried every value and every cut it knows. Widen a `# search:` hint to go on, or use "
+            "another proposer."
+        )
+
+
+class Plan:
+    """One choice: what could be proposed now, the most promising first."""
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        knobs: Sequence[Knob],
+        history: History,
+        claimed: Collection[Key],
+        brief: Brief,
+        seed: int,
+    ) -> None:
+        self.files, self.history, self.claimed, self.metric = files, history, claimed, brief.metric
+        self.knobs = {knob.key: knob for knob in sorted(knobs, key=_promise)}
+        self.batches = choices.batches([knob for knob in self.knobs.values() if knob.range.is_choice])
+        self.base = brief.base.tree
+        self.turn = history.proposed
+        self.rng = random.Random(f"{seed} {self.base} {self.turn}")
+
+    def is_new(self, move: Move) -> bool:
+        key = move.key(self.base)
+        return bool(move.changes or move.cut) and key not in self.history.keys and key not in self.claimed
+
+    def moves(self) -> Iterator[Move]:
+        """Lazily: what is not asked for is not computed."""
+        yield from self.again()
+        if self.turn % 2 == 0 or all(knob.range.is_choice for knob in self.knobs.values()):
+            yield from self.group()
+        first = list(self.first_looks())
+        if not first and self.turn % SIMPLIFY_EVERY == SIMPLIFY_EVERY - 1:
+            yield from self.simplify()
+        yield from first
+        yield from self.group()
+        yield from self.combine()
+        if self.turn % 2 == 0:
+            yield from self.refine()
+        yield from self.sample()
+        yield from self.refine()
+        yield from self.simplify()
+        yield from self.every()
+
+    # -- one constant ----------------------------------------------------------------------------------
+
+    def again(self) -> Iterator[Move]:
+        """One more step in the direction that was kept, the latest first."""
+        latest: dict[str, tuple[Change, Outcome]] = {}
+        for outcome in reversed(self.history.kept[-10:]):
+            if outcome.kind in ("one", "pair"):  # a sampler's draw has no direction
+                for key, change in outcome.changes.items():
+                    latest.setdefault(key, (change, outcome))
+        for key, ((old, new), outcome) in latest.items():
+            knob = self.knobs.get(key)
+            if knob is None or knob.value != new or knob.range.is_choice:
+                continue
+            way = 1 if knob.range.coordinate(new) > knob.range.coordinate(old) else -1
+            gain = f"gained {outcome.gain:.3g}" if outcome.gain else "was kept"
+            for value, direction in knob.range.steps(new):
+                if direction == way and not self.was_tried(knob, value):
+                    yield self.one(knob, value, f"the last step this way {gain}", "again")
+
+    def first_looks(self) -> Iterator[Move]:
+        """Every constant once in each direction, those that are known to have a slope first."""
+        turned, fresh, other = [], [], []
+        for knob in self.knobs.values():
+            if any(knob in batch for batch in self.batches):
+                continue
+            steps = [value for value, _ in knob.range.steps(knob.value)]
+            new = [value for value in steps if not self.was_tried(knob, value)]
+            told = [outcome for value in steps if (outcome := self.history.tried(knob.key, value))]
+            if not new:
+                continue
+            if told and told[0].hurt and told[0].gain is not None:
+                turned.append(self.one(knob, new[0], f"the other way lost {-told[0].gain:.3g}"))
+            elif len(new) == len(steps):
+                fresh.append(self.one(knob, new[0], "not tried yet"))
+            else:
+                other.append(self.one(knob, new[0], "only the other way was tried"))
+        yield from (*turned, *fresh, *other)
+
+    def refine(self) -> Iterator[Move]:
+        """Smaller steps where a full one hurt, larger ones where it made no difference."""
+        for knob in sorted(self.knobs.values(), key=lambda knob: -self.history.strongest.get(knob.key, 0.0)):
+            steps = [self.history.tried(knob.key, value) for value, _ in knob.range.steps(knob.value)]
+            hurt = any(outcome.hurt for outcome in steps if outcome)
+            sizes: list[Size] = ["fine"] if hurt else ["far", "fine"]
+            why = "a full step hurt" if hurt else "a full step made no clear difference"
+            for size in sizes:
+                for value, _ in knob.range.steps(knob.value, size):
+                    if not self.was_tried(knob, value):
+                        yield self.one(knob, value, why)
+
+    def was_tried(self, knob: Knob, value: Value) -> bool:
+        """Whether this value was proposed alone, or was the best's before."""
+        if self.history.tried(knob.key, value) or self.history.was_best(knob.key, value):
+            return True
+        key = (self.base, frozenset({(knob.key, value)}))
+        return key in self.claimed or key in self.history.keys or self.history.awaits(knob.key, value)
+
+    def one(self, knob: Knob, value: Value, why: str, verb: str = "") -> Move:
+        change = {knob.key: (knob.value, value)}
+        return Move("one", f"{verb or _verb(knob, value)} {_arrow(knob, value)}: {why}", change)
+
+    # -- several constants -----------------------------------------------------------------------------
+
+    def group(self) -> Iterator[Move]:
+        """Several choices at once, drawn from what is known of each option."""
+        for batch in self.batches:
+            keys = {knob.key for knob in batch}
+            about = [o for _, o in sorted(self.history.grouped.items()) if o.changes.keys() <= keys]
+            if len(about) >= choices.patience(batch):
+                continue
+            alone = [o for key in keys for o in self.history.single.get(key, {}).values()]
+            outcomes = sorted([*about, *alone], key=lambda outcome: outcome.trial)
+            for drawn in choices.draw(batch, outcomes, self.rng, DRAWS):
+                values = {knob.key: value for knob, value in zip(batch, drawn, strict=True)}
+                yield self.several("group", values, "what the options tried so far leave likely")
+
+    def combine(self) -> Iterator[Move]:
+        """What looked good by itself and was not kept: all of it together, then in pairs."""
+        if self.history.combined.get(self.base, 0) >= COMBINATIONS:
+            return
+        good: dict[str, Outcome] = {}
+        for outcome in best_first(o for o in self.history.window.values() if len(o.changes) == 1):
+            [(key, (old, _))] = outcome.changes.items()
+            if outcome.looked_good and outcome.word != "keep" and key in self.knobs and self.knobs[key].value == old:
+                good.setdefault(key, outcome)
+        for size in [len(good), 2] if len(good) > 2 else [2]:
+            for group in itertools.combinations(list(good)[: COMBINE if size == 2 else size], size):
+                values = {key: good[key].changes[key][1] for key in group}
+                yield self.several("pair", values, "each looked better by itself")
+
+    def sample(self) -> Iterator[Move]:
+        """All constants at once, from what the study has seen."""
+        knobs = list(self.knobs.values())
+        if not knobs:
+            return
+        seen = self.history.configurations({knob.key: knob.value for knob in knobs})
+        if drawn := sampler.tpe(knobs, seen, self.metric, self.rng):
+            yield self.several("sample", drawn, "what the best trials have in common")
+        for _ in range(DRAWS):
+            yield self.several("sample", sampler.nearby(knobs, self.rng), "a little to the side of the best")
+
+    def every(self) -> Iterator[Move]:
+        """Where all is discrete and small, what is left of it."""
+        spaces = [knob.range.values for knob in self.knobs.values()]
+        if None in spaces:
+            return
+        for values in itertools.islice(itertools.product(*filter(None, spaces)), EVERY):
+            yield self.several("sample", dict(zip(self.knobs, values, strict=True)), "not tried yet")
+
+    def several(self, kind: str, values: Mapping[str, Value], why: str) -> Move:
+        changed = {key: value for key, value in values.items() if self.knobs[key].value != value}
+        arrows = [_arrow(self.knobs[key], value) for key, value in changed.items()]
+        shown = arrows if len(arrows) <= 4 else [*arrows[:3], f"{len(arrows) - 3} more"]
+        verb = "combine" if kind == "pair" else "set"
+        changes = {key: (self.knobs[key].value, value) for key, value in changed.items()}
+        return Move(kind if len(changes) > 1 else "one", f"{verb} {' with '.join(shown)}: {why}", changes)
+
+    # -- leaving things out ----------------------------------------------------------------------------
+
+    def simplify(self) -> Iterator[Move]:
+        for file, cut in self.cuts():
+            yield Move("simplify", f"remove {cut.words} ({file}:{cut.line}): is anything lost?", cut=cut, file=file)
+
+    def cuts(self) -> list[tuple[str, Cut]]:
+        python = [(file, source) for file, source in self.files.items() if language(file) == "python"]
+        return [(file, cut) for file, source in python for cut in cuts(file, source)]
+
+
+def _readable(tree: Tree) -> dict[str, bytes]:
+    """The asset files that search can edit. A link is left alone: what it points to is not ours."""
+    paths = [path for path in tree.asset_files() if language(path.as_posix())]
+    real = [path for path in paths if (tree.path / path).is_file() and not (tree.path / path).is_symlink()]
+    return {path.as_posix(): Path(tree.path / path).read_bytes() for path in real}
+
+
+def _edited(files: Mapping[str, bytes], move: Move) -> dict[str, bytes]:
+    """The files that a move changes, as they are after it."""
+    if move.cut:
+        result = move.cut.apply(files[move.file])
+        if not compiles(result):
+            raise EditRefused(f"{move.file}: does not compile without {move.cut.words}")
+        return {move.file: result}
+    by_file: dict[str, dict[str, Value]] = {}
+    for key, (_, new) in move.changes.items():
+        file = next(file for file in files if key.startswith(f"{file}:"))
+        by_file.setdefault(file, {})[key.removeprefix(f"{file}:")] = new
+    return {file: write(file, files[file], changes) for file, changes in by_file.items()}
+
+
+def _promise(knob: Knob) -> tuple[int, int]:
+    """An order: hinted constants first, then those that move results most in most studies."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", knob.name).lower())
+    ranks = [rank for rank, named in enumerate(PROMISE) if any(re.fullmatch(named, word) for word in words)]
+    # "WEIGHT_DECAY" has one rank, "LR_EPS" two: the last one says what it is.
+    return max(ranks, default=PROMISE.index("")) - len(PROMISE) * knob.range.hinted, knob.line
+
+
+def _verb(knob: Knob, value: Value) -> str:
+    if isinstance(value, str | bool) or isinstance(knob.value, str | bool):
+        return "set"
+    return "raise" if value > knob.value else "lower"
+
+
+def _arrow(knob: Knob, value: Value) -> str:
+    return f"{knob} {_shown(knob.value)} -> {_shown(value)}"
+
+
+def _shown(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,45 @@
+"""Every test runs as somebody with an empty home, a plain git identity and none of our variables set."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from autoresearch.execute.local import Keepers
+
+# The same examples every time: a red test must stay red until it is understood.
+settings.register_profile("project", deadline=None, derandomize=True, database=None)
+settings.load_profile("project")
+
+IDENTITY = "[user]\n\tname = A Person\n\temail = person@example.org\n[init]\n\tdefaultBranch = main\n"
+
+# Set once, before anything looks: what a process inherited does not change while it lives.
+_home = tempfile.TemporaryDirectory(prefix="home-")
+for _name in list(os.environ):
+    if _name.startswith(("GIT_", "AUTORESEARCH_", "CUDA_VISIBLE_DEVICES", "XDG_CONFIG_HOME")):
+        del os.environ[_name]
+os.environ |= {"HOME": _home.name, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home_is_removed() -> Iterator[None]:
+    yield
+    _home.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def home() -> Path:
+    """The person's home: its .gitconfig can be extended by a test."""
+    folder = Path(_home.name)
+    (folder / ".gitconfig").write_text(IDENTITY)
+    return folder
+
+
+@pytest.fixture
+def keepers() -> Iterator[Keepers]:
+    made = Keepers()
+    yield made
+    made.close()

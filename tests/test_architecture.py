@@ -1,0 +1,143 @@
+"""The shape of DESIGN.md, section 3: who may import whom, and how long a thing may be."""
+
+import ast
+import inspect
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import PYTHON
+
+import autoresearch
+from autoresearch import loop
+
+SOURCE = Path(autoresearch.__file__).parent
+MODULES = {
+    path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+    if "templates" not in path.parts
+}
+LONGEST_FILE, LONGEST_LOOP = 400, 60  # lines
+
+# Each may import those after it, and what stands for itself needs nothing of ours.
+ALLOWED = {
+    "errors": set[str](),
+    "seeds": set[str](),
+    "stats": set[str](),
+    "execute.keeper": set[str](),
+    "trial": {"errors"},
+    "events": {"trial"},
+    "log": {"errors", "events", "trial"},
+    "study": {"errors", "trial"},
+    "measure": {"trial"},
+    "workspace": {"errors", "study", "trial"},
+}
+# Folders: what their modules may see beside each other.
+ALLOWED_IN = {
+    "policy": {"errors", "events", "stats", "study", "trial"},
+    "report": {"errors", "events", "stats", "trial"},
+    "propose": {"errors", "events", "execute", "report", "study", "trial"},
+    "execute": {"errors", "measure", "study", "trial"},
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Our modules that a file imports, anywhere in it: `log`, `report.brief`, ..."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            known = {name for name in whole if name.removeprefix("autoresearch.") in MODULES}
+            names = sorted(known) or [node.module or ""]
+        else:
+            assert not isinstance(node, ast.ImportFrom), f"{path}: a relative import hides where it leads"
+            continue
+        yield from (name.removeprefix("autoresearch.") for name in names if name.startswith("autoresearch."))
+
+
+def test_every_file_is_seen() -> None:
+    assert {"cli", "loop", "policy", "policy.climb", "execute.local", "report.brief"} <= set(MODULES)
+    assert set(imported(MODULES["log"])) == {"errors", "events", "trial"}
+
+
+@pytest.mark.parametrize("name", [name for name in ALLOWED if name in MODULES])
+def test_a_layer_imports_only_those_below(name: str) -> None:
+    assert set(imported(MODULES[name])) <= ALLOWED[name]
+
+
+@pytest.mark.parametrize("folder", ALLOWED_IN)
+def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
+    inside = [name for name in MODULES if name == folder or name.startswith(f"{folder}.")]
+    assert inside
+    for name in inside:
+        tops = {used.partition(".")[0] for used in imported(MODULES[name])}
+        assert tops <= ALLOWED_IN[folder] | {folder}, name
+
+
+def test_nothing_imports_the_command_line() -> None:
+    users = {name for name, path in MODULES.items() if "cli" in set(imported(path))}
+    assert users <= {"__main__"}
+
+
+def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
+    users = {name for name, path in MODULES.items() if "terminal" in set(imported(path))}
+    assert users <= {"cli"}
+
+
+def test_nobody_below_the_loop_knows_it() -> None:
+    above = {"loop", "session", "check", "demo", "cli", "terminal", "__main__", "mcp", "web"}
+    for name, path in MODULES.items():
+        if name.partition(".")[0] not in above:
+            assert not set(imported(path)) & {"loop", "session", "check", "demo"}, name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_can_be_read_in_one_sitting(name: str) -> None:
+    assert len(MODULES[name].read_text().splitlines()) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_opens_by_saying_what_it_is_for(name: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[name].read_text()))
+
+
+def test_the_loop_fits_a_screen() -> None:
+    assert len(inspect.getsource(loop.work).splitlines()) < LONGEST_LOOP
+
+
+def test_the_keeper_needs_nothing_but_the_standard_library() -> None:
+    done = subprocess.run(
+        [PYTHON, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(SOURCE / 'execute')!r}); import keeper"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import json, sys\nfrom autoresearch.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert not loaded & {"torch", "optuna", "matplotlib", "numpy", "yaml", "rich", "msgspec"}
+    assert {name for name in loaded if name.startswith("autoresearch")} == {
+        "autoresearch",
+        "autoresearch.cli",
+        "autoresearch.errors",
+    }
+
+
+def test_the_core_depends_on_little() -> None:
+    code = (
+        "import json, sys\nfor blocked in ('torch', 'optuna', 'matplotlib', 'numpy', 'yaml'): sys.modules[blocked] = None\n"
+        "import autoresearch.cli, autoresearch.session, autoresearch.loop, autoresearch.check, autoresearch.terminal\n"
+        "import autoresearch.interchange, autoresearch.demo, autoresearch.report.plot, autoresearch.propose.command\n"
+    )
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,215 @@
+"""The default policy on made-up histories: what it runs next, and what it decides."""
+
+import math
+
+import pytest
+from helpers import History, contract, histories, toml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoresearch.events import Event, fold
+from autoresearch.policy.climb import CLEARLY_BETTER, KEEP, PROMISING, Climb
+from autoresearch.study import parse
+
+
+def climb(calibrate: int = 3, repeats: int = 3, direction: str = "minimize") -> Climb:
+    return Climb(
+        parse(toml(contract(decide={"calibrate": calibrate, "repeats": repeats}, metric={"direction": direction})))
+    )
+
+
+def ask(policy: Climb, past: History, trial: int) -> int | None:
+    return policy.next_run(past.state, past.state.trials[trial])
+
+
+def verdict(policy: Climb, past: History, trial: int) -> str:
+    return policy.judge(past.state, past.state.trials[trial]).word
+
+
+def test_the_baseline_is_run_as_often_as_calibration_asks_each_time_with_the_next_seed() -> None:
+    past, policy = History(), climb(calibrate=3)
+    trial = past.start(baseline=True)
+    asked = []
+    while (index := ask(policy, past, trial)) is not None:
+        asked.append(index)
+        past.measured(trial, 10.0 + index)
+    assert asked == [0, 1, 2]
+    found = policy.judge(past.state, past.state.trials[trial])
+    assert (found.word, found.value) == ("keep", 11.0)
+    assert "from 3 runs; one run scatters by 1" in found.why
+
+
+def test_a_baseline_that_fails_is_not_run_again_and_is_a_crash() -> None:
+    past, policy = History(), climb()
+    trial = past.start(baseline=True)
+    past.measured(trial, 10.0)
+    past.end_run(past.begin_run(trial), None, "crash", why="it broke")
+    assert ask(policy, past, trial) is None
+    found = policy.judge(past.state, past.state.trials[trial])
+    assert (found.word, found.why, found.value) == ("crash", "it broke", None)
+
+
+def test_an_earlier_failure_of_the_same_code_does_not_decide_a_new_attempt() -> None:
+    past, policy = History(), climb(calibrate=1)
+    first = past.start(baseline=True)
+    past.end_run(past.begin_run(first), None, "crash", why="no GPU")
+    past.decide(first, "crash")
+    second = past.start(baseline=True)
+    assert ask(policy, past, second) == 0
+    past.measured(second, 10.0)
+    assert verdict(policy, past, second) == "keep"
+
+
+@pytest.mark.parametrize("status", ["crash", "absent", "repeated", "unparsable", "not_finite"])
+def test_a_run_without_a_value_ends_the_trial_at_once(status: str) -> None:
+    past, policy = History(), climb()
+    past.baseline(10.0, 12.0)
+    trial = past.tried()
+    past.end_run(past.begin_run(trial), None, status)  # type: ignore[arg-type]
+    assert ask(policy, past, trial) is None
+    assert verdict(policy, past, trial) == "crash"
+
+
+def test_a_timeout_keeps_its_own_word() -> None:
+    past, policy = History(), climb()
+    past.baseline(10.0)
+    trial = past.tried()
+    past.end_run(past.begin_run(trial), None, "timeout")
+    assert verdict(policy, past, trial) == "timeout"
+
+
+@pytest.mark.parametrize(("value", "word"), [(9.999, "keep"), (10.0, "discard"), (10.001, "discard")])
+def test_without_noise_any_gain_is_kept_and_a_tie_is_not(value: float, word: str) -> None:
+    for values in ((10.0,), (10.0, 10.0, 10.0)):
+        past, policy = History(), climb()
+        past.baseline(*values)
+        trial = past.tried(value)
+        assert ask(policy, past, trial) is None
+        assert verdict(policy, past, trial) == word
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_clear_gain_and_a_clear_loss_need_one_run(direction: str) -> None:
+    better, worse = (1.0, 19.0) if direction == "minimize" else (19.0, 1.0)
+    for value, word in ((better, "keep"), (worse, "discard")):
+        past, policy = History(direction), climb(direction=direction)
+        past.baseline(10.0, 10.1, 9.9)
+        trial = past.tried(value)
+        assert ask(policy, past, trial) is None
+        assert verdict(policy, past, trial) == word
+
+
+def test_the_borderline_get_repeats_up_to_the_limit_and_then_a_word() -> None:
+    past, policy = History(), climb(repeats=3)
+    past.baseline(10.0, 11.0, 12.0)  # sd 1
+    trial = past.tried(9.0)  # one seed: gain 1 of error 1.41
+    assert ask(policy, past, trial) == 1
+    past.measured(trial, 10.2)
+    assert ask(policy, past, trial) == 2
+    past.measured(trial, 11.4)
+    assert ask(policy, past, trial) is None
+    found = policy.judge(past.state, past.state.trials[trial])
+    assert found.word == "inconclusive"
+    assert found.error is not None
+    assert found.gain is not None
+    assert 0 < found.gain / found.error < KEEP
+
+
+def test_what_hardly_promises_anything_gets_no_repeats() -> None:
+    past, policy = History(), climb(repeats=9)
+    past.baseline(10.0, 11.0, 12.0)
+    trial = past.tried(9.999)
+    assert ask(policy, past, trial) is None
+    assert verdict(policy, past, trial) == "inconclusive"
+
+
+def test_runs_of_the_same_seed_are_compared_with_each_other() -> None:
+    past, policy = History(), climb(repeats=1)
+    past.baseline(10.0, 20.0, 30.0)
+    found = policy.compare(past.state, past.state.trials[past.tried(9.0)])
+    assert (found.value, found.before, found.gain, found.runs) == (9.0, 10.0, 1.0, 1)
+
+
+def test_the_error_is_the_pooled_noise_over_both_sides() -> None:
+    past, policy = History(), climb()
+    past.baseline(10.0, 12.0)  # sd sqrt(2)
+    found = policy.compare(past.state, past.state.trials[past.tried(9.0)])
+    assert found.error == pytest.approx(math.sqrt(2) * math.sqrt(1 + 1))
+    assert found.score == pytest.approx(1.0 / 2.0)
+
+
+def test_a_gain_on_a_base_that_is_no_longer_best_is_stale() -> None:
+    past, policy = History(), climb()
+    past.baseline(10.0)
+    slow = past.tried(8.0)
+    past.decide(past.tried(9.0), "keep", 9.0)
+    found = policy.judge(past.state, past.state.trials[slow])
+    assert (found.word, found.value, found.gain) == ("stale", 8.0, 2.0)
+    worse = History()
+    worse.baseline(10.0)
+    slow = worse.tried(11.0)
+    worse.decide(worse.tried(9.0), "keep", 9.0)
+    assert verdict(policy, worse, slow) == "discard"
+
+
+def test_a_stopped_run_is_run_again_with_the_same_seed() -> None:
+    past, policy = History(), climb()
+    past.baseline(10.0)
+    trial = past.tried()
+    past.end_run(past.begin_run(trial), None, "stopped")
+    assert ask(policy, past, trial) == 0
+
+
+def test_after_a_change_of_referee_only_new_runs_count() -> None:
+    past, policy = History(), climb(calibrate=2)
+    past.baseline(10.0, 10.0)
+    trial = past.tried(5.0)
+    past.reopen("d1")
+    again = past.start(baseline=True)
+    assert ask(policy, past, again) == 0
+    past.measured(again, 20.0, 20.0)
+    past.decide(again, "keep", 20.0)
+    assert ask(policy, past, trial) == 0
+    past.measured(trial, 19.0)
+    assert policy.compare(past.state, past.state.trials[trial]).before == 20.0
+
+
+@given(
+    st.lists(st.floats(-100, 100), min_size=1, max_size=5),
+    st.lists(st.floats(-100, 100), min_size=1, max_size=5),
+    st.integers(1, 5),
+)
+def test_a_trial_always_ends_within_its_repeats_and_is_kept_only_if_it_gained(
+    before: list[float], after: list[float], repeats: int
+) -> None:
+    past, policy = History(), climb(repeats=repeats)
+    past.baseline(*before)
+    trial = past.tried()
+    values = iter(after * 5)
+    runs = 0
+    while (index := ask(policy, past, trial)) is not None:
+        assert index == runs
+        past.measured(trial, next(values))
+        runs += 1
+    assert 1 <= runs <= repeats
+    found = policy.judge(past.state, past.state.trials[trial])
+    assert found.word in ("keep", "discard", "inconclusive")
+    assert found.gain is not None
+    assert (found.gain > 0) == (found.word != "discard")
+    if found.error:
+        score = found.gain / found.error
+        assert (score >= KEEP) == (found.word == "keep")
+        assert runs == repeats or not PROMISING < score < CLEARLY_BETTER
+    assert policy.judge(past.state, past.state.trials[trial]) == found, "asked again after a crash, it answers the same"
+
+
+@given(histories())
+def test_no_history_leaves_the_policy_without_an_answer(past: list[Event]) -> None:
+    state, policy = fold(past), climb()
+    for id in state.unfinished:
+        trial = state.trials[id]
+        if trial.tree is not None and (trial.is_baseline or state.values(trial.base_tree)):
+            index = policy.next_run(state, trial)
+            assert index is None or index >= 0
+            if index is None:
+                policy.judge(state, trial)
