@@ -11,7 +11,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def machine() -> str:
     """The processor, its cores, and the versions that matter."""
-    from autoresearch.execute.local import Slot, this_machine
+    from autoresearch.execute.machine import Slot, this_machine
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]

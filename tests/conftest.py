@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from autoresearch.execute.local import Keepers
+from autoresearch.execute.keepers import Keepers
 
 # The same examples every time: a red test must stay red until it is understood.
-settings.register_profile("project", deadline=None, derandomize=True, database=None)
+settings.register_profile("project", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
 
 IDENTITY = "[user]\n\tname = A Person\n\temail = person@example.org\n[init]\n\tdefaultBranch = main\n"

@@ -28,14 +28,13 @@ from autoresearch.trial import Imported, Machine, Measurement, Metric, Run, RunS
 PYTHON = sys.executable
 MACHINE = Machine("test, 1 core", 1)
 # Takes away what lets root write where permissions say no, then becomes the command given to it.
-WITHOUT_PRIVILEGE = [
-    PYTHON,
-    "-c",
-    "import ctypes, os, sys\n"
-    "for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER\n"
-    "    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP\n"
-    "os.execv(sys.argv[1], sys.argv[1:])",
-]
+_DROP = """
+import ctypes, os, sys
+for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+WITHOUT_PRIVILEGE = [PYTHON, "-c", _DROP]
 
 
 # -- git -----------------------------------------------------------------------------------------------
@@ -86,10 +85,11 @@ def fingerprint(folder: Path) -> dict[str, str]:
         mode = path.lstat().st_mode
         if f"{name}/".startswith(tuple(ours)) or "/.autoresearch/" in f"/{name}/" or name == ".git/worktrees":
             continue
+        content = b""
         if stat.S_ISLNK(mode):
             content = os.readlink(path).encode()
-        else:
-            content = path.read_bytes() if stat.S_ISREG(mode) else b""
+        elif stat.S_ISREG(mode):
+            content = path.read_bytes()
         found[name] = f"{mode:o} {hashlib.sha256(content).hexdigest()[:16]}"
     return found
 
@@ -128,7 +128,8 @@ def contract(**changes: Any) -> dict[str, Any]:
         "decide": {"calibrate": 1},
     }
     for name, change in changes.items():
-        tables[name] = tables.get(name, {}) | change if isinstance(change, dict) else change
+        was = tables.get(name, {})
+        tables[name] = was | change if isinstance(was, dict) and isinstance(change, dict) else change
     return tables
 
 
@@ -137,9 +138,9 @@ def says(value: object, idea: str = "") -> dict[str, Any]:
     return step(f"echo METRIC loss={value}\n", idea or f"say {value}")
 
 
-def step(content: str, idea: str = "an idea", **more: str | None) -> dict[str, Any]:
+def step(content: str, idea: str = "an idea", more: dict[str, str | None] | None = None) -> dict[str, Any]:
     """A step of a script that rewrites step.sh, and more files where given."""
-    return {"idea": idea, "files": {"step.sh": content} | more}
+    return {"idea": idea, "files": {"step.sh": content} | (more or {})}
 
 
 def make_study(
@@ -367,10 +368,10 @@ def started(*args: str, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def autoresearch(
-    *args: str, cwd: Path, wrap: list[str] | None = None, **env: str
+    *args: str, cwd: Path, wrap: list[str] | None = None, env: dict[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """The command, run to its end in a process of its own."""
     command = [*(wrap or []), PYTHON, "-m", "autoresearch", *args]
     return subprocess.run(
-        command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, check=False, timeout=60
     )

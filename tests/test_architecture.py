@@ -32,7 +32,8 @@ ALLOWED = {
     "log": {"errors", "events", "trial"},
     "study": {"errors", "trial"},
     "measure": {"trial"},
-    "workspace": {"errors", "study", "trial"},
+    "git": {"errors"},
+    "workspace": {"errors", "git", "study", "trial"},
 }
 # Folders: what their modules may see beside each other.
 ALLOWED_IN = {

@@ -48,7 +48,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
         says(9, "better [bold]by one[/bold]"),
         says(11, "worse \x1b[31mred\x1b[0m"),
         step("exit 3\n", "breaks"),
-        step("x\n", "cheats", **{"study.toml": "x"}),
+        step("x\n", "cheats", more={"study.toml": "x"}),
         says(8.5, "better again"),
     )
     make_study(folder, *steps, metric={"unit": "s"})
@@ -171,7 +171,7 @@ def test_a_trial_that_is_not_there_is_an_error_that_says_which_are(night: Path) 
     for command in ("show", "diff"):
         done = call(command, 99, "-C", night)
         assert done.exit_code == 2
-        assert "no trial 99; there are 0 to 5" in done.stderr
+        assert "no trial 99; there are 0 to 6" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,15 @@ def test_a_crash_is_zero_in_the_table_and_nowhere_else() -> None:
         assert all(past.state.runs[i].value is None for i in trial.runs)
 
 
+def test_a_trial_without_a_value_has_none_after_the_way_there_and_back(tmp_path: Path) -> None:
+    past = History()
+    past.baseline(10.0)
+    past.decide(past.tried(), "stale")  # its base was never measured under this referee
+    for name, content in (("a.tsv", interchange.to_tsv(past.state)), ("a.jsonl", interchange.to_jsonl(past.state))):
+        (tmp_path / name).write_text(content)
+        assert [trial.value for trial in interchange.read(tmp_path / name)] == [10.0, None]
+
+
 def test_an_idea_with_tabs_and_newlines_stays_in_its_column() -> None:
     past = History()
     past.baseline(10.0)
@@ -189,7 +198,9 @@ def test_a_file_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
         interchange.read(tmp_path)
 
 
-CELLS = st.sampled_from(["a1b2c3d", "0.9", "nan", "1e400", "-", "keep", "crash", "", " ", "x" * 2000, "\x1b[31m", "９"])
+CELLS = st.sampled_from(
+    ["a1b2c3d", "0.9", "nan", "1e400", "-", "keep", "crash", "", " ", "x" * 2000, "\x1b[31m", "\uff19"]
+)
 NUMBERS = st.sampled_from(["1", "0.5", "1e400", "-1e400", "9" * 400, "true", "null", '"1"', "[]", "{}"])
 
 
@@ -214,8 +225,7 @@ def test_no_json_ever_raises_anything_else(
 def _survives(folder: Path, content: bytes) -> None:
     try:
         found = read(folder, content)
-    except AutoresearchError as error:
-        assert "line " in str(error)
+    except AutoresearchError:
         return
     assert all(trial.value is None or math.isfinite(trial.value) for trial in found)
     assert all(len(trial.idea) <= interchange.TEXT_LENGTH for trial in found)

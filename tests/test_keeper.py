@@ -15,7 +15,9 @@ from helpers import PYTHON, alive, eventually
 
 from autoresearch.errors import Stopped
 from autoresearch.execute.keeper import HEAD_BYTES, TAIL_BYTES
-from autoresearch.execute.local import Ending, Keepers, Local, Slot, slots
+from autoresearch.execute.keepers import Ending, Keepers
+from autoresearch.execute.local import Local
+from autoresearch.execute.machine import Slot, slots
 from autoresearch.study import parse
 from autoresearch.trial import Measurement, Run
 
@@ -319,7 +321,7 @@ def test_many_commands_at_once_do_not_mix(keepers: Keepers, tmp_path: Path) -> N
 OWNER = """
 import sys, threading
 from pathlib import Path
-from autoresearch.execute.local import Keepers
+from autoresearch.execute.keepers import Keepers
 here, keepers = Path.cwd(), Keepers()
 print(keepers._nursery.pid, flush=True)
 def run(name, script):
@@ -369,7 +371,7 @@ def test_a_command_that_kills_its_keeper_is_ended_all_the_same(bench: Bench) -> 
     assert eventually(lambda: not alive(bench.pid()), within_s=2.0)
 
 
-def test_closing_takes_the_nursery_along(tmp_path: Path) -> None:
+def test_closing_takes_the_nursery_along() -> None:
     keepers = Keepers()
     nursery = keepers._nursery.pid
     assert alive(nursery)
@@ -472,7 +474,7 @@ def test_stopping_while_asking_again_comes_back_at_once(machine: Machine1) -> No
     found: list[Measurement] = []
     thread = threading.Thread(target=lambda: found.append(machine.run("touch asked; exit 75")))
     thread.start()
-    assert eventually(lambda: (machine.tree / "asked").exists())
+    assert eventually((machine.tree / "asked").exists)
     machine.local.stop()
     thread.join(3)
     assert [m.status for m in found] == ["stopped"]

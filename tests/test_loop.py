@@ -83,17 +83,16 @@ CRASHES: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "status", "reason"), CRASHES, ids=[c[0].strip() for c in CRASHES])
-def test_a_run_without_a_value_is_a_crash_that_says_why(tmp_path: Path, content: str, status: str, reason: str) -> None:
-    state = play(make_study(tmp_path, step(content), says(9)))
-    assert words(state) == ["crash", "keep"]
-    trial = state.trials[1]
-    assert trial.verdict is not None
-    assert trial.verdict.why.startswith(reason)
-    assert verdict_of(trial) == (None, None, None)
-    found = state.runs[trial.runs[0]].measurement
-    assert found is not None
-    assert (found.status, found.value) == (status, None)
+def test_a_run_without_a_value_is_a_crash_that_says_why(tmp_path: Path) -> None:
+    state = play(make_study(tmp_path, *(step(content) for content, _, _ in CRASHES), says(9)))
+    assert words(state) == ["crash"] * len(CRASHES) + ["keep"]
+    for trial, (content, status, reason) in zip(list(state.trials.values())[1:], CRASHES, strict=False):
+        assert trial.verdict is not None
+        assert trial.verdict.why.startswith(reason), content
+        assert verdict_of(trial) == (None, None, None)
+        found = state.runs[trial.runs[0]].measurement
+        assert found is not None
+        assert (found.status, found.value) == (status, None), content
 
 
 def test_a_run_that_overstays_is_a_timeout(tmp_path: Path) -> None:
@@ -102,25 +101,23 @@ def test_a_run_that_overstays_is_a_timeout(tmp_path: Path) -> None:
     assert why(state) == "run was ended after 0.5 s"
 
 
-@pytest.mark.parametrize(
-    ("proposal", "reason"),
-    [
-        (step("echo METRIC loss=10\n"), "it changes nothing"),
-        (step("echo METRIC loss=1\n", **{"program.md": "easier"}), "it touches frozen files: 'program.md'"),
-        (step("echo METRIC loss=1\n", **{"new.txt": "x"}), "it touches frozen files: 'new.txt'"),
-        (step("echo METRIC loss=1\n", **{"study.toml": None}), "it touches frozen files: 'study.toml'"),
-        (says(11), "the same code as trial 1"),
-    ],
-    ids=["nothing", "frozen", "new", "contract", "twin"],
-)
-def test_a_proposal_that_may_not_be_tried_is_rejected_and_never_run(
-    tmp_path: Path, proposal: dict[str, Any], reason: str
-) -> None:
-    state = play(make_study(tmp_path, says(11), proposal))
-    assert words(state) == ["discard", "rejected"]
-    assert why(state).startswith(reason)
-    assert last(state).runs == ()
-    assert git(tmp_path, "rev-parse", "refs/autoresearch/s/trials/2") == last(state).commit
+REJECTED: list[tuple[dict[str, Any], str]] = [
+    (step("echo METRIC loss=10\n"), "it changes nothing"),
+    (step("echo METRIC loss=1\n", more={"program.md": "easier"}), "it touches frozen files: 'program.md'"),
+    (step("echo METRIC loss=1\n", more={"new.txt": "x"}), "it touches frozen files: 'new.txt'"),
+    (step("echo METRIC loss=1\n", more={"study.toml": None}), "it touches frozen files: 'study.toml'"),
+    (says(11), "the same code as trial 1"),
+]
+
+
+def test_a_proposal_that_may_not_be_tried_is_rejected_and_never_run(tmp_path: Path) -> None:
+    state = play(make_study(tmp_path, says(11), *(proposal for proposal, _ in REJECTED)))
+    assert words(state) == ["discard"] + ["rejected"] * len(REJECTED)
+    for trial, (_, reason) in zip(list(state.trials.values())[2:], REJECTED, strict=True):
+        assert trial.verdict is not None
+        assert trial.verdict.why.startswith(reason)
+        assert trial.runs == ()
+        assert git(tmp_path, "rev-parse", f"refs/autoresearch/s/trials/{trial.id}") == trial.commit
 
 
 # Every other run is worse by 200; a run of the trial, which comes after five of the baseline, is better by 125.

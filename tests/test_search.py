@@ -339,7 +339,7 @@ def test_options_that_lowered_the_score_are_believed_to_be_wrong() -> None:
     tied = choices.Seen(((1, "x", "y"),), 0.0, 0.0)
     weights = choices.weigh(spaces, [lost, tied])
     assert sum(weights.values()) == pytest.approx(1)
-    assert sum(w for (first, _), w in weights.items() if first == "a") > 0.9
+    assert sum(weight for (first, _), weight in weights.items() if first == "a") > 0.9
     noisy = choices.weigh(spaces, [choices.Seen(((0, "a", "b"),), -1.0, 100.0)])
     assert max(noisy.values()) < 0.3
 

@@ -14,7 +14,8 @@ from typing import Any
 from msgspec import Struct
 
 from autoresearch.errors import BaselineError
-from autoresearch.execute.local import Local, slots
+from autoresearch.execute.local import Local
+from autoresearch.execute.machine import slots
 from autoresearch.seeds import seed
 from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
 from autoresearch.study import Study, load

@@ -177,7 +177,8 @@ def show(trial: int, folder: Path, as_json: bool) -> None:
 
     state = _state(folder)
     found = _trial(state, trial)
-    patch = _workspace(folder).diff(found.base, found.commit) if found.commit and not found.is_baseline else ""
+    changed = found.commit and not found.is_baseline
+    patch = _workspace(folder).diff(found.base, found.commit).decode(errors="replace") if changed else ""
     if as_json:
         runs = [msgspec.to_builtins(state.runs[i]) for i in found.runs]
         _print_json(text.row_data(found) | {"runs": runs, "patch": patch})
@@ -201,7 +202,7 @@ def diff(trial: int | None, folder: Path) -> None:
     patch = _workspace(folder).diff(before, after)
     console = _console()
     if console.is_terminal:
-        console.print(text.diff(patch))
+        console.print(text.diff(patch.decode(errors="replace")))
     else:
         click.echo(patch, nl=False)
 
@@ -226,7 +227,10 @@ def export(folder: Path, form: str, output: Path | None) -> None:
     _bounds(state)
     content = interchange.to_tsv(state) if form == "tsv" else interchange.to_jsonl(state)
     if output:
-        output.write_text(content, encoding="utf-8")
+        try:
+            output.write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise AutoresearchError(f"{output}: {error.strerror}; name a file in a folder that exists") from None
     else:
         click.echo(content, nl=False)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from autoresearch import check, session, starter
 from autoresearch.errors import MissingExtra, StudyError
 from autoresearch.events import State
+from autoresearch.git import git
 from autoresearch.report import plot
 from autoresearch.session import Goal, Listener
 from autoresearch.study import FILE, load
-from autoresearch.workspace import git
 
 PICTURE = "progress.png"
 RUNS_PER_NIGHT = 24  # that a worker should get done, so that a night holds more than a handful of ideas

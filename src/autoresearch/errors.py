@@ -52,6 +52,10 @@ class Stopped(AutoresearchError):
     """A run was ended from outside."""
 
 
+class SandboxError(AutoresearchError):
+    """The sandbox that was asked for does not work here."""
+
+
 class MissingExtra(AutoresearchError):
     """An optional package is needed for this command."""
 

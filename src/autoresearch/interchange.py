@@ -30,7 +30,7 @@ def to_tsv(state: State) -> str:
     """
     lines = ["\t".join(TSV_COLUMNS)]
     for trial in _decided(state):
-        commit = "baseline" if trial.is_baseline else (trial.kept_as or trial.commit or "")[:7]
+        commit = (trial.kept_as or trial.commit or trial.base)[:7]
         status = _TSV_STATUS.get(trial.word, "discard")
         value, memory = _value(trial), _memory_mb(state, trial) / 1024
         if value is None:
@@ -54,16 +54,16 @@ def to_jsonl(state: State) -> str:
         }
     ]
     for number, trial in enumerate(_decided(state), start=1):
-        value = _value(trial)
+        value, status = _value(trial), _PI_STATUS.get(trial.word, "discard")
+        if value is None and status == "discard":
+            status = "crash"  # their readers take a discarded zero for a value
         lines.append(
             {
                 "run": number,
                 "commit": (trial.kept_as or trial.commit or trial.base)[:7],
                 "metric": 0 if value is None else value,
                 "metrics": _extras(state, trial),
-                "status": _PI_STATUS.get(trial.word, "discard")
-                if value is not None or trial.word != "discard"
-                else "crash",
+                "status": status,
                 "description": trial.idea,
                 "timestamp": int((trial.decided_at or 0) * 1000),
                 "segment": 0,
@@ -100,7 +100,8 @@ def read(path: Path) -> list[Imported]:
         AutoresearchError: it is neither; the message names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        # Not splitlines: a JSON string may hold other line ends as they are.
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
         raise AutoresearchError(f"{path}: {error.strerror}") from None
     if lines and tuple(lines[0].split("\t")[:1]) == ("commit",):
@@ -133,8 +134,8 @@ def _from_jsonl(lines: list[str], path: Path) -> Iterator[Imported]:
             ) from None
         if isinstance(entry.get("run"), int):
             value = entry.get("metric")
-            number_of = float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-            yield _imported(entry.get("description"), entry.get("status"), number_of, entry.get("commit"), None)
+            stated = _number(str(value)) if isinstance(value, int | float) else None
+            yield _imported(entry.get("description"), entry.get("status"), stated, entry.get("commit"), None)
 
 
 def _imported(idea: object, status: object, value: float | None, commit: object, memory: float | None) -> Imported:

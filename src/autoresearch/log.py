@@ -45,7 +45,7 @@ def decode(data: bytes, name: str = "events.jsonl") -> Iterator[Event]:
     try:
         yield from _decoder.decode_lines(data)
         return
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         pass  # an unknown kind or a damaged line: go through them one by one
     for number, line in enumerate(data.splitlines(), start=1):
         if line and (event := _decode_line(line, f"{name}, line {number}")):
@@ -55,8 +55,8 @@ def decode(data: bytes, name: str = "events.jsonl") -> Iterator[Event]:
 def _decode_line(line: bytes, where: str) -> Event | None:
     try:
         return _decoder.decode(line)
-    except msgspec.MsgspecError as error:
-        with contextlib.suppress(msgspec.MsgspecError):
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             if msgspec.json.decode(line, type=_AnyLine).event not in _KNOWN:
                 return None
         raise LogError(
@@ -71,14 +71,17 @@ def _complete_part(data: bytes) -> int:
     start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
     try:
         msgspec.json.decode(data[start:end] or b"{}")
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return start
     return end
 
 
 def read(path: Path) -> State:
     """The state as the journal tells it now, without locking; a line being written does not count yet."""
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise LogError(f"{path}: {error.strerror}; make it readable, or run as the one who owns it") from None
     return _fold_lines(data[: _complete_part(data)], path)
 
 
@@ -88,6 +91,11 @@ def _fold_lines(data: bytes, path: Path) -> State:
     gc.disable()
     try:
         return fold(list(decode(data, path.name)))
+    except KeyError as error:
+        raise LogError(
+            f"{path.name}: a line is missing: something numbered {error} goes on that never began. Nothing was "
+            "changed; restore the file from a backup"
+        ) from None
     finally:
         if collecting:
             gc.enable()
@@ -109,26 +117,33 @@ class Log:
         self.path = path
         self.lock = threading.Condition(threading.RLock())
         self.listener: Callable[[Event], None] = lambda event: None
-        self.stopping: str | None = None  # why no new trial is to be claimed
+        self.stopping: str | None = None  # why no further trial is to be claimed
+        self.exhausted: str | None = None  # why no new idea is to be expected
         self._held: set[int] = set()  # trials that a worker of this process is at
         self._broken = False  # the disk refused a line: write nothing more
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file = _acquire(path.with_name("lock"))
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            data = path.read_bytes()
+        with contextlib.ExitStack() as opening:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock_file = _acquire(path.with_name("lock"))
+                opening.callback(os.close, self._lock_file)
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+                opening.callback(os.close, self._file)
+                data = path.read_bytes()
+            except OSError as error:
+                raise LogError(f"{path}: {error.strerror}; the study's folder must be writable") from error
             self._size = _complete_part(data)
-            if self._size < len(data):
-                os.ftruncate(self._file, self._size)
-        except OSError as error:
-            raise LogError(f"{path}: {error.strerror}; the study's folder must be writable") from error
-        self.state = _fold_lines(data[: self._size], path)
+            self.state = _fold_lines(data[: self._size], path)
+            self._repair(len(data))
+            opening.pop_all()  # from here on, close() does it
+
+    def _repair(self, size: int) -> None:
+        """Cut a torn last line, and record the runs that were under way as stopped."""
+        if self._size < size:
+            os.ftruncate(self._file, self._size)
         for run in tuple(self.state.open_runs):
-            lost = self.state.runs[run]
             why = "the program was ended during this run"
-            self.append(
-                RunFinished(run=run, measurement=Measurement("stopped", None, lost.digest, Machine("", 0), why=why))
-            )
+            stopped = Measurement("stopped", None, self.state.runs[run].digest, Machine("", 0), why=why)
+            self.append(RunFinished(run=run, measurement=stopped))
 
     def append(self, event: Event) -> None:
         """
@@ -179,7 +194,7 @@ class Log:
                     return self._hold(begun.id) if begun else self._start(state.best, baseline=True)
                 if waiting:
                     return self._hold(waiting[0].id)
-                if not may_start(state, len(self._held)):
+                if not may_start(state, len(self._held)) or (self.exhausted and not state.stale):
                     return None
                 return self._start(base(state), again=next(iter(state.stale), None))
             return None

@@ -57,7 +57,7 @@ def work(lab: Lab) -> None:
             log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", str(error))))
             stop_if_hopeless(lab)
         except NothingLeft as error:
-            log.stop(str(error))
+            log.exhausted = str(error)
         except Stopped:
             return  # the trial stays as it is, and goes on in the next session
         finally:

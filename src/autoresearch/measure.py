@@ -61,8 +61,9 @@ def _judge(metric: str, texts: list[str], stated: dict[str, list[str]]) -> tuple
         return "unparsable", None, f"{metric} is not a number: {bad!r}"
     first = numbers[0]
     assert first is not None
-    if any(number is not None and not math.isfinite(number) for number in numbers):
-        return "not_finite", None, f"{metric} is {texts[0][:20]}"
+    for number, text in zip(numbers, texts, strict=True):
+        if number is not None and not math.isfinite(number):
+            return "not_finite", None, f"{metric} is {text[:20]}"
     if any(number != first for number in numbers):
         return "repeated", None, f"{metric} was stated {len(texts)} times with different values"
     return "ok", first, ""

@@ -21,7 +21,8 @@ import autoresearch
 from autoresearch import policy
 from autoresearch.errors import AutoresearchError, StudyError, WorkspaceError
 from autoresearch.events import Event, SessionEnded, SessionStarted, State, StudyOpened
-from autoresearch.execute.local import Local, slots, words
+from autoresearch.execute.local import Local, words
+from autoresearch.execute.machine import slots
 from autoresearch.log import Log
 from autoresearch.loop import Lab, repair, work
 from autoresearch.propose import Proposer
@@ -231,7 +232,8 @@ def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], boo
     limit = float("inf") if total is None else total
 
     def may_start(state: State, running: int) -> bool:
-        return state.decided + running < limit and time.monotonic() < deadline
+        # A stale trial's patch is tried again; together they are one.
+        return state.decided - state.counts.get("stale", 0) + running < limit and time.monotonic() < deadline
 
     return may_start
 
@@ -246,7 +248,7 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
         failures = run_workers(lab, lab.workers)
         if failures:
             raise failures[0]
-        why = lab.log.stopping or "the budget is spent"
+        why = lab.log.stopping or lab.log.exhausted or "the budget is spent"
         lab.log.append(SessionEnded(why=why))
         listener.say(f"Ended: {why}.")
         return lab.log.state

@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from autoresearch.errors import StudyError, WorkspaceError
-from autoresearch.workspace import git, text
+from autoresearch.git import git, text
 
 TEMPLATES = ("toy", "gpt", "blank")
 NOT_COPIED = {"__pycache__", "__init__.py"}
@@ -52,7 +52,7 @@ def make(folder: Path, template: str, own: bool = False) -> Made:
     except OSError as error:
         raise StudyError(f"{folder}: {error.strerror}") from None
     if new_repository:
-        git(folder, "init", "--quiet", "--initial-branch=main")
+        git(folder, "init", "--quiet", "--template=", "--initial-branch=main")
         git(folder, "add", "--all")
         git(folder, "commit", "--quiet", "--no-verify", "-m", f"Start from the {template} template")
     return Made(folder, names, new_repository)

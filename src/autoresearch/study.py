@@ -10,7 +10,6 @@ import hashlib
 import re
 import shlex
 import tomllib
-import types
 import typing
 from collections.abc import Iterable
 from functools import cached_property
@@ -104,6 +103,7 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('with = ["command"] needs a key `command`, the program that edits the files')
         if self.with_ == ["script"] and not self.script:
             raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
+        _check_positive(self, "timeout_s")
         _check_command("command", self.command)
 
 
@@ -201,6 +201,8 @@ def parse(text: str) -> Study:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{FILE}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{FILE}: not valid TOML: nested too deeply") from None
     try:
         return msgspec.convert(content, Study)
     except msgspec.ValidationError as error:
@@ -215,7 +217,7 @@ def _explain(message: str) -> NoReturn:
     if match := re.match(r"Object contains unknown field `(.*)`", problem):
         known = _keys(place)
         near = difflib.get_close_matches(match[1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(known) or 'see docs/study.md'}"
         raise StudyError(f"{FILE}: {prefix}{match[1]} is not a key ({hint})")
     if match := re.match(r"Object missing required field `(.*)`", problem):
         raise StudyError(f"{FILE}: {prefix}{match[1]} is missing; docs/study.md shows an example of each key")
@@ -234,8 +236,9 @@ def _keys(place: str) -> list[str]:
     table: Any = Study
     for part in filter(None, place.split(".")):
         found = {f.encode_name: f.type for f in msgspec.structs.fields(table)}
+        if not isinstance(found.get(part), type):
+            return []  # a key with dots or back-ticks in its own name
         table = found[part]
-    assert not isinstance(table, types.UnionType), "tables are never optional here"
     return [f.encode_name for f in msgspec.structs.fields(table)]
 
 

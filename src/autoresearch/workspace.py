@@ -7,20 +7,19 @@ branch `autoresearch/<study>`.
 """
 
 import contextlib
-import functools
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import ProposerError, WorkspaceError
+from autoresearch.git import PLAIN_DIFF, git, text
 from autoresearch.study import FILE, Study
 from autoresearch.trial import Best, Proposal, Trial, Verdict
 
@@ -29,75 +28,8 @@ REFEREE = "referee"  # the worktree of the study's own commit, where frozen code
 IDEA_LENGTH = 300  # characters that reach a commit's first line
 PLAIN_FILES = {"100644", "100755", "000000"}  # modes: no links, no nested repositories
 
-# Hooks, signing and background maintenance are the person's, not ours.
-_OPTIONS = ["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false"]
-_AS_CHANGE = ["--raw", "--numstat", "-z", "--no-renames", "--abbrev=40"]
-_IDENTITY = {
-    "GIT_AUTHOR_NAME": "autoresearch",
-    "GIT_AUTHOR_EMAIL": "autoresearch@localhost",
-    "GIT_COMMITTER_NAME": "autoresearch",
-    "GIT_COMMITTER_EMAIL": "autoresearch@localhost",
-}
-
-
-def git(folder: Path, *args: str, input: bytes | None = None) -> bytes:
-    """
-    Run git in a folder and return what it printed.
-
-    Raises:
-        WorkspaceError: git said no; the message carries its last words.
-    """
-    with _scratch_file() as given, _scratch_file() as errors:
-        given.write(input or b"")
-        given.seek(0)
-        output, status = _spawn(["git", "-C", str(folder), *_OPTIONS, *args], given.fileno(), errors.fileno())
-        if status != 0:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise WorkspaceError(f"git {args[0]} failed in {folder}: {said[-1]}")
-    return output
-
-
-def _scratch_file() -> IO[bytes]:
-    """A file without a name; in memory where the system can."""
-    return open(os.memfd_create("git"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
-
-
-def _spawn(argv: list[str], stdin: int, stderr: int) -> tuple[bytes, int]:
-    """
-    Run git to its end; its standard output and exit code.
-
-    Not subprocess.run: git is started eight times a trial, and this costs a third of the processor time
-    (benchmarks/overhead.py). In a process group of its own, so that Ctrl-C does not cut it short.
-    """
-    read, write = os.pipe()
-    try:
-        wiring = [(os.POSIX_SPAWN_DUP2, mine, theirs) for mine, theirs in ((stdin, 0), (write, 1), (stderr, 2))]
-        pid = os.posix_spawn(_git(), argv, _environment(), file_actions=wiring, setpgroup=0)
-    finally:
-        os.close(write)
-    with open(read, "rb") as output:
-        printed = output.read()
-    return printed, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-@functools.cache
-def _git() -> str:
-    found = shutil.which("git")
-    if found is None:
-        raise WorkspaceError("git is not installed (or not on PATH); install it and try again")
-    return found
-
-
-@functools.cache
-def _environment() -> dict[str, str]:
-    # Started from a hook, GIT_DIR and its like would point every command at the wrong repository.
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return ours | _IDENTITY | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-
-
-def text(output: bytes) -> str:
-    return output.decode(errors="surrogateescape").strip()
+_AS_CHANGE = ["--raw", "--numstat", "-z", "--abbrev=40", *PLAIN_DIFF]
+_AS_PATCH = ["--binary", "--full-index", *PLAIN_DIFF]
 
 
 class Change(Struct, frozen=True):
@@ -112,25 +44,42 @@ class Change(Struct, frozen=True):
 
 
 class Tree:
-    """A worktree of one trial. `top` is its root; `path` the study's folder in it."""
+    """
+    A worktree of one trial. `top` is its root; `path` the study's folder in it.
+
+    git is told where everything is: left to look for itself, in a worktree whose `.git` a candidate removed, it
+    would find the person's own repository around it.
+    """
 
     def __init__(self, workspace: "Workspace", top: Path, base: str) -> None:
         self.workspace, self.top, self.base = workspace, top, base
         self.path = top / workspace.prefix
+        self._git_dir = (top / ".git").read_text().removeprefix("gitdir: ").strip()
+
+    def git(self, *args: str, input: bytes | None = None) -> bytes:
+        return git(self.top, f"--git-dir={self._git_dir}", f"--work-tree={self.top}", *args, input=input)
 
     def asset_files(self) -> list[Path]:
         """Files that may change, as they stand on the base, relative to `path`, sorted."""
         return self.workspace.asset_files(self.base)
 
     def snapshot(self) -> str:
-        """The identity of what the worktree holds now."""
-        git(self.top, "add", "--all")
-        return text(git(self.top, "write-tree"))
+        """
+        The identity of what the worktree holds now.
+
+        Raises:
+            ProposerError: it holds something that git cannot store, a repository without a commit for instance.
+        """
+        try:
+            self.git("add", "--all")
+        except WorkspaceError as error:
+            raise ProposerError(f"what was left in the worktree cannot be committed: {error}") from None
+        return text(self.git("write-tree"))
 
     def change(self) -> Change:
         """What was changed since the base, new files included and ignored ones not."""
         content = self.snapshot()
-        return _read_change(content, git(self.top, "diff", "--cached", *_AS_CHANGE, self.base))
+        return _read_change(content, self.git("diff", "--cached", *_AS_CHANGE, self.base))
 
     def carry(self, stale: Trial) -> None:
         """
@@ -140,17 +89,16 @@ class Tree:
             ProposerError: it does not fit any more.
         """
         assert stale.commit is not None
-        patch = git(self.top, "diff", "--binary", "--full-index", stale.base, stale.commit)
+        patch = self.git("diff", *_AS_PATCH, stale.base, stale.commit)
         try:
-            git(self.top, "apply", "--3way", "--index", "-", input=patch)
+            self.git("apply", "--3way", "--index", "-", input=patch)
         except WorkspaceError:
-            git(self.top, "reset", "--hard", "--quiet", self.base)
             raise ProposerError(f"the change of trial {stale.id} does not fit on the new best") from None
 
     def reset(self, tree: str) -> None:
         """Make the worktree hold exactly this content again, whatever a run or a proposer left in it."""
-        git(self.top, "read-tree", "--reset", "-u", tree)
-        git(self.top, "clean", "-ffdxq")
+        self.git("read-tree", "--reset", "-u", tree)
+        self.git("clean", "-ffdxq")
 
 
 class Workspace:
@@ -192,21 +140,29 @@ class Workspace:
 
     def uncommitted(self) -> list[str]:
         """Tracked files with changes that no commit holds: a study would silently start without them."""
-        listed = git(self.folder, "diff", "HEAD", "--name-only", "-z", "--relative").decode(errors="surrogateescape")
-        return [path for path in listed.split("\0") if path and path != FILE and not path.startswith(HOME)]
+        listed = git(self.folder, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames", "--", ".")
+        paths = (entry[3:] for entry in listed.decode(errors="surrogateescape").split("\0") if entry)
+        inside = [path.removeprefix(self.prefix) for path in paths]
+        return [path for path in inside if path != FILE and not path.startswith(HOME)]
 
     def taken(self) -> str | None:
-        """Why the best branch's name cannot be used, if somebody else's branch has it already."""
-        if text(git(self.folder, "for-each-ref", self.branch)):
-            name = self.branch.removeprefix("refs/heads/")
-            return f"a branch {name} exists already; rename it, or the study (`name` in {FILE})"
-        return None
+        """Why the best branch's name cannot be used, if a branch of the person's is in the way."""
+        ours = self.branch
+        listed = text(git(self.folder, "for-each-ref", "--format=%(refname)", "refs/heads/autoresearch")).splitlines()
+        in_the_way = [ref for ref in listed if f"{ours}/".startswith(f"{ref}/") or ref.startswith(f"{ours}/")]
+        if not in_the_way:
+            return None
+        name = in_the_way[0].removeprefix("refs/heads/")
+        return f"a branch {name} exists already, where the study's would be; rename it, or the study (`name` in {FILE})"
 
     def untracked(self, names: Iterable[str]) -> list[str]:
         """Which of these names are files here that no commit holds, so that no worktree will have them."""
-        files = [name for name in names if (self.folder / name).is_file()]
+        paths = [os.path.normpath(name) for name in names]
+        files = [p for p in paths if not os.path.isabs(p) and not p.startswith("..") and (self.folder / p).is_file()]
+        if not files:
+            return []
         tracked = git(self.folder, "ls-files", "-z", "--", *files).decode(errors="surrogateescape").split("\0")
-        return [name for name in files if os.path.normpath(name) not in tracked]
+        return [name for name in files if name not in tracked]
 
     def frozen(self, commit: str) -> list[str]:
         """
@@ -304,7 +260,7 @@ class Workspace:
         )
         commit = self._commit_tree(change.tree, trial.base, message)
         git(self.folder, "update-ref", f"{self.refs}/trials/{trial.id}", commit)
-        git(tree.top, "clean", "-ffdxq")  # ignored files are no part of the commit, so none of the run either
+        tree.git("clean", "-ffdxq")  # ignored files are no part of the commit, so none of the run either
         return commit
 
     def recover(self, trial: Trial) -> tuple[Proposal, Change, str] | None:
@@ -356,16 +312,15 @@ class Workspace:
             problem = "carries commits of your own"
         elif checked_out and tip != best.commit:
             problem = f"is checked out in {checked_out}"
-        else:
+        elif tip != best.commit:
             moves.append(f"update {self.branch} {best.commit}")
         git(self.folder, "update-ref", "--stdin", input="\n".join([*moves, ""]).encode())
         name = self.branch.removeprefix("refs/heads/")
         return f"branch {name} {problem}, so it was not moved; the best is at {self.refs}/best" if problem else None
 
-    def diff(self, before: str, after: str, color: bool = False) -> str:
-        """The patch from one commit to another."""
-        shown = git(self.folder, "diff", f"--color={'always' if color else 'never'}", before, after)
-        return shown.decode(errors="replace")
+    def diff(self, before: str, after: str) -> bytes:
+        """The patch from one commit to another, as `git apply` takes it."""
+        return git(self.folder, "diff", *_AS_PATCH, before, after)
 
 
 def _read_change(tree: str, listed: bytes) -> Change:

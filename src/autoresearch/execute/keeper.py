@@ -43,17 +43,40 @@ def nursery(requests: socket.socket) -> None:
     """Fork a keeper for every request, until the process that started us is gone."""
     gc.disable()
     gc.freeze()  # a collection would touch, and so copy, every page that keepers share with us
+    _adopt_orphans()
+    keepers: set[int] = set()
+    signal.signal(signal.SIGCHLD, lambda *_: _bury(keepers))
     while True:
         message, fds, _, _ = socket.recv_fds(requests, 1, 1)
         if not message:
             break
-        if os.fork() == 0:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # a keeper is known before it can be buried
+        if (keeper := os.fork()) == 0:
             requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
             _keep_and_exit(socket.socket(fileno=fds[0]))
+        keepers.add(keeper)
         os.close(fds[0])
-        _all_reaped()  # keepers that are done; their processor time adds up here
-    while not _all_reaped():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    while keepers:
         time.sleep(0.01)
+        _bury(keepers)
+
+
+def _bury(keepers: set[int]) -> None:
+    """Wait for keepers that ended. What is left of a command whose keeper was killed comes to us: end it."""
+    try:
+        while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            keepers.discard(pid)
+    except ChildProcessError:
+        keepers.clear()
+        return
+    for orphan in _children(os.getpid()):
+        if orphan not in keepers:
+            _signal_group(orphan, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
 
 
 def _keep_and_exit(asker: socket.socket) -> None:
@@ -81,10 +104,11 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
     woken = _wake_on_child_exit()
     started = time.monotonic()
     try:
+        sinks = Sink(job["out"], Progress(asker).feed), Sink(job["err"], lambda data: None)
         child = _start(job)
     except OSError as error:
-        return {"how": "failed", "why": f"{job['argv'][0]}: {error.strerror}"}
-    watch = Watch(child, asker, woken, job)
+        return {"how": "failed", "why": f"{error.filename or job['argv'][0]}: {error.strerror}"}
+    watch = Watch(child, asker, woken, sinks)
     how = watch.until_end(started + job["timeout_s"])
     left_behind = _end(child, polite=how == "timeout")
     wall_s = time.monotonic() - started
@@ -118,14 +142,16 @@ def _start(job: dict[str, Any]) -> "subprocess.Popen[bytes]":
 class Watch:
     """Reads a command's output and its asker's wishes until one of them ends it."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", asker: socket.socket, woken: int, job: dict[str, Any]) -> None:
+    def __init__(
+        self, child: "subprocess.Popen[bytes]", asker: socket.socket, woken: int, sinks: "tuple[Sink, Sink]"
+    ) -> None:
         self.child, self.asker, self.woken = child, asker, woken
         self.peak_memory_mb = 0.0
         assert child.stdout is not None
         assert child.stderr is not None
         self.sinks = {
-            child.stdout.fileno(): Sink(job["out"], Progress(asker).feed),
-            child.stderr.fileno(): Sink(job["err"], lambda data: None),
+            child.stdout.fileno(): sinks[0],
+            child.stderr.fileno(): sinks[1],
         }
         self.selector = selectors.DefaultSelector()
         for source in (*self.sinks, asker.fileno(), woken):

@@ -5,14 +5,10 @@ Knows processes and their environment. Reads no value itself (measure.py does) a
 """
 
 import contextlib
-import json
 import os
-import platform
 import queue
 import shlex
 import shutil
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -20,176 +16,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from autoresearch import measure
 from autoresearch.errors import Stopped
 from autoresearch.execute import OnProgress
+from autoresearch.execute.keepers import Ending, Keepers
+from autoresearch.execute.machine import Slot, this_machine
 from autoresearch.study import Study
 from autoresearch.trial import Machine, Measurement, Run
 
-KEEPER = Path(__file__).with_name("keeper.py")
 AGAIN = 75  # EX_TEMPFAIL: no answer yet, ask again later
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-class Ending(Struct, frozen=True):
-    """How a kept command ended; see keeper.keep."""
-
-    how: str
-    code: int | None = None
-    why: str = ""
-    wall_s: float = 0.0
-    processor_s: float = 0.0
-    peak_memory_mb: float = 0.0
-    left_behind: int = 0
-
-
-class Keepers:
-    """
-    Starts commands through the keeper, so that none of them outlives this process.
-
-    Raises (from `run`):
-        Stopped: `stop` was called while the command ran, or before.
-    """
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        self._requests = ours
-        self._lock = threading.Lock()
-        self._running: set[socket.socket] = set()
-        self._stopped = False
-        with theirs:
-            # -I -S: neither the user's environment nor site packages have a say in it.
-            self._nursery = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(KEEPER), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C in the terminal is for us to hear, not for them
-            )
-
-    def run(
-        self,
-        argv: list[str],
-        *,
-        cwd: Path,
-        env: Mapping[str, str],
-        out: Path,
-        err: Path,
-        timeout_s: float,
-        cores: tuple[int, ...] = (),
-        stdin: Path | None = None,
-        on_progress: Callable[[str], None] = lambda text: None,
-    ) -> Ending:
-        """Run a command to its end, and everything it started with it."""
-        job = {
-            "argv": argv,
-            "cwd": str(cwd),
-            "env": dict(env),
-            "stdin": str(stdin or ""),
-            "out": str(out),
-            "err": str(err),
-            "timeout_s": timeout_s,
-            "cores": cores,
-        }
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs, self._lock:
-                if self._stopped:
-                    raise Stopped("stopped before it began")
-                socket.send_fds(self._requests, [b"+"], [theirs.fileno()])
-                self._running.add(ours)
-            try:
-                ours.sendall(json.dumps(job).encode() + b"\n")
-                return self._listen(ours, on_progress)
-            finally:
-                with self._lock:
-                    self._running.discard(ours)
-
-    def _listen(self, keeper: socket.socket, on_progress: Callable[[str], None]) -> Ending:
-        with keeper.makefile("rb") as lines:
-            for line in lines:
-                message: dict[str, Any] = json.loads(line)
-                if "progress" in message:
-                    on_progress(message["progress"])
-                elif "ended" in message:
-                    ending = Ending(**message["ended"])
-                    if ending.how == "stopped":
-                        raise Stopped("ended by the person")
-                    return ending
-        return Ending("failed", why="the keeper of this run was killed")
-
-    def stop(self) -> None:
-        """End every command now, and start no further one."""
-        with self._lock:
-            self._stopped = True
-            for keeper in self._running:
-                with contextlib.suppress(OSError):
-                    keeper.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Let the nursery go. It ends by itself when this end of the socket closes."""
-        self.stop()
-        self._requests.close()
-        self._nursery.wait()
-
-
-class Slot(Struct, frozen=True):
-    """A share of the machine that belongs to one run at a time."""
-
-    cores: tuple[int, ...] = ()
-    gpu: str | None = None
-
-    def environment(self) -> dict[str, str]:
-        threads = {name: str(len(self.cores) or 1) for name in THREAD_VARIABLES}
-        # Idle OpenMP threads that spin would take the neighbour's core: 5 times slower with two runs at once.
-        return threads | {"OMP_WAIT_POLICY": "PASSIVE"} | ({"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu else {})
-
-
-def slots(cores_each: int | None, workers: int | None) -> list[Slot]:
-    """
-    Divide this machine into at most `workers` slots that share nothing: one per GPU where there are any, else
-    one per `cores_each` cores. Without `cores_each` all cores are shared out evenly among the slots.
-    """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    gpus = visible_gpus()
-    each = min(len(cores), cores_each or max(1, len(cores) // (len(gpus) or workers or 1)))
-    room = len(gpus) or len(cores) // each
-    n = min(workers or room, room)
-    shares = [tuple(cores[(i * each + k) % len(cores)] for k in range(each)) for i in range(n)]
-    return [Slot(share, gpus[i] if gpus else None) for i, share in enumerate(shares)]
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES would name them. Asks nvidia-smi, not torch."""
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if asked is not None:
-        return [name for name in asked.split(",") if name.strip()]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return [str(i) for i, line in enumerate(filter(None, listed.stdout.splitlines())) if line.startswith("GPU ")]
-
-
-def this_machine(slot: Slot) -> Machine:
-    """The tier of a slot: the kind of processor or GPU, and how many cores go with it."""
-    device = _gpu_name() if slot.gpu is not None else _processor_name()
-    cores = len(slot.cores) or 1
-    return Machine(tier=f"{device}, {cores} core{'s' if cores > 1 else ''}", cores=cores, device=device)
-
-
-def _processor_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _gpu_name() -> str:
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    names = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
-    return names[0].strip() if names else "GPU"
 
 
 class Local:

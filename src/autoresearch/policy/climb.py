@@ -18,7 +18,7 @@ from autoresearch.trial import Best, Trial, Verdict
 # stop early. A later measurement, not this gate, is what a claim rests on.
 CLEARLY_BETTER = 3.0
 KEEP = 1.5
-HOPELESS = 0.0
+PROMISING = 0.5  # below it, repeats are spent better on the next idea
 
 
 class Comparison(Struct, frozen=True):
@@ -54,7 +54,7 @@ class Climb:
         most = self.study.decide.calibrate if trial.is_baseline else self.study.decide.repeats
         if done >= most:
             return None
-        if done and not trial.is_baseline and not HOPELESS < self.compare(state, trial).score < CLEARLY_BETTER:
+        if done and not trial.is_baseline and not PROMISING < self.compare(state, trial).score < CLEARLY_BETTER:
             return None
         return next_seed(state, trial)
 
@@ -70,7 +70,7 @@ class Climb:
         if c.score >= KEEP:
             why = f"better by {c.gain:.4g}{scatter} over {runs}"
             return unless_moved(Verdict("keep", why, *numbers), state, trial)
-        if c.score > HOPELESS:
+        if c.score > 0:
             return Verdict("inconclusive", f"better by {c.gain:.4g}{scatter} over {runs}: too small to tell", *numbers)
         how = f"worse by {-c.gain:.4g}{scatter}" if c.gain else "no difference"
         return Verdict("discard", f"{how} over {runs}", *numbers)

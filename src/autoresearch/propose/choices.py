@@ -21,8 +21,10 @@ from autoresearch.propose.ranges import Value
 
 HYPOTHESES = 700  # weighed at once, about 10 ms; more choices than that are taken up in batches
 OBSERVATIONS = 40  # the latest; a batch is given up before it needs more
-UNEQUAL = (0.0, 1.0)  # variance of single amounts about the common one, in its square: alike, or each its own
-MISFIT = 0.05  # of the common amount: what a sum of amounts may leave unexplained
+# Pairs, in units of the common amount: variance of single amounts about it (alike, or each its own), and how
+# much the other options differ among themselves. Which of them holds is weighed together with the rest.
+MODELS = ((0.0, 0.02), (0.3, 0.02), (1.0, 0.35))
+NEGLIGIBLE = 20.0  # below the best log evidence, at which a hypothesis is not weighed to the end
 CERTAIN = 0.95  # probability of the present options at which a batch is done
 
 Hypothesis = tuple[Value, ...]  # the option that stands out, by constant
@@ -73,12 +75,18 @@ def weigh(spaces: Sequence[Sequence[Value]], seen: Sequence[Seen]) -> dict[Hypot
     """The posterior probability of every combination of options that may stand out."""
     sizes = sorted(abs(one.gain) for one in seen if one.gain)
     amount = sizes[len(sizes) // 2] if sizes else 1.0
-    hypotheses = list(itertools.product(*spaces))
-    scores = [_evidence(hypothesis, seen, amount) for hypothesis in hypotheses]
-    top = max(scores)
-    raw = [math.exp(score - top) for score in scores]
-    total = sum(raw)
-    return {h: weight / total for h, weight in zip(hypotheses, raw, strict=True)}
+    models = [_Model(seen, len(spaces), amount, *model) for model in MODELS]
+    scores: dict[Hypothesis, float] = {}
+    top = -math.inf
+    for hypothesis in itertools.product(*spaces):
+        hits = [_hits(hypothesis, one) for one in seen]
+        found = [model.evidence(hits, top - NEGLIGIBLE) for model in models]
+        high = max(found)
+        if high > top - NEGLIGIBLE:
+            scores[hypothesis] = high + math.log(sum(math.exp(score - high) for score in found))
+            top = max(top, high)
+    total = sum(math.exp(score - top) for score in scores.values())
+    return {hypothesis: math.exp(score - top) / total for hypothesis, score in scores.items()}
 
 
 def _seen(batch: Sequence[Knob], outcomes: Sequence[Outcome]) -> list[Seen]:
@@ -96,45 +104,45 @@ def _seen(batch: Sequence[Knob], outcomes: Sequence[Outcome]) -> list[Seen]:
     ]
 
 
-def _evidence(hypothesis: Hypothesis, seen: Sequence[Seen], amount: float) -> float:
-    """Log probability of all gains under a hypothesis, averaged over equal and unequal amounts."""
-    hits = [_hits(hypothesis, one) for one in seen]
-    scores = [_log_likelihood(hits, seen, len(hypothesis), amount, unequal) for unequal in UNEQUAL]
-    top = max(scores)
-    return top + math.log(sum(math.exp(score - top) for score in scores))
-
-
 def _hits(hypothesis: Hypothesis, one: Seen) -> list[tuple[int, int]]:
     """Constants that the trial moved to (+1) or away from (-1) the option that stands out."""
     signs = [(place, (new == hypothesis[place]) - (old == hypothesis[place])) for place, old, new in one.changes]
     return [(place, sign) for place, sign in signs if sign]
 
 
-def _log_likelihood(
-    hits: Sequence[list[tuple[int, int]]], seen: Sequence[Seen], n: int, amount: float, unequal: float
-) -> float:
-    """
-    Gains under amounts ~ Normal(amount, amount^2 * (1/2 shared + `unequal` own)), one trial after another.
+class _Model:
+    """Amounts ~ Normal(amount, amount^2 * (1/2 shared + `unequal` own)), all of them positive."""
 
-    Source: recursive Bayesian linear regression; Bishop 2006, section 3.3.1.
-    """
-    shared, own = amount**2 / 2, amount**2 * unequal
-    mean = [amount] * n
-    cov = [[shared + own * (i == j) for j in range(n)] for i in range(n)]
-    score = 0.0
-    for signs, one in zip(hits, seen, strict=True):
-        variance = one.variance + (MISFIT * amount) ** 2
-        rest = one.gain - sum(sign * mean[k] for k, sign in signs)
-        towards = [sum(sign * row[k] for k, sign in signs) for row in cov]
-        variance += sum(sign * towards[k] for k, sign in signs)
-        score -= (math.log(variance) + rest**2 / variance) / 2
-        if signs:
-            for i in range(n):
-                pull = towards[i] / variance
+    def __init__(self, seen: Sequence[Seen], n: int, amount: float, unequal: float, misfit: float) -> None:
+        self.n, self.amount, self.gains = n, amount, [one.gain for one in seen]
+        self.shared, self.own = amount**2 / 2, amount**2 * unequal
+        self.variances = [one.variance + len(one.changes) * (misfit * amount) ** 2 for one in seen]
+        self.prior = n * _log_positive(amount, self.shared + self.own)
+        # What trials from each one on can add at most: their gains exactly as foretold.
+        best = [-math.log(variance) / 2 for variance in self.variances]
+        self.ceilings = [sum(best[index:]) - self.prior for index in range(len(best))]
+
+    def evidence(self, hits: Sequence[list[tuple[int, int]]], floor: float) -> float:
+        """
+        Log probability of all gains under a hypothesis; -inf as soon as it must end below `floor`.
+
+        Source: recursive Bayesian linear regression, one trial after another; Bishop 2006, section 3.3.1.
+        """
+        mean = [self.amount] * self.n
+        cov = [[self.shared + self.own * (i == j) for j in range(self.n)] for i in range(self.n)]
+        score = 0.0
+        for signs, gain, variance, ceiling in zip(hits, self.gains, self.variances, self.ceilings, strict=True):
+            if score + ceiling < floor:
+                return -math.inf
+            towards = [sum(sign * row[k] for k, sign in signs) for row in cov] if signs else []
+            rest = gain - sum(sign * mean[k] for k, sign in signs)
+            spread = variance + sum(sign * towards[k] for k, sign in signs)
+            score -= (math.log(spread) + rest**2 / spread) / 2
+            for i in range(len(towards)):
+                pull = towards[i] / spread
                 mean[i] += pull * rest
                 cov[i] = [c - pull * t for c, t in zip(cov[i], towards, strict=True)]
-    prior = _log_positive(amount, shared + own)
-    return score + 0*sum(_log_positive(mean[k], cov[k][k]) - prior for k in range(n))
+        return score + sum(_log_positive(mean[k], cov[k][k]) for k in range(self.n)) - self.prior
 
 
 def _log_positive(mean: float, variance: float) -> float:

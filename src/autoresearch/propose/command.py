@@ -8,7 +8,9 @@ import itertools
 from pathlib import Path
 
 from autoresearch.errors import ProposerError
-from autoresearch.execute.local import Keepers, Slot, environment, words
+from autoresearch.execute.keepers import Keepers
+from autoresearch.execute.local import environment, words
+from autoresearch.execute.machine import Slot
 from autoresearch.propose import Tree
 from autoresearch.report.brief import Brief
 from autoresearch.trial import Limits, Proposal

@@ -139,7 +139,8 @@ class Plan:
     ) -> None:
         self.files, self.history, self.claimed, self.metric = files, history, claimed, brief.metric
         self.knobs = {knob.key: knob for knob in sorted(knobs, key=_promise)}
-        self.batches = choices.batches([knob for knob in self.knobs.values() if knob.range.is_choice])
+        batches = choices.batches([knob for knob in self.knobs.values() if knob.range.is_choice])
+        self.batches = [batch for batch in batches if len(self.about(batch)) < choices.patience(batch)]
         self.base = brief.base.tree
         self.turn = history.proposed
         self.rng = random.Random(f"{seed} {self.base} {self.turn}")
@@ -189,7 +190,7 @@ class Plan:
         """Every constant once in each direction, those that are known to have a slope first."""
         turned, fresh, other = [], [], []
         for knob in self.knobs.values():
-            if any(knob in batch for batch in self.batches):
+            if any(knob in batch for batch in self.batches):  # see group()
                 continue
             steps = [value for value, _ in knob.range.steps(knob.value)]
             new = [value for value in steps if not self.was_tried(knob, value)]
@@ -232,15 +233,16 @@ class Plan:
     def group(self) -> Iterator[Move]:
         """Several choices at once, drawn from what is known of each option."""
         for batch in self.batches:
-            keys = {knob.key for knob in batch}
-            about = [o for _, o in sorted(self.history.grouped.items()) if o.changes.keys() <= keys]
-            if len(about) >= choices.patience(batch):
-                continue
-            alone = [o for key in keys for o in self.history.single.get(key, {}).values()]
-            outcomes = sorted([*about, *alone], key=lambda outcome: outcome.trial)
+            alone = [o for knob in batch for o in self.history.single.get(knob.key, {}).values()]
+            outcomes = sorted({o.trial: o for o in [*self.about(batch), *alone]}.values(), key=lambda o: o.trial)
             for drawn in choices.draw(batch, outcomes, self.rng, DRAWS):
                 values = {knob.key: value for knob, value in zip(batch, drawn, strict=True)}
                 yield self.several("group", values, "what the options tried so far leave likely")
+
+    def about(self, batch: Sequence[Knob]) -> list[Outcome]:
+        """Decided trials that changed several of these choices and nothing else."""
+        keys = {knob.key for knob in batch}
+        return [outcome for outcome in self.history.grouped.values() if outcome.changes.keys() <= keys]
 
     def combine(self) -> Iterator[Move]:
         """What looked good by itself and was not kept: all of it together, then in pairs."""

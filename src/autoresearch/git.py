@@ -1,0 +1,94 @@
+"""
+Runs git, the same way whatever the person has configured, and without being cut short.
+
+Knows processes; does not know what a study is.
+"""
+
+import functools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from autoresearch.errors import WorkspaceError
+
+# Hooks, signing and background maintenance are the person's, not ours.
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.autocrlf": "false",  # what is measured is what is committed, byte for byte
+    "commit.gpgSign": "false",
+    "gc.auto": "0",
+    "apply.whitespace": "nowarn",
+}
+_OPTIONS = ["--no-optional-locks", *(word for item in _SETTINGS.items() for word in ("-c", "=".join(item)))]
+PLAIN_DIFF = ["--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "--no-renames"]
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "autoresearch",
+    "GIT_AUTHOR_EMAIL": "autoresearch@localhost",
+    "GIT_COMMITTER_NAME": "autoresearch",
+    "GIT_COMMITTER_EMAIL": "autoresearch@localhost",
+}
+
+
+def git(folder: Path, *args: str, input: bytes | None = None) -> bytes:
+    """
+    Run git in a folder and return what it printed.
+
+    Raises:
+        WorkspaceError: git said no; the message carries its last words.
+    """
+    with _scratch_file() as given, _scratch_file() as errors:
+        given.write(input or b"")
+        given.seek(0)
+        output, status = _spawn(["git", "-C", str(folder), *_OPTIONS, *args], given.fileno(), errors.fileno())
+        if status != 0:
+            errors.seek(0)
+            if not folder.is_dir():
+                raise WorkspaceError(f"{folder} is gone; type `autoresearch run` again, and it is made anew")
+            said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise WorkspaceError(f"git {args[0]} failed in {folder}: {said[-1]}")
+    return output
+
+
+def _scratch_file() -> IO[bytes]:
+    """A file without a name; in memory where the system can."""
+    return open(os.memfd_create("git"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+
+
+def _spawn(argv: list[str], stdin: int, stderr: int) -> tuple[bytes, int]:
+    """
+    Run git to its end; its standard output and exit code.
+
+    Not subprocess.run: git is started eight times a trial, and this costs a third of the processor time
+    (benchmarks/overhead.py). In a process group of its own, so that Ctrl-C does not cut it short.
+    """
+    read, write = os.pipe()
+    try:
+        wiring = [(os.POSIX_SPAWN_DUP2, mine, theirs) for mine, theirs in ((stdin, 0), (write, 1), (stderr, 2))]
+        pid = os.posix_spawn(_git(), argv, _environment(), file_actions=wiring, setpgroup=0)
+    finally:
+        os.close(write)
+    with open(read, "rb") as output:
+        printed = output.read()
+    return printed, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@functools.cache
+def _git() -> str:
+    found = shutil.which("git")
+    if found is None:
+        raise WorkspaceError("git is not installed (or not on PATH); install it and try again")
+    return found
+
+
+@functools.cache
+def _environment() -> dict[str, str]:
+    # Started from a hook, GIT_DIR and its like would point every command at the wrong repository.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return ours | _IDENTITY | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+
+
+def text(output: bytes) -> str:
+    return output.decode(errors="surrogateescape").rstrip("\n")
