@@ -16,6 +16,7 @@ from msgspec import Struct
 from autoresearch.errors import BaselineError
 from autoresearch.execute.local import Local
 from autoresearch.execute.machine import slots
+from autoresearch.execute.sandbox import choose
 from autoresearch.seeds import seed
 from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
 from autoresearch.study import Study, load
@@ -49,7 +50,8 @@ def check(folder: Path, listener: Listener) -> Checked:
     frozen = workspace.frozen(commit)
     make_proposer_problem = _try_proposer(study, folder)
     with _scratch(workspace) as home:
-        executor = Local(home, slots(study.execute.cores, study.execute.workers), listener.progress)
+        sandbox = choose(study.execute.sandbox, study.execute.image)
+        executor = Local(home, slots(study.execute.cores, study.execute.workers), sandbox, listener.progress)
         try:
             scratch = Workspace(folder, study)
             scratch.home = home

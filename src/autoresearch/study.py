@@ -23,6 +23,7 @@ from autoresearch.errors import StudyError
 from autoresearch.trial import Budget, BudgetUnit, Metric
 
 FILE = "study.toml"
+SANDBOXES = ("auto", "bubblewrap", "namespaces", "docker", "podman", "none")
 UNITS = typing.get_args(BudgetUnit)
 METRIC_NAME = re.compile(r"[A-Za-z_][\w./%-]{0,63}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -79,13 +80,29 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Execute(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where runs happen: cores for each run, and how many runs at once."""
+    """
+    Where runs happen: cores for each run, how many runs at once, and what a run may see and use.
+
+    `read` are paths that candidates may read beside their own tree and the open data; `env` are variables of
+    the person's environment that they are given. `memory_mb` and `disk_mb` bound one run with all it starts.
+    """
 
     cores: int | None = None
     workers: int | None = None
+    sandbox: str = "auto"
+    image: str | None = None
+    memory_mb: int | None = None
+    disk_mb: int = 20_000
+    processes: int = 512
+    read: list[str] = []
+    env: list[str] = []
 
     def __post_init__(self) -> None:
-        _check_positive(self, "cores", "workers")
+        _check_positive(self, "cores", "workers", "memory_mb", "disk_mb", "processes")
+        if self.sandbox not in SANDBOXES:
+            raise ValueError(f"sandbox {self.sandbox!r} must be one of {', '.join(SANDBOXES)}")
+        if any(name.startswith("AUTORESEARCH_") for name in self.env):
+            raise ValueError("env names the person's variables; those of autoresearch are given anyway")
 
 
 class Propose(Struct, frozen=True, forbid_unknown_fields=True):
