@@ -138,6 +138,18 @@ def test_the_error_is_the_pooled_noise_over_both_sides() -> None:
     assert found.score == pytest.approx(1.0 / 2.0)
 
 
+def test_one_trial_that_scatters_wildly_does_not_blind_the_study_for_all_others() -> None:
+    past, policy = History(), climb(repeats=3)
+    past.baseline(10.0, 10.1, 9.9, 10.05, 9.95)
+    wild = past.tried(9.85)  # promising with one seed ...
+    past.measured(wild, 1000.0)  # ... and diverged with the next
+    past.decide(wild, "discard", 504.9)
+    half = past.tried(5.0)
+    while ask(policy, past, half) is not None:
+        past.measured(half, 5.0)
+    assert verdict(policy, past, half) == "keep"
+
+
 def test_a_gain_on_a_base_that_is_no_longer_best_is_stale() -> None:
     past, policy = History(), climb()
     past.baseline(10.0)

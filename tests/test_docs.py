@@ -124,7 +124,8 @@ def parse_command(words: list[str]) -> None:
     """Read a command line as click would, without running it."""
     if words[0] not in main.commands:
         raise click.UsageError(f"no command {words[0]}")
-    main.commands[words[0]].make_context(words[0], words[1:])
+    # Under the group: a command keeps the help option that its first context gave it.
+    main.commands[words[0]].make_context(words[0], words[1:], parent=click.Context(main, **main.context_settings))
 
 
 def test_a_command_line_that_cannot_be_typed_is_noticed() -> None:

@@ -60,7 +60,10 @@ def test_a_run_is_open_until_it_has_a_measurement(past: list[Event]) -> None:
 def directly(state: State) -> tuple[float, int] | None:
     """Pooled standard deviation and degrees of freedom, from the runs themselves."""
     groups: dict[str, list[float]] = {}
+    best_once = {state.trials[i].tree for i in state.kept} | ({state.best.tree} if state.best else set())
     for run in state.runs.values():
+        if run.tree not in best_once:
+            continue
         here = run.measurement is not None and run.measurement.machine.tier == state.tier
         if run.digest == state.digest and here and run.value is not None:
             groups.setdefault(run.tree, []).append(run.value)
@@ -72,7 +75,7 @@ def directly(state: State) -> tuple[float, int] | None:
 
 @given(histories())
 @example(History().events)
-def test_noise_is_pooled_over_every_repeat_under_the_current_referee(past: list[Event]) -> None:
+def test_noise_is_pooled_over_all_that_was_ever_best_under_the_current_referee(past: list[Event]) -> None:
     state = State()
     for event in past:
         state.apply(event)
@@ -86,7 +89,11 @@ def test_noise_is_pooled_over_every_repeat_under_the_current_referee(past: list[
 def test_noise_of_a_known_case() -> None:
     past = History()
     past.baseline(1.0, 3.0)  # squares 2, one degree of freedom
-    past.tried(5.0, 5.0, 8.0)  # squares 6, two
+    tried = past.tried(5.0, 5.0, 8.0)  # squares 6, two; they count once it is best
+    assert past.state.noise is not None
+    assert past.state.noise.dof == 1
+    assert past.state.noise.sd == pytest.approx(math.sqrt(2))
+    past.decide(tried, "keep", 6.0)
     assert past.state.noise is not None
     assert past.state.noise.dof == 3
     assert past.state.noise.sd == pytest.approx(math.sqrt(8 / 3))

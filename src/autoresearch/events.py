@@ -127,7 +127,7 @@ AnyEvent = (
 
 
 class Noise(Struct, frozen=True):
-    """Standard deviation of one run, pooled over every tree that was run more than once."""
+    """Standard deviation of one run, and the degrees of freedom it was estimated from."""
 
     sd: float
     dof: int
@@ -161,9 +161,6 @@ class State:
         self.next_trial = 0
         self.next_run = 0
         self._runs_on: dict[tuple[str, str], list[int]] = {}  # (tree, digest) -> runs, in order
-        # (tree, digest, tier) -> squared deviations from the mean, degrees of freedom
-        self._squares: dict[tuple[str, str, str], tuple[float, int]] = {}
-        self._pooled = (0.0, 0)
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -183,8 +180,18 @@ class State:
 
     @property
     def noise(self) -> Noise | None:
-        """Pooled over repeats under the current digest; None before anything was run twice."""
-        squares, dof = self._pooled
+        """
+        Pooled over the repeats of everything that was ever best; None before any of it was run twice.
+
+        Not over all trials: one candidate that diverged with its second seed would hide every later gain.
+        """
+        squares, dof = 0.0, 0
+        ever_best = {self.trials[i].tree for i in self.kept} | {self.best.tree if self.best else None}
+        for tree in sorted(filter(None, ever_best)):
+            values = list(self.values(tree).values())
+            mean = math.fsum(values) / len(values) if values else 0.0
+            squares += math.fsum((value - mean) ** 2 for value in values)
+            dof += max(0, len(values) - 1)
         return Noise(math.sqrt(squares / dof), dof) if dof else None
 
     def runs_on(self, tree: str) -> list[Run]:
@@ -226,8 +233,6 @@ class State:
                 self.runs[run.id] = run
                 self.open_runs.pop(run.id, None)
                 self.spent_s += event.measurement.wall_s + event.measurement.score_s
-                if event.measurement.value is not None:
-                    self._pool(run.tree, run.digest, event.measurement.machine.tier)
             case TrialStarted(trial=id):
                 trial = Trial(id, event.base, event.base_tree, event.at, event.again)
                 if event.again is not None:
@@ -293,26 +298,6 @@ class State:
         """Another referee or another kind of machine: nothing measured before compares with what comes now."""
         self.ready = False
         self.trees = {}
-        self._pooled = self._pool_all()
-
-    def _pool(self, tree: str, digest: str, tier: str) -> None:
-        """Bring the pooled noise up to date after a new value on one tree."""
-        key = (tree, digest, tier)
-        old_squares, old_dof = self._squares.get(key, (0.0, 0))
-        done = (self.runs[i].measurement for i in self._runs_on[tree, digest])
-        values = [m.value for m in done if m and m.value is not None and m.machine.tier == tier]
-        if len(values) < 2:
-            return
-        mean = sum(values) / len(values)
-        squares, dof = sum((v - mean) ** 2 for v in values), len(values) - 1
-        self._squares[key] = (squares, dof)
-        if (digest, tier) == (self.digest, self.tier):
-            self._pooled = (self._pooled[0] + squares - old_squares, self._pooled[1] + dof - old_dof)
-
-    def _pool_all(self) -> tuple[float, int]:
-        here = (self.digest, self.tier)
-        mine = [pooled for (_, digest, tier), pooled in self._squares.items() if (digest, tier) == here]
-        return sum(squares for squares, _ in mine), sum(dof for _, dof in mine)
 
 
 def fold(events: Iterable[Event]) -> State:

@@ -32,9 +32,9 @@ _IDENTITY = {
 }
 
 
-def git(folder: Path, *args: str, input: bytes | None = None) -> bytes:
+def git(folder: Path, *args: str, input: bytes | None = None, as_the_person: bool = False) -> bytes:
     """
-    Run git in a folder and return what it printed.
+    Run git in a folder and return what it printed; with the person's own settings only to read their checkout.
 
     Raises:
         WorkspaceError: git said no; the message carries its last words.
@@ -42,7 +42,8 @@ def git(folder: Path, *args: str, input: bytes | None = None) -> bytes:
     with _scratch_file() as given, _scratch_file() as errors:
         given.write(input or b"")
         given.seek(0)
-        output, status = _spawn(["git", "-C", str(folder), *_OPTIONS, *args], given.fileno(), errors.fileno())
+        options = ["--no-optional-locks"] if as_the_person else _OPTIONS
+        output, status = _spawn(["git", "-C", str(folder), *options, *args], given.fileno(), errors.fileno())
         if status != 0:
             errors.seek(0)
             if not folder.is_dir():

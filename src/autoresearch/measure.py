@@ -22,6 +22,7 @@ from autoresearch.trial import RunStatus
 RESULT_BYTES = 1 << 20  # of result.json that are read
 OUTPUT_BYTES = 8 << 20  # of standard output that are read (the keeper stores less)
 MAX_EXTRAS = 64
+LARGEST = 1e100  # differences and squares of what is larger leave the range of a float
 
 _NAME = r"[A-Za-z_][\w./%-]{0,63}"
 _METRIC = re.compile(rf"METRIC\s+({_NAME})=(.*)")
@@ -46,7 +47,7 @@ def read(metric: str, output: Path, result: Path | None = None) -> Reading:
     """
     stated = statements(output, result)
     extras = {name: _number(texts[-1]) for name, texts in stated.items() if name != metric}
-    finite = {name: value for name, value in extras.items() if value is not None and math.isfinite(value)}
+    finite = {name: value for name, value in extras.items() if value is not None and abs(value) < LARGEST}
     status, value, why = _judge(metric, stated.get(metric, []), stated)
     return Reading(status, value, why, dict(list(finite.items())[:MAX_EXTRAS]))
 
@@ -62,7 +63,7 @@ def _judge(metric: str, texts: list[str], stated: dict[str, list[str]]) -> tuple
     first = numbers[0]
     assert first is not None
     for number, text in zip(numbers, texts, strict=True):
-        if number is not None and not math.isfinite(number):
+        if number is not None and not abs(number) < LARGEST:
             return "not_finite", None, f"{metric} is {text[:20]}"
     if any(number != first for number in numbers):
         return "repeated", None, f"{metric} was stated {len(texts)} times with different values"

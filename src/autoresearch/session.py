@@ -283,11 +283,11 @@ def stoppable(lab: Lab) -> Iterator[None]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        if lab.log.stopping is None and number == signal.SIGINT:
+        gently = lab.log.stopping is None and number == signal.SIGINT
+        lab.log.stop("stopped by the person")  # before anything is said: a second Ctrl-C may come at once
+        if gently:
             lab.tell("stopping when the running trials are done; Ctrl-C again to stop now (nothing is lost either way)")
-            lab.log.stop("stopped by the person")
         else:
-            lab.log.stop("stopped by the person")
             lab.executor.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

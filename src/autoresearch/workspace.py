@@ -140,7 +140,8 @@ class Workspace:
 
     def uncommitted(self) -> list[str]:
         """Tracked files with changes that no commit holds: a study would silently start without them."""
-        listed = git(self.folder, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames", "--", ".")
+        words = ("status", "--porcelain", "-z", "--untracked-files=no", "--no-renames", "--", ".")
+        listed = git(self.folder, *words, as_the_person=True)
         paths = (entry[3:] for entry in listed.decode(errors="surrogateescape").split("\0") if entry)
         inside = [path.removeprefix(self.prefix) for path in paths]
         return [path for path in inside if path != FILE and not path.startswith(HOME)]

@@ -28,6 +28,7 @@ NEGLIGIBLE = 20.0  # below the best log evidence, at which a hypothesis is not w
 CERTAIN = 0.95  # probability of the present options at which a batch is done
 
 Hypothesis = tuple[Value, ...]  # the option that stands out, by constant
+Hits = tuple[tuple[tuple[int, int], ...], ...]  # by trial: places of constants, each with +1 or -1
 
 
 class Seen(Struct, frozen=True):
@@ -77,14 +78,14 @@ def weigh(spaces: Sequence[Sequence[Value]], seen: Sequence[Seen]) -> dict[Hypot
     amount = sizes[len(sizes) // 2] if sizes else 1.0
     models = [_Model(seen, len(spaces), amount, *model) for model in MODELS]
     scores: dict[Hypothesis, float] = {}
+    alike: dict[Hits, float] = {}  # hypotheses that no trial has told apart yet
     top = -math.inf
     for hypothesis in itertools.product(*spaces):
-        hits = [_hits(hypothesis, one) for one in seen]
-        found = [model.evidence(hits, top - NEGLIGIBLE) for model in models]
-        high = max(found)
-        if high > top - NEGLIGIBLE:
-            scores[hypothesis] = high + math.log(sum(math.exp(score - high) for score in found))
-            top = max(top, high)
+        hits = tuple(_hits(hypothesis, one) for one in seen)
+        if hits not in alike:
+            alike[hits] = _log_sum([model.evidence(hits, top - NEGLIGIBLE) for model in models])
+        scores[hypothesis] = alike[hits]
+        top = max(top, alike[hits])
     total = sum(math.exp(score - top) for score in scores.values())
     return {hypothesis: math.exp(score - top) / total for hypothesis, score in scores.items()}
 
@@ -104,10 +105,16 @@ def _seen(batch: Sequence[Knob], outcomes: Sequence[Outcome]) -> list[Seen]:
     ]
 
 
-def _hits(hypothesis: Hypothesis, one: Seen) -> list[tuple[int, int]]:
+def _hits(hypothesis: Hypothesis, one: Seen) -> tuple[tuple[int, int], ...]:
     """Constants that the trial moved to (+1) or away from (-1) the option that stands out."""
-    signs = [(place, (new == hypothesis[place]) - (old == hypothesis[place])) for place, old, new in one.changes]
-    return [(place, sign) for place, sign in signs if sign]
+    signs = ((place, (new == hypothesis[place]) - (old == hypothesis[place])) for place, old, new in one.changes)
+    return tuple((place, sign) for place, sign in signs if sign)
+
+
+def _log_sum(scores: Sequence[float]) -> float:
+    """Logarithm of the sum of what the scores are logarithms of."""
+    top = max(scores)
+    return top + math.log(sum(math.exp(score - top) for score in scores)) if top > -math.inf else top
 
 
 class _Model:
@@ -122,7 +129,7 @@ class _Model:
         best = [-math.log(variance) / 2 for variance in self.variances]
         self.ceilings = [sum(best[index:]) - self.prior for index in range(len(best))]
 
-    def evidence(self, hits: Sequence[list[tuple[int, int]]], floor: float) -> float:
+    def evidence(self, hits: Hits, floor: float) -> float:
         """
         Log probability of all gains under a hypothesis; -inf as soon as it must end below `floor`.
 

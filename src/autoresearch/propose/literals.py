@@ -51,7 +51,7 @@ def values(language: str, source: bytes) -> Mapping[str, Any]:
         ValueError, SyntaxError: the text does not parse.
     """
     if language == "python":
-        compile(source, "asset", "exec", dont_inherit=True)
+        compile(_module(source.decode()), "asset", "exec", dont_inherit=True)
         return {literal.name: literal.value for literal in find("python", source)}
     if language == "yaml":
         import yaml
@@ -84,12 +84,17 @@ def _bytes(text: str) -> Callable[[int], int]:
 # -- Python --------------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=4)
+def _module(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def _python(text: str) -> Iterator[Literal]:
     lines = [0]  # byte at which each line starts; the parser knows only these three line ends
     source = text.encode()
     lines += [match.end() for match in re.finditer(rb"\r\n|\r|\n", source)]
     ascii_only = text.isascii()
-    for name, node in _assigned(ast.parse(text).body, ""):
+    for name, node in _assigned(_module(text).body, ""):
         for path, leaf in _leaves(name, node):
             value = constant(leaf)
             if value is None or leaf.end_lineno is None or leaf.end_col_offset is None:

@@ -98,7 +98,7 @@ class Range(Struct, frozen=True):
         if self.scale == "linear":
             bounded = self.low is not None and self.high is not None
             width = (self.high - self.low) / 6 if bounded else abs(float(value)) / 2 or FROM_ZERO["step"]  # type: ignore[operator]
-            return self.at(float(value) + way * OCTAVES[size] * width)
+            return self.at(float(value) + way * tidy(OCTAVES[size] * width, 1))
         if value == 0:
             return self._clamp(FROM_ZERO[size]) if way > 0 else None
         if value == 1 and self.scale == "fraction":

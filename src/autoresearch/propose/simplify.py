@@ -16,9 +16,11 @@ from msgspec import Struct
 
 KEEP_DECORATORS = {"property", "staticmethod", "classmethod", "dataclass", "abstractmethod", "overload", "setter"}
 KEEP_DECORATORS |= {"contextmanager", "fixture", "register", "cached_property", "override", "wraps"}
-KEEP_CALLS = {"print", "write", "flush", "exit", "main", "append", "seed", "manual_seed", "__init__"}
+KEEP_CALLS = {"print", "write", "flush", "exit", "main", "append", "seed", "manual_seed", "__init__", "mkdir"}
+KEEP_CALLS |= {"save", "dump", "load_state_dict", "dup2", "set_flush_denormal"}
 KEEP_CALLS |= {"backward", "step", "zero_grad"}  # without these nothing is learnt
 KEEP_OPTIONS = {"default", "default_factory", "key", "file", "end", "dtype", "device", "dim", "axis", "shape", "size"}
+KEEP_OPTIONS |= {"value", "exist_ok", "parents", "map_location", "non_blocking", "enabled", "is_causal"}
 # What is most often there out of habit goes first.
 HABITS = re.compile(r"clip|warm|norm|drop|smooth|decay|ema|softcap|mask|aux|scale|init|compile|fused|bias")
 
@@ -121,8 +123,8 @@ class _Reader:
         match node:
             case ast.Expr(value=ast.Call() as call):
                 may_go = _called(call) not in KEEP_CALLS
-            case ast.AugAssign():
-                may_go = True
+            case ast.AugAssign(value=value):
+                may_go = not isinstance(value, ast.Constant)  # `step += 1` counts what a loop waits for
             case ast.Assign() | ast.AnnAssign() | ast.If(orelse=[]) | ast.For(orelse=[]):
                 may_go = self._is_spare(node, bound)
             case _:

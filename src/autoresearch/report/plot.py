@@ -64,7 +64,8 @@ def _draw(axes: Any, state: State) -> None:
             zorder=1,
         )
     for n, value, idea in kept:
-        label = idea if len(idea) <= LABEL_LENGTH else idea[: LABEL_LENGTH - 1] + "…"
+        what = idea.partition(": ")[0]  # the reason is for the table
+        label = what if len(what) <= LABEL_LENGTH else what[: LABEL_LENGTH - 1] + "…"
         axes.annotate(
             label.replace("$", r"\$"),
             (n, value),
@@ -75,6 +76,7 @@ def _draw(axes: Any, state: State) -> None:
             color="#1a6b1a",
         )
     _frame(axes, state, points, steps)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{metric.name} ({'lower' if metric.direction == 'minimize' else 'higher'} is better)")
     axes.set_title(summary(state), fontsize=11, loc="left", wrap=True)
