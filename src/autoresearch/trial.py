@@ -19,6 +19,7 @@ RunStatus = Literal[
     "repeated",  # it stated the metric more than once, and not the same
     "unparsable",  # it stated the metric, but not as a number
     "not_finite",  # it stated NaN or an infinity
+    "implausible",  # it stated what the study says cannot be
     "stopped",  # ended from outside; says nothing about the candidate
 ]
 Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive"]

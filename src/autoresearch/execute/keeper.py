@@ -94,7 +94,7 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
     Run a command to its end.
 
     `job`: argv, cwd, env, stdin (a path), out and err (paths), timeout_s, cores (numbers, may be empty), bounds
-    (memory_mb, processes, disk_mb, paths, processor_s; each may be null).
+    (memory_mb, processes, disk_mb, paths, processor_s, wall_s; each may be null).
     Returns: how (exited, timeout, bounds, stopped, failed), why, code (negative for a signal), wall_s,
     processor_s and peak_memory_mb of the command with all its descendants, left_behind (processes that were
     still there when the command had ended).
@@ -154,6 +154,7 @@ class Watch:
     ) -> None:
         self.child, self.asker, self.woken, self.bounds = child, asker, woken, bounds
         self.broken = ""
+        self.started = time.monotonic()
         self.peak_memory_mb = 0.0
         assert child.stdout is not None
         assert child.stderr is not None
@@ -194,7 +195,8 @@ class Watch:
         used = {
             "MB of memory": (memory_mb, self.bounds.get("memory_mb")),
             "processes": (len(pids), self.bounds.get("processes")),
-            "seconds of processor time": (_processor_s(pids), self.bounds.get("processor_s")),
+            "s of processor time": (_processor_s(pids), self.bounds.get("processor_s")),
+            "s": (time.monotonic() - self.started, self.bounds.get("wall_s")),
         }
         if self.bounds.get("disk_mb"):
             used["MB of disk"] = (sum(map(_disk_mb, self.bounds["paths"])), self.bounds["disk_mb"])

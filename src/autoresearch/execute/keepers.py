@@ -41,6 +41,7 @@ class Bounds(Struct, frozen=True):
     disk_mb: int | None = None
     paths: tuple[Path, ...] = ()  # where disk is counted
     processor_s: float | None = None
+    wall_s: float | None = None
 
 
 class Keepers:

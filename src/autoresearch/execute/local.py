@@ -25,7 +25,7 @@ from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.machine import Slot, this_machine
 from autoresearch.execute.sandbox import Backend, Cell, for_answers
 from autoresearch.study import Study
-from autoresearch.trial import Machine, Measurement, Run
+from autoresearch.trial import Machine, Measurement, Run, RunStatus
 
 # What programs need to start and to speak the person's language; nothing that opens a door.
 HARMLESS = {"LANG", "LANGUAGE", "TZ", "TERM", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "USER", "LOGNAME"}
@@ -77,16 +77,16 @@ class Local:
         """The last line that `prepare` printed, quoted."""
         return _last_words(self.home / "data" / name)
 
-    def run(self, run: Run, tree: Path, study: Study) -> Measurement:
+    def run(self, run: Run, tree: Path, study: Study, usual: Measurement | None = None) -> Measurement:
         slot = self._free.get()
         try:
-            return self._run_in(slot, run, tree, study)
+            return self._run_in(slot, run, tree, study, usual)
         except Stopped as stopped:
             return Measurement("stopped", None, run.digest, self.machine, why=str(stopped))
         finally:
             self._free.put(slot)
 
-    def _run_in(self, slot: Slot, run: Run, tree: Path, study: Study) -> Measurement:
+    def _run_in(self, slot: Slot, run: Run, tree: Path, study: Study, usual: Measurement | None) -> Measurement:
         folder = self.home / "runs" / str(run.id)
         out = folder / "out"
         folder.mkdir(exist_ok=True)
@@ -94,13 +94,13 @@ class Local:
         told = run_variables(run, study, out) | _data_folders(self.home)
         env = environment(slot, told, study.execute.env)
         cell = self._cell(slot, tree, out, study)
-        ending = self._candidate(run, cell, env, folder, study, slot)
+        ending = self._candidate(run, cell, env, folder, study, slot, usual)
         record = _record(run, self.machine, ending)
         if problem := _problem(ending, folder / "run", study.measure.timeout_s):
             return record(*problem)
         own = measure.read(study.metric.name, folder / "run.out.txt", out / "result.json")
         if study.measure.score is None:
-            return record(own.status, own.value, own.why, own.extras)
+            return record(*judged(own, study), own.extras)
 
         inside = folder / "answers"  # what the scorer starts candidate code with
         answering = environment(slot, {}, study.execute.env) | INSIDE if self.sandbox.wraps else env
@@ -118,7 +118,7 @@ class Local:
         if problem := _problem(scoring, folder / "score", timeout_s):
             return record(*problem, own.extras, scoring.wall_s)
         score = measure.read(study.metric.name, folder / "score.out.txt")
-        return record(score.status, score.value, score.why, own.extras | score.extras, scoring.wall_s)
+        return record(*judged(score, study), own.extras | score.extras, scoring.wall_s)
 
     def _cell(self, slot: Slot, tree: Path, out: Path, study: Study) -> Cell:
         """What a run of this study may see: its own tree, the open data, and its output folder to write to."""
@@ -133,7 +133,16 @@ class Local:
             disk_mb=asked.disk_mb,
         )
 
-    def _candidate(self, run: Run, cell: Cell, env: dict[str, str], folder: Path, study: Study, slot: Slot) -> Ending:
+    def _candidate(
+        self,
+        run: Run,
+        cell: Cell,
+        env: dict[str, str],
+        folder: Path,
+        study: Study,
+        slot: Slot,
+        usual: Measurement | None,
+    ) -> Ending:
         """Run the candidate's own code, inside the sandbox."""
 
         def on_progress(text: str) -> None:
@@ -149,7 +158,7 @@ class Local:
             study.measure.timeout_s,
             name="run",
             slot=slot,
-            bounds=Bounds(cell.memory_mb, cell.processes, cell.disk_mb, cell.write),
+            bounds=bounds(cell, study, usual),
             on_progress=on_progress,
         )
 
@@ -197,6 +206,26 @@ class Local:
                 raise Stopped("ended by the person")
             waited_for.append(ending)
             pause_s = min(60.0, pause_s * 2)
+
+
+def judged(reading: measure.Reading, study: Study) -> tuple[RunStatus, float | None, str]:
+    """Status, value and reason of what was stated, held against what the study says is possible."""
+    if reading.value is not None and (why := study.metric.implausible(reading.value)):
+        return "implausible", None, why
+    return reading.status, reading.value, reading.why
+
+
+def bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
+    """What a run and all it starts may use together."""
+    budget, over = study.measure.allowance, study.measure.overrun
+    processor_s = wall_s = None
+    if budget is not None and usual is not None:
+        # A second more: what starting up scatters by is no overrun of a short run.
+        if budget.unit == "seconds":
+            wall_s = usual.wall_s * over + 1
+        else:
+            processor_s = usual.processor_s * over + 1
+    return Bounds(cell.memory_mb, cell.processes, cell.disk_mb, cell.write, processor_s, wall_s)
 
 
 def _altogether(endings: list[Ending]) -> Ending:
@@ -293,7 +322,9 @@ def _problem(ending: Ending, output: Path, timeout_s: float) -> tuple[str, None,
     if ending.how == "timeout":
         return "timeout", None, f"{what} was ended after {timeout_s:g} s"
     if ending.how == "bounds":
-        return "crash", None, f"{what} {ending.why} and was ended"
+        overran = ending.why.endswith((" s", " s of processor time"))
+        more = ": more than measure.overrun allows over the baseline" if overran else ""
+        return "timeout" if overran else "crash", None, f"{what} {ending.why} and was ended{more}"
     if ending.how == "failed":
         return "crash", None, f"{what} could not start: {ending.why}"
     if ending.code:
