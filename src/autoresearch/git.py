@@ -6,6 +6,7 @@ Knows processes; does not know what a study is.
 
 import functools
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -39,17 +40,31 @@ def git(folder: Path, *args: str, input: bytes | None = None, as_the_person: boo
     Raises:
         WorkspaceError: git said no; the message carries its last words.
     """
+    options = ["--no-optional-locks"] if as_the_person else _OPTIONS
+    return _run(_git(), ["git", "-C", str(folder), *options, *args], folder, args[0], input)
+
+
+def git_in_turn(folder: Path, *commands: list[str]) -> bytes:
+    """
+    Several git commands, each if the one before went well, and what they printed; errors as `git`.
+
+    For what happens every trial: one process started by us, whatever their number (benchmarks/overhead.py).
+    """
+    lines = [shlex.join([_git(), "-C", str(folder), *_OPTIONS, *words]) for words in commands]
+    return _run("/bin/sh", ["sh", "-c", " && ".join(lines)], folder, commands[0][-1])
+
+
+def _run(program: str, argv: list[str], folder: Path, what: str, input: bytes | None = None) -> bytes:
     with _scratch_file() as given, _scratch_file() as errors:
         given.write(input or b"")
         given.seek(0)
-        options = ["--no-optional-locks"] if as_the_person else _OPTIONS
-        output, status = _spawn(["git", "-C", str(folder), *options, *args], given.fileno(), errors.fileno())
+        output, status = _spawn(program, argv, given.fileno(), errors.fileno())
         if status != 0:
-            errors.seek(0)
             if not folder.is_dir():
                 raise WorkspaceError(f"{folder} is gone; type `autoresearch run` again, and it is made anew")
+            errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise WorkspaceError(f"git {args[0]} failed in {folder}: {said[-1]}")
+            raise WorkspaceError(f"git {what} failed in {folder}: {said[-1]}")
     return output
 
 
@@ -58,9 +73,9 @@ def _scratch_file() -> IO[bytes]:
     return open(os.memfd_create("git"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
-def _spawn(argv: list[str], stdin: int, stderr: int) -> tuple[bytes, int]:
+def _spawn(program: str, argv: list[str], stdin: int, stderr: int) -> tuple[bytes, int]:
     """
-    Run git to its end; its standard output and exit code.
+    Run a program to its end; its standard output and exit code.
 
     Not subprocess.run: git is started eight times a trial, and this costs a third of the processor time
     (benchmarks/overhead.py). In a process group of its own, so that Ctrl-C does not cut it short.
@@ -68,7 +83,7 @@ def _spawn(argv: list[str], stdin: int, stderr: int) -> tuple[bytes, int]:
     read, write = os.pipe()
     try:
         wiring = [(os.POSIX_SPAWN_DUP2, mine, theirs) for mine, theirs in ((stdin, 0), (write, 1), (stderr, 2))]
-        pid = os.posix_spawn(_git(), argv, _environment(), file_actions=wiring, setpgroup=0)
+        pid = os.posix_spawn(program, argv, _environment(), file_actions=wiring, setpgroup=0)
     finally:
         os.close(write)
     with open(read, "rb") as output:

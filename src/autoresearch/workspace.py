@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import ProposerError, WorkspaceError
-from autoresearch.git import PLAIN_DIFF, git, text
+from autoresearch.git import PLAIN_DIFF, git, git_in_turn, text
 from autoresearch.study import FILE, Study
 from autoresearch.trial import Best, Proposal, Trial, Verdict
 
@@ -64,22 +64,27 @@ class Tree:
         return self.workspace.asset_files(self.base)
 
     def snapshot(self) -> str:
-        """
-        The identity of what the worktree holds now.
-
-        Raises:
-            ProposerError: it holds something that git cannot store, a repository without a commit for instance.
-        """
-        try:
-            self.git("add", "--all")
-        except WorkspaceError as error:
-            raise ProposerError(f"what was left in the worktree cannot be committed: {error}") from None
-        return text(self.git("write-tree"))
+        """The identity of what the worktree holds now; errors as in `change`."""
+        return text(self._stored())
 
     def change(self) -> Change:
-        """What was changed since the base, new files included and ignored ones not."""
-        content = self.snapshot()
-        return _read_change(content, self.git("diff", "--cached", *_AS_CHANGE, self.base))
+        """
+        What was changed since the base, new files included and ignored ones not.
+
+        Raises:
+            ProposerError: the worktree holds something that git cannot store, such as a repository of its own.
+        """
+        content, _, listed = self._stored(["diff", "--cached", *_AS_CHANGE, self.base]).partition(b"\n")
+        return _read_change(text(content), listed)
+
+    def _stored(self, *more: list[str]) -> bytes:
+        """Put the worktree's content into the repository; its identity, then what `more` prints."""
+        here = [f"--git-dir={self._git_dir}", f"--work-tree={self.top}"]
+        commands = (["add", "--all"], ["write-tree"], *more)
+        try:
+            return git_in_turn(self.top, *([*here, *words] for words in commands))
+        except WorkspaceError as error:
+            raise ProposerError(f"what was left in the worktree cannot be committed: {error}") from None
 
     def carry(self, stale: Trial) -> None:
         """

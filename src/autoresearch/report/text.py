@@ -203,6 +203,8 @@ def diff(patch: str) -> Text:
     shown = Text()
     styles = {"+": "green", "-": "red", "@": "cyan"}
     for line in clean(patch).splitlines(keepends=True):
-        header = line.startswith(("+++", "---", "diff ", "index "))
+        if line.startswith("index "):
+            continue  # two hashes that fill a line and say nothing to a reader
+        header = line.startswith(("+++", "---", "diff "))
         shown.append(line, "bold" if header else styles.get(line[:1], ""))
     return shown
