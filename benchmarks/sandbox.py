@@ -52,7 +52,9 @@ def main() -> None:
         times = sorted(walls[backend.name])
         extra = [a - b for a, b in zip(walls[backend.name], walls["none"], strict=True)]
         spread = f"{times[len(times) // 10]:.1f}-{times[len(times) * 9 // 10]:.1f}"
-        rows.append([backend.name, f"{median(times):.1f}", spread, f"{median(extra):.1f}", f"{median(cost[backend.name]):.1f}"])
+        rows.append(
+            [backend.name, f"{median(times):.1f}", spread, f"{median(extra):.1f}", f"{median(cost[backend.name]):.1f}"]
+        )
     header = ["sandbox", "wall ms, median", "wall ms, 10-90 %", "more than none, median", "processor ms"]
     left_out = "".join(f" Not tried, {name}: {why}." for name, why in missing.items())
     text = f"{markdown(header, rows)}\n{options.rounds} runs of `true` each, in turn.{left_out}"

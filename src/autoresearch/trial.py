@@ -59,7 +59,7 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     What a run returned. Times and memory are taken from outside, never from the candidate's word.
 
     `wall_s`, `processor_s` and `peak_memory_mb` are those of the run command with all its descendants;
-    `score_s` is the wall time of the separate scorer.
+    `score_s` and `score_processor_s` are those of the separate scorer.
     """
 
     status: RunStatus
@@ -72,6 +72,7 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     processor_s: float = 0.0
     peak_memory_mb: float = 0.0
     score_s: float = 0.0
+    score_processor_s: float = 0.0
 
 
 class Run(Struct, frozen=True, omit_defaults=True):

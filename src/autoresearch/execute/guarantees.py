@@ -82,6 +82,8 @@ def _attacks(place: Path, port: int) -> Iterator[Attack]:
         f"test -d /proc/{os.getpid()}/fd && grep -q . /proc/{os.getpid()}/cmdline && {got}",
     )
     yield Attack("other processes cannot be signalled", f"kill -0 {os.getpid()} && {got}")
+    setting = "import os; os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)"  # opened, nothing is written
+    yield Attack("no setting of the kernel can be changed", f'{python} "{setting}" && {got}')
     mounted = f"{place}/out/mounted"
     mount = f"mkdir {mounted} && mount -t tmpfs none {mounted} && {got}; umount {mounted}"
     yield Attack("no file system can be mounted", mount)

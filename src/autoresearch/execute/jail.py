@@ -33,6 +33,7 @@ PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP = 1, 38, 24
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 # arch-specific system calls that libc does not wrap
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+KERNEL_SETTINGS = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 # linux/landlock.h: access rights to files, by the version of the interface that brought them
@@ -108,6 +109,9 @@ def enter_new_root(job: dict[str, Any]) -> None:
     for name, fd in devices.items():
         bind(fd, f"{root}/dev/{name}", read_only=False)
     mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV)
+    for name in KERNEL_SETTINGS:  # root in here is root for these, and no namespace has its own
+        if os.path.exists(f"{root}/proc/{name}"):
+            bind(os.open(f"{root}/proc/{name}", os.O_PATH), f"{root}/proc/{name}", read_only=True)
     os.mkdir(f"{root}/.old")
     machine = os.uname().machine
     if machine not in SYS_PIVOT_ROOT:

@@ -154,6 +154,7 @@ class Watch:
     ) -> None:
         self.child, self.asker, self.woken, self.bounds = child, asker, woken, bounds
         self.broken = ""
+        self.seen: dict[int, int] = {}  # process -> clock ticks it had used when last looked at
         self.started = time.monotonic()
         self.peak_memory_mb = 0.0
         assert child.stdout is not None
@@ -195,7 +196,7 @@ class Watch:
         used = {
             "MB of memory": (memory_mb, self.bounds.get("memory_mb")),
             "processes": (len(pids), self.bounds.get("processes")),
-            "s of processor time": (_processor_s(pids), self.bounds.get("processor_s")),
+            "s of processor time": (_processor_s(pids, self.seen), self.bounds.get("processor_s")),
             "s": (time.monotonic() - self.started, self.bounds.get("wall_s")),
         }
         if self.bounds.get("disk_mb"):
@@ -351,23 +352,31 @@ def _memory_mb(pid: int) -> float:
     return 0.0
 
 
-def _processor_s(pids: list[int]) -> float:
-    """Of these processes and of all that were waited for."""
+def _processor_s(pids: list[int], seen: dict[int, int]) -> float:
+    """
+    Of these processes and of all that were waited for; at least what every process ever `seen` had used by then,
+    since a parent that ignores its children's end hides what they used.
+    """
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat") as stat:
-            ticks += sum(map(int, stat.read().rpartition(")")[2].split()[11:15]))  # utime stime cutime cstime
+            own, system, *waited_for = map(int, stat.read().rpartition(")")[2].split()[11:15])
+            seen[pid] = own + system
+            ticks += own + system + sum(waited_for)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ticks / os.sysconf("SC_CLK_TCK") + ended.ru_utime + ended.ru_stime
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    return max(ticks * tick_s + ended.ru_utime + ended.ru_stime, sum(seen.values()) * tick_s)
 
 
 def _disk_mb(folder: str) -> float:
     """What lies below a folder, in blocks really used."""
-    total = 0
-    for top, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(top, name)).st_blocks
+    total, waiting = 0, [folder]
+    while waiting:  # not os.walk: it recurses, and a candidate may nest folders deeper than the stack
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                total += entry.stat(follow_symlinks=False).st_blocks
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
     return total * 512 / (1 << 20)
 
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import queue
 import shlex
-import shutil
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from autoresearch.execute import OnProgress
 from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.machine import Slot, this_machine
 from autoresearch.execute.sandbox import Backend, Cell, for_answers
+from autoresearch.files import keep_plain, remove
 from autoresearch.study import Study
 from autoresearch.trial import Machine, Measurement, Run, RunStatus
 
@@ -71,7 +71,7 @@ class Local:
 
     def drop(self, runs: Iterable[int]) -> None:
         for run in runs:
-            shutil.rmtree(self.home / "runs" / str(run) / "out", ignore_errors=True)
+            remove(self.home / "runs" / str(run) / "out")
 
     def last_words(self, name: str) -> str:
         """The last line that `prepare` printed, quoted."""
@@ -98,6 +98,7 @@ class Local:
         record = _record(run, self.machine, ending)
         if problem := _problem(ending, folder / "run", study.measure.timeout_s):
             return record(*problem)
+        keep_plain(out)
         own = measure.read(study.metric.name, folder / "run.out.txt", out / "result.json")
         if study.measure.score is None:
             return record(*judged(own, study), own.extras)
@@ -113,12 +114,19 @@ class Local:
         referee = self.home / "trees" / "referee" / tree.relative_to(self._top_of(tree))
         timeout_s = study.measure.score_timeout_s
         scoring = self._command(
-            words(study.measure.score), referee, folder, env | held, timeout_s, name="score", slot=slot
+            words(study.measure.score),
+            referee,
+            folder,
+            env | held,
+            timeout_s,
+            name="score",
+            slot=slot,
+            bounds=scoring_bounds(cell, study, usual),
         )
         if problem := _problem(scoring, folder / "score", timeout_s):
-            return record(*problem, own.extras, scoring.wall_s)
+            return record(*problem, own.extras, scoring)
         score = measure.read(study.metric.name, folder / "score.out.txt")
-        return record(*judged(score, study), own.extras | score.extras, scoring.wall_s)
+        return record(*judged(score, study), own.extras | score.extras, scoring)
 
     def _cell(self, slot: Slot, tree: Path, out: Path, study: Study) -> Cell:
         """What a run of this study may see: its own tree, the open data, and its output folder to write to."""
@@ -205,6 +213,8 @@ class Local:
             if self._stopping.wait(pause_s):
                 raise Stopped("ended by the person")
             waited_for.append(ending)
+            if bounds is not None and bounds.processor_s is not None:  # asking again renews nothing
+                bounds = structs.replace(bounds, processor_s=max(0.01, bounds.processor_s - ending.processor_s))
             pause_s = min(60.0, pause_s * 2)
 
 
@@ -226,6 +236,12 @@ def bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
         else:
             processor_s = usual.processor_s * over + 1
     return Bounds(cell.memory_mb, cell.processes, cell.disk_mb, cell.write, processor_s, wall_s)
+
+
+def scoring_bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
+    """What scoring may use: it runs candidate code that answers, which could go on training."""
+    processor_s = usual.score_processor_s * study.measure.overrun + 1 if usual is not None else None
+    return Bounds(memory_mb=cell.memory_mb, processes=cell.processes, processor_s=processor_s)
 
 
 def _altogether(endings: list[Ending]) -> Ending:
@@ -298,7 +314,11 @@ def _data_folders(home: Path, held: bool = False) -> dict[str, str]:
 
 def _record(run: Run, machine: Machine, ending: Ending) -> Callable[..., Measurement]:
     def record(
-        status: Any, value: float | None, why: str = "", extras: dict[str, float] | None = None, score_s: float = 0.0
+        status: Any,
+        value: float | None,
+        why: str = "",
+        extras: dict[str, float] | None = None,
+        scoring: Ending | None = None,
     ) -> Measurement:
         return Measurement(
             status=status,
@@ -310,7 +330,8 @@ def _record(run: Run, machine: Machine, ending: Ending) -> Callable[..., Measure
             wall_s=ending.wall_s,
             processor_s=ending.processor_s,
             peak_memory_mb=ending.peak_memory_mb,
-            score_s=score_s,
+            score_s=scoring.wall_s if scoring else 0.0,
+            score_processor_s=scoring.processor_s if scoring else 0.0,
         )
 
     return record

@@ -34,6 +34,7 @@ SETTINGS = (
     "magic",
     "mime.types",
 )
+KERNEL_SETTINGS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 GPU_DEVICES = ("nvidia", "dri", "kfd")
 TRIAL_S = 20.0
 
@@ -71,7 +72,9 @@ def bubblewrap(argv: list[str], cell: Cell) -> list[str]:
     ]
     words += ["--share-net"] if cell.network else []
     words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str((cell.memory_mb or 1024) << 20)]
-    words += ["--tmpfs", "/tmp"]
+    words += ["--tmpfs", "/tmp", "--size", str((cell.memory_mb or 1024) << 20), "--tmpfs", "/dev/shm"]
+    for path in KERNEL_SETTINGS:  # root in there is root for these, and no namespace has its own
+        words += ["--ro-bind", path, path] if os.path.exists(path) else []
     for path, target in system_links().items():
         words += ["--symlink", target, path]
     for path in (*visible(cell), *map(str, cell.write)):
