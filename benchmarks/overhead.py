@@ -37,6 +37,7 @@ run = "echo METRIC score=0"
 timeout_s = 20
 [execute]
 cores = 1
+sandbox = "none"
 [decide]
 policy = "greedy"
 [propose]

@@ -123,7 +123,7 @@ def contract(**changes: Any) -> dict[str, Any]:
         "asset": ["step.sh"],
         "metric": {"name": "loss"},
         "measure": {"run": "sh step.sh", "timeout_s": 20},
-        "execute": {"workers": 1},
+        "execute": {"workers": 1, "sandbox": "none"},
         "propose": {"with": ["script"], "script": "steps.jsonl"},
         "decide": {"calibrate": 1},
     }

@@ -32,15 +32,16 @@ ALLOWED = {
     "log": {"errors", "events", "trial"},
     "study": {"errors", "trial"},
     "measure": {"trial"},
+    "files": set[str](),
     "git": {"errors"},
-    "workspace": {"errors", "git", "study", "trial"},
+    "workspace": {"errors", "files", "git", "study", "trial"},
 }
 # Folders: what their modules may see beside each other.
 ALLOWED_IN = {
     "policy": {"errors", "events", "stats", "study", "trial"},
     "report": {"errors", "events", "stats", "trial"},
     "propose": {"errors", "events", "execute", "report", "study", "trial"},
-    "execute": {"errors", "measure", "study", "trial"},
+    "execute": {"errors", "files", "measure", "study", "trial"},
 }
 
 

@@ -408,7 +408,9 @@ def test_check_with_json_can_be_read_by_a_script(tmp_path: Path) -> None:
     assert found["measurement"]["value"] == 10.0
     assert found["asset"] == ["step.sh"]
     assert sorted(found["frozen"]) == ["program.md", "steps.jsonl"] or "program.md" in found["frozen"]
-    assert len(found["advice"]) == 2
+    assert len(found["advice"]) == 3
+    assert found["sandbox"] == "none"
+    assert not all(guarantee["holds"] for guarantee in found["guarantees"])
 
 
 def test_check_shows_the_end_of_what_a_broken_baseline_printed(tmp_path: Path) -> None:

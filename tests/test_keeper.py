@@ -18,6 +18,7 @@ from autoresearch.execute.keeper import HEAD_BYTES, TAIL_BYTES
 from autoresearch.execute.keepers import Ending, Keepers
 from autoresearch.execute.local import Local
 from autoresearch.execute.machine import Slot, slots
+from autoresearch.execute.sandbox import NONE
 from autoresearch.study import parse
 from autoresearch.trial import Measurement, Run
 
@@ -398,7 +399,7 @@ class Machine1:
         for folder in (self.tree, self.home / "trees" / "referee"):
             folder.mkdir(parents=True)
         self.points: list[tuple[float, float | None]] = []
-        self.local = Local(self.home, [Slot()], lambda run, fraction, loss: self.points.append((fraction, loss)))
+        self.local = Local(self.home, [Slot()], NONE, lambda run, fraction, loss: self.points.append((fraction, loss)))
 
     def run(self, script: str, **measure: object) -> Measurement:
         (self.tree / "x").write_text(script)

@@ -14,8 +14,10 @@ from typing import Any
 from msgspec import Struct
 
 from autoresearch.errors import BaselineError
+from autoresearch.execute.guarantees import Guarantee, tried
 from autoresearch.execute.local import Local
 from autoresearch.execute.machine import slots
+from autoresearch.execute.sandbox import choose
 from autoresearch.seeds import seed
 from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
 from autoresearch.study import Study, load
@@ -30,6 +32,8 @@ class Checked(Struct, frozen=True):
     asset: list[str]
     frozen: list[str]
     measurement: Measurement
+    sandbox: str
+    guarantees: list[Guarantee]
     advice: list[str]
 
 
@@ -49,7 +53,8 @@ def check(folder: Path, listener: Listener) -> Checked:
     frozen = workspace.frozen(commit)
     make_proposer_problem = _try_proposer(study, folder)
     with _scratch(workspace) as home:
-        executor = Local(home, slots(study.execute.cores, study.execute.workers), listener.progress)
+        sandbox = choose(study.execute.sandbox, study.execute.image)
+        executor = Local(home, slots(study.execute.cores, study.execute.workers), sandbox, listener.progress)
         try:
             scratch = Workspace(folder, study)
             scratch.home = home
@@ -60,6 +65,7 @@ def check(folder: Path, listener: Listener) -> Checked:
             with scratch.open(trial) as opened:
                 measurement = executor.run(run, opened.path, study)
             problem = _explain(measurement, home)
+            guarantees = tried(sandbox, executor.keepers)
         finally:
             executor.close()
             scratch.clean()
@@ -67,7 +73,8 @@ def check(folder: Path, listener: Listener) -> Checked:
         raise BaselineError(problem)
     asset = [str(path) for path in workspace.asset_files(commit)]
     names = [line.partition("\t")[2] for line in frozen]
-    return Checked(study.name, asset, names, measurement, [*make_proposer_problem, *_advice(study, measurement)])
+    advice = [*make_proposer_problem, *_advice(study, measurement)]
+    return Checked(study.name, asset, names, measurement, sandbox.name, guarantees, advice)
 
 
 def _is_running_already(workspace: Workspace) -> bool:
@@ -118,6 +125,8 @@ def _advice(study: Study, measurement: Measurement) -> list[str]:
             "measure.score is missing: the candidate marks itself, and a change that prints a better number is "
             "kept like one that earns it. Move the measuring into a frozen file and name it as measure.score"
         )
+    if study.execute.sandbox == "none":
+        found.append("execute.sandbox is none: a candidate can read, change and send whatever you can")
     if study.measure.budget is None:
         found.append("measure.budget is missing: nothing keeps a candidate from taking longer, short of timeout_s")
     used = measurement.wall_s / study.measure.timeout_s

@@ -99,6 +99,9 @@ def check(folder: Path, as_json: bool) -> None:
     click.echo(
         f"baseline    {m.value:.6g}  ({m.wall_s:.1f} s running, {m.score_s:.1f} s scoring, {m.peak_memory_mb:.0f} MB)"
     )
+    click.echo(f"sandbox     {found.sandbox}, each guarantee tried just now:")
+    for guarantee in found.guarantees:
+        click.echo(f"  {'holds ' if guarantee.holds else 'BROKEN'}    {guarantee.promise}")
     for sentence in found.advice:
         click.echo(f"note        {sentence}")
     click.echo("Ready: autoresearch run")

@@ -194,6 +194,14 @@ class State:
             dof += max(0, len(values) - 1)
         return Noise(math.sqrt(squares / dof), dof) if dof else None
 
+    @property
+    def usual(self) -> Measurement | None:
+        """What the most expensive run of the baseline took; later runs are held against it."""
+        trial = self.baseline
+        results = [run.measurement for run in self.runs_on(trial.tree or "")] if trial else []
+        done = [result for result in results if result and result.value is not None]
+        return max(done, key=lambda result: result.processor_s, default=None)
+
     def runs_on(self, tree: str) -> list[Run]:
         """Every finished run on this content that counts now: same digest, same machine tier, not stopped."""
         found = (self.runs[i] for i in tuple(self._runs_on.get((tree, self.digest), ())))

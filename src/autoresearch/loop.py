@@ -137,7 +137,8 @@ def measure(lab: Lab, trial: Trial, tree: Tree, index: int) -> None:
             started_at=round(time.time(), 3),
         )
         log.append(RunStarted(run=run))
-    result = lab.executor.run(run, tree.path, lab.study)
+    usual = None if trial.is_baseline else log.state.usual
+    result = lab.executor.run(run, tree.path, lab.study, usual)
     log.append(RunFinished(run=run.id, measurement=result))
     if result.status == "stopped":
         raise Stopped(result.why)

@@ -23,6 +23,7 @@ from autoresearch.errors import AutoresearchError, StudyError, WorkspaceError
 from autoresearch.events import Event, SessionEnded, SessionStarted, State, StudyOpened
 from autoresearch.execute.local import Local, words
 from autoresearch.execute.machine import slots
+from autoresearch.execute.sandbox import choose
 from autoresearch.log import Log
 from autoresearch.loop import Lab, repair, work
 from autoresearch.propose import Proposer
@@ -87,7 +88,7 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
         open_study(log, workspace, study, listener)
         workers = goal.workers or study.execute.workers
         shares = slots(study.execute.cores, workers)
-        executor = Local(home, shares, listener.progress)
+        executor = Local(home, shares, choose(study.execute.sandbox, study.execute.image), listener.progress)
         stack.callback(workspace.clean)
         stack.callback(executor.close)
         lab = Lab(

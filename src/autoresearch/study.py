@@ -23,6 +23,7 @@ from autoresearch.errors import StudyError
 from autoresearch.trial import Budget, BudgetUnit, Metric
 
 FILE = "study.toml"
+SANDBOXES = ("auto", "bubblewrap", "namespaces", "docker", "podman", "none")
 UNITS = typing.get_args(BudgetUnit)
 METRIC_NAME = re.compile(r"[A-Za-z_][\w./%-]{0,63}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -30,9 +31,22 @@ _MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "
 
 
 class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
-    """What is optimised."""
+    """What is optimised. A value outside `min` to `max` is not possible, so a run that states one has no value."""
+
+    min: float | None = None
+    max: float | None = None
+
+    def implausible(self, value: float) -> str:
+        """Why this value cannot be, in words; empty if it can."""
+        if self.min is not None and value < self.min:
+            return f"{self.name} = {value:g} is below metric.min = {self.min:g}, so it cannot be"
+        if self.max is not None and value > self.max:
+            return f"{self.name} = {value:g} is above metric.max = {self.max:g}, so it cannot be"
+        return ""
 
     def __post_init__(self) -> None:
+        if self.min is not None and self.max is not None and not self.min < self.max:
+            raise ValueError(f"min = {self.min:g} must be below max = {self.max:g}")
         if not METRIC_NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} must be one word, like val_bpb, as in a line `METRIC val_bpb=0.99`")
 
@@ -43,12 +57,16 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
 
     `run` is the candidate's code. `score` is frozen code that reads what the run left behind; without it the
     candidate marks itself. `prepare` is frozen too and fills the data folders, once.
+
+    A budget in tokens, steps or flops is the candidate's word. `overrun` bounds it from outside: a run that takes
+    more than so many times the baseline's processor time (its wall time, for a budget in seconds) is ended.
     """
 
     run: str
     score: str | None = None
     prepare: str | None = None
     budget: str | None = None
+    overrun: float = 2.0
     timeout_s: float = 600.0
     score_timeout_s: float = 600.0
     prepare_timeout_s: float = 3600.0
@@ -59,6 +77,8 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("timeout_s", "score_timeout_s", "prepare_timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a positive number of seconds")
+        if not 1 < self.overrun < float("inf"):
+            raise ValueError("overrun must be more than 1: honest runs take as long as the baseline")
         _ = self.allowance
 
     @property
@@ -79,13 +99,29 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Execute(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where runs happen: cores for each run, and how many runs at once."""
+    """
+    Where runs happen: cores for each run, how many runs at once, and what a run may see and use.
+
+    `read` are paths that candidates may read beside their own tree and the open data; `env` are variables of
+    the person's environment that they are given. `memory_mb` and `disk_mb` bound one run with all it starts.
+    """
 
     cores: int | None = None
     workers: int | None = None
+    sandbox: str = "auto"
+    image: str | None = None
+    memory_mb: int | None = None
+    disk_mb: int = 20_000
+    processes: int = 512
+    read: list[str] = []
+    env: list[str] = []
 
     def __post_init__(self) -> None:
-        _check_positive(self, "cores", "workers")
+        _check_positive(self, "cores", "workers", "memory_mb", "disk_mb", "processes")
+        if self.sandbox not in SANDBOXES:
+            raise ValueError(f"sandbox {self.sandbox!r} must be one of {', '.join(SANDBOXES)}")
+        if any(name.startswith("AUTORESEARCH_") for name in self.env):
+            raise ValueError("env names the person's variables; those of autoresearch are given anyway")
 
 
 class Propose(Struct, frozen=True, forbid_unknown_fields=True):

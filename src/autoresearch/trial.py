@@ -19,6 +19,7 @@ RunStatus = Literal[
     "repeated",  # it stated the metric more than once, and not the same
     "unparsable",  # it stated the metric, but not as a number
     "not_finite",  # it stated NaN or an infinity
+    "implausible",  # it stated what the study says cannot be
     "stopped",  # ended from outside; says nothing about the candidate
 ]
 Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive"]
@@ -58,7 +59,7 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     What a run returned. Times and memory are taken from outside, never from the candidate's word.
 
     `wall_s`, `processor_s` and `peak_memory_mb` are those of the run command with all its descendants;
-    `score_s` is the wall time of the separate scorer.
+    `score_s` and `score_processor_s` are those of the separate scorer.
     """
 
     status: RunStatus
@@ -71,6 +72,7 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     processor_s: float = 0.0
     peak_memory_mb: float = 0.0
     score_s: float = 0.0
+    score_processor_s: float = 0.0
 
 
 class Run(Struct, frozen=True, omit_defaults=True):

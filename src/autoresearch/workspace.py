@@ -8,7 +8,6 @@ branch `autoresearch/<study>`.
 
 import contextlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import ProposerError, WorkspaceError
+from autoresearch.files import remove
 from autoresearch.git import PLAIN_DIFF, git, git_in_turn, text
 from autoresearch.study import FILE, Study
 from autoresearch.trial import Best, Proposal, Trial, Verdict
@@ -220,7 +220,7 @@ class Workspace:
         if top.exists():
             with contextlib.suppress(WorkspaceError):
                 self._one_at_a_time("worktree", "remove", "--force", "--force", str(top))
-            shutil.rmtree(top, ignore_errors=True)  # not registered, or with files git will not remove
+            remove(top)  # not registered, or with files git will not remove
 
     def _one_at_a_time(self, *args: str) -> bytes:
         """

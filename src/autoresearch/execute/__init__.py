@@ -22,8 +22,12 @@ class Executor(Protocol):
         """Where the runs happen; part of every measurement."""
         ...
 
-    def run(self, run: Run, tree: Path, study: Study) -> Measurement:
-        """Measure once. Blocks until a slot is free and the run has ended."""
+    def run(self, run: Run, tree: Path, study: Study, usual: Measurement | None = None) -> Measurement:
+        """
+        Measure once. Blocks until a slot is free and the run has ended.
+
+        `usual` is what the baseline took: a run that takes `measure.overrun` times as much is ended.
+        """
         ...
 
     def drop(self, runs: Iterable[int]) -> None:

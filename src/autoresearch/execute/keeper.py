@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-TICK_S = 0.5  # how often memory is looked at
+TICK_S = 0.2  # how often memory, processes and disk are looked at
 GRACE_S = 1.0  # between the polite signal and the other one, after a timeout
 HEAD_BYTES = 4 << 20  # of each output stream that reach the disk: this much from the start ...
 TAIL_BYTES = 256 << 10  # ... and this much from the end, where results are printed
@@ -93,8 +93,9 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
     """
     Run a command to its end.
 
-    `job`: argv, cwd, env, stdin (a path), out and err (paths), timeout_s, cores (numbers, may be empty).
-    Returns: how (exited, timeout, stopped, failed), code (negative for a signal), wall_s,
+    `job`: argv, cwd, env, stdin (a path), out and err (paths), timeout_s, cores (numbers, may be empty), bounds
+    (memory_mb, processes, disk_mb, paths, processor_s, wall_s; each may be null).
+    Returns: how (exited, timeout, bounds, stopped, failed), why, code (negative for a signal), wall_s,
     processor_s and peak_memory_mb of the command with all its descendants, left_behind (processes that were
     still there when the command had ended).
     """
@@ -108,7 +109,7 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
         child = _start(job)
     except OSError as error:
         return {"how": "failed", "why": f"{error.filename or job['argv'][0]}: {error.strerror}"}
-    watch = Watch(child, asker, woken, sinks)
+    watch = Watch(child, asker, woken, sinks, job["bounds"] or {})
     how = watch.until_end(started + job["timeout_s"])
     left_behind = _end(child, polite=how == "timeout")
     wall_s = time.monotonic() - started
@@ -118,6 +119,7 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
     peak_mb = used.ru_maxrss / (1024 if LINUX else 1 << 20)
     return {
         "how": how,
+        "why": watch.broken,
         "code": child.returncode,
         "wall_s": round(wall_s, 4),
         "processor_s": round(used.ru_utime + used.ru_stime, 4),
@@ -143,9 +145,17 @@ class Watch:
     """Reads a command's output and its asker's wishes until one of them ends it."""
 
     def __init__(
-        self, child: "subprocess.Popen[bytes]", asker: socket.socket, woken: int, sinks: "tuple[Sink, Sink]"
+        self,
+        child: "subprocess.Popen[bytes]",
+        asker: socket.socket,
+        woken: int,
+        sinks: "tuple[Sink, Sink]",
+        bounds: dict[str, Any],
     ) -> None:
-        self.child, self.asker, self.woken = child, asker, woken
+        self.child, self.asker, self.woken, self.bounds = child, asker, woken, bounds
+        self.broken = ""
+        self.seen: dict[int, int] = {}  # process -> clock ticks it had used when last looked at
+        self.started = time.monotonic()
         self.peak_memory_mb = 0.0
         assert child.stdout is not None
         assert child.stderr is not None
@@ -158,7 +168,7 @@ class Watch:
             self.selector.register(source, selectors.EVENT_READ)
 
     def until_end(self, deadline: float) -> str:
-        """exited, timeout or stopped."""
+        """exited, timeout, bounds or stopped."""
         look = time.monotonic() + TICK_S
         while self.child.poll() is None:
             now = time.monotonic()
@@ -166,7 +176,9 @@ class Watch:
                 return "timeout"
             if now >= look:
                 look = now + TICK_S
-                self.peak_memory_mb = max(self.peak_memory_mb, sum(map(_memory_mb, _descendants())))
+                self.broken = self.look()
+                if self.broken:
+                    return "bounds"
             for key, _ in self.selector.select(max(0.0, min(deadline, look) - now)):
                 if key.fd in self.sinks:
                     self._read(key.fd)
@@ -175,6 +187,24 @@ class Watch:
                 else:
                     return "stopped"
         return "exited"
+
+    def look(self) -> str:
+        """Which bound the command and all it started are over, in words; empty if none."""
+        pids = list(_descendants())
+        memory_mb = sum(map(_memory_mb, pids))
+        self.peak_memory_mb = max(self.peak_memory_mb, memory_mb)
+        used = {
+            "MB of memory": (memory_mb, self.bounds.get("memory_mb")),
+            "processes": (len(pids), self.bounds.get("processes")),
+            "s of processor time": (_processor_s(pids, self.seen), self.bounds.get("processor_s")),
+            "s": (time.monotonic() - self.started, self.bounds.get("wall_s")),
+        }
+        if self.bounds.get("disk_mb"):
+            used["MB of disk"] = (sum(map(_disk_mb, self.bounds["paths"])), self.bounds["disk_mb"])
+        over = [
+            f"used more than {bound:g} {what}" for what, (amount, bound) in used.items() if bound and amount > bound
+        ]
+        return over[0] if over else ""
 
     def _read(self, source: int) -> bool:
         data = os.read(source, 1 << 16)
@@ -320,6 +350,34 @@ def _memory_mb(pid: int) -> float:
     with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize() / (1 << 20)
     return 0.0
+
+
+def _processor_s(pids: list[int], seen: dict[int, int]) -> float:
+    """
+    Of these processes and of all that were waited for; at least what every process ever `seen` had used by then,
+    since a parent that ignores its children's end hides what they used.
+    """
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat") as stat:
+            own, system, *waited_for = map(int, stat.read().rpartition(")")[2].split()[11:15])
+            seen[pid] = own + system
+            ticks += own + system + sum(waited_for)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    return max(ticks * tick_s + ended.ru_utime + ended.ru_stime, sum(seen.values()) * tick_s)
+
+
+def _disk_mb(folder: str) -> float:
+    """What lies below a folder, in blocks really used."""
+    total, waiting = 0, [folder]
+    while waiting:  # not os.walk: it recurses, and a candidate may nest folders deeper than the stack
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                total += entry.stat(follow_symlinks=False).st_blocks
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+    return total * 512 / (1 << 20)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from autoresearch.errors import Stopped
 
@@ -31,6 +31,17 @@ class Ending(Struct, frozen=True):
     processor_s: float = 0.0
     peak_memory_mb: float = 0.0
     left_behind: int = 0
+
+
+class Bounds(Struct, frozen=True):
+    """What a command and all it starts may use together. None: as much as there is."""
+
+    memory_mb: int | None = None
+    processes: int | None = None
+    disk_mb: int | None = None
+    paths: tuple[Path, ...] = ()  # where disk is counted
+    processor_s: float | None = None
+    wall_s: float | None = None
 
 
 class Keepers:
@@ -67,6 +78,7 @@ class Keepers:
         timeout_s: float,
         cores: tuple[int, ...] = (),
         stdin: Path | None = None,
+        bounds: Bounds | None = None,
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> Ending:
         """Run a command to its end, and everything it started with it."""
@@ -79,6 +91,7 @@ class Keepers:
             "err": str(err),
             "timeout_s": timeout_s,
             "cores": cores,
+            "bounds": structs.asdict(bounds) | {"paths": list(map(str, bounds.paths))} if bounds else None,
         }
         ours, theirs = socket.socketpair()
         with ours:

@@ -8,7 +8,6 @@ import contextlib
 import os
 import queue
 import shlex
-import shutil
 import sys
 import threading
 import time
@@ -21,20 +20,30 @@ from msgspec import structs
 from autoresearch import measure
 from autoresearch.errors import Stopped
 from autoresearch.execute import OnProgress
-from autoresearch.execute.keepers import Ending, Keepers
+from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.machine import Slot, this_machine
+from autoresearch.execute.sandbox import Backend, Cell, for_answers
+from autoresearch.files import keep_plain, remove
 from autoresearch.study import Study
-from autoresearch.trial import Machine, Measurement, Run
+from autoresearch.trial import Machine, Measurement, Run, RunStatus
 
+# What programs need to start and to speak the person's language; nothing that opens a door.
+HARMLESS = {"LANG", "LANGUAGE", "TZ", "TERM", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "USER", "LOGNAME"}
+HARMLESS_BEGINNINGS = ("LC_", "CUDA_", "NVIDIA_", "TORCH_", "TORCHINDUCTOR_", "TRITON_", "OMP_", "MKL_", "KMP_", "XLA_")
+INSIDE = {"HOME": "/tmp", "TMPDIR": "/tmp", "USER": "candidate", "LOGNAME": "candidate"}
+PLACE = "@arguments@"
 AGAIN = 75  # EX_TEMPFAIL: no answer yet, ask again later
 
 
 class Local:
     """The executor for one machine. `home` is the study's `.autoresearch` folder."""
 
-    def __init__(self, home: Path, slots: list[Slot], on_progress: OnProgress = lambda *_: None) -> None:
+    def __init__(
+        self, home: Path, slots: list[Slot], sandbox: Backend, on_progress: OnProgress = lambda *_: None
+    ) -> None:
         self.home = home
         self.keepers = Keepers()
+        self.sandbox = sandbox
         self.on_progress = on_progress
         self.machine = this_machine(slots[0])
         for folder in ("runs", "data/open", "data/held"):
@@ -62,61 +71,109 @@ class Local:
 
     def drop(self, runs: Iterable[int]) -> None:
         for run in runs:
-            shutil.rmtree(self.home / "runs" / str(run) / "out", ignore_errors=True)
+            remove(self.home / "runs" / str(run) / "out")
 
     def last_words(self, name: str) -> str:
         """The last line that `prepare` printed, quoted."""
         return _last_words(self.home / "data" / name)
 
-    def run(self, run: Run, tree: Path, study: Study) -> Measurement:
+    def run(self, run: Run, tree: Path, study: Study, usual: Measurement | None = None) -> Measurement:
         slot = self._free.get()
         try:
-            return self._run_in(slot, run, tree, study)
+            return self._run_in(slot, run, tree, study, usual)
         except Stopped as stopped:
             return Measurement("stopped", None, run.digest, self.machine, why=str(stopped))
         finally:
             self._free.put(slot)
 
-    def _run_in(self, slot: Slot, run: Run, tree: Path, study: Study) -> Measurement:
+    def _run_in(self, slot: Slot, run: Run, tree: Path, study: Study, usual: Measurement | None) -> Measurement:
         folder = self.home / "runs" / str(run.id)
+        out = folder / "out"
         folder.mkdir(exist_ok=True)
-        (folder / "out").mkdir(exist_ok=True)
-        wanted = run_variables(run, study, folder / "out") | _data_folders(self.home)
-        env = environment(slot, wanted)
-
-        def on_progress(text: str) -> None:
-            if point := measure.progress(text):
-                self.on_progress(run, *point)
-
-        timeout_s = study.measure.timeout_s
-        ending = self._command(
-            words(study.measure.run), tree, folder, env, timeout_s, name="run", slot=slot, on_progress=on_progress
-        )
+        out.mkdir(exist_ok=True)
+        told = run_variables(run, study, out) | _data_folders(self.home)
+        env = environment(slot, told, study.execute.env)
+        cell = self._cell(slot, tree, out, study)
+        ending = self._candidate(run, cell, env, folder, study, slot, usual)
         record = _record(run, self.machine, ending)
-        if problem := _problem(ending, folder / "run", timeout_s):
+        if problem := _problem(ending, folder / "run", study.measure.timeout_s):
             return record(*problem)
-        own = measure.read(study.metric.name, folder / "run.out.txt", folder / "out" / "result.json")
+        keep_plain(out)
+        own = measure.read(study.metric.name, folder / "run.out.txt", out / "result.json")
         if study.measure.score is None:
-            return record(own.status, own.value, own.why, own.extras)
+            return record(*judged(own, study), own.extras)
 
-        held = {"AUTORESEARCH_TREE": str(tree), "AUTORESEARCH_SET": "search"} | _data_folders(self.home, held=True)
+        inside = folder / "answers"  # what the scorer starts candidate code with
+        answering = environment(slot, {}, study.execute.env) | INSIDE if self.sandbox.wraps else env
+        write_launcher(inside, self.sandbox, for_answers(cell), answering | told)
+        held = _data_folders(self.home, held=True) | {
+            "AUTORESEARCH_TREE": str(tree),
+            "AUTORESEARCH_SET": "search",
+            "AUTORESEARCH_INSIDE": str(inside),
+        }
         referee = self.home / "trees" / "referee" / tree.relative_to(self._top_of(tree))
+        timeout_s = study.measure.score_timeout_s
         scoring = self._command(
             words(study.measure.score),
             referee,
             folder,
             env | held,
-            study.measure.score_timeout_s,
+            timeout_s,
             name="score",
             slot=slot,
+            bounds=scoring_bounds(cell, study, usual),
         )
-        if problem := _problem(scoring, folder / "score", study.measure.score_timeout_s):
-            return record(*problem, own.extras, scoring.wall_s)
+        if problem := _problem(scoring, folder / "score", timeout_s):
+            return record(*problem, own.extras, scoring)
         score = measure.read(study.metric.name, folder / "score.out.txt")
-        return record(score.status, score.value, score.why, own.extras | score.extras, scoring.wall_s)
+        return record(*judged(score, study), own.extras | score.extras, scoring)
+
+    def _cell(self, slot: Slot, tree: Path, out: Path, study: Study) -> Cell:
+        """What a run of this study may see: its own tree, the open data, and its output folder to write to."""
+        asked = study.execute
+        return Cell(
+            cwd=tree,
+            read=(self._top_of(tree), self.home / "data" / "open", *(Path(path).expanduser() for path in asked.read)),
+            write=(out,),
+            gpu=slot.gpu is not None,
+            memory_mb=asked.memory_mb,
+            processes=asked.processes,
+            disk_mb=asked.disk_mb,
+        )
+
+    def _candidate(
+        self,
+        run: Run,
+        cell: Cell,
+        env: dict[str, str],
+        folder: Path,
+        study: Study,
+        slot: Slot,
+        usual: Measurement | None,
+    ) -> Ending:
+        """Run the candidate's own code, inside the sandbox."""
+
+        def on_progress(text: str) -> None:
+            if point := measure.progress(text):
+                self.on_progress(run, *point)
+
+        argv = self.sandbox.wrap(list(words(study.measure.run)), cell)
+        return self._command(
+            tuple(argv),
+            cell.cwd,
+            folder,
+            env | INSIDE if self.sandbox.wraps else env,
+            study.measure.timeout_s,
+            name="run",
+            slot=slot,
+            bounds=bounds(cell, study, usual),
+            on_progress=on_progress,
+        )
 
     def _top_of(self, tree: Path) -> Path:
-        """The worktree's own top folder: a study may live in a subfolder of its repository."""
+        """
+        The worktree's own top folder: a study may live in a subfolder of its repository.
+        """
         trees = self.home / "trees"
         return trees / tree.relative_to(trees).parts[0]
 
@@ -130,6 +187,7 @@ class Local:
         *,
         name: str,
         slot: Slot | None = None,
+        bounds: Bounds | None = None,
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> Ending:
         """Run one command of the study; exit code 75 asks to be asked again, within the same time limit."""
@@ -145,6 +203,7 @@ class Local:
                 err=folder / f"{name}.err.txt",
                 timeout_s=max(0.0, give_up - time.monotonic()),
                 cores=slot.cores if slot else (),
+                bounds=bounds,
                 on_progress=on_progress,
             )
             if ending.code != AGAIN:
@@ -154,7 +213,35 @@ class Local:
             if self._stopping.wait(pause_s):
                 raise Stopped("ended by the person")
             waited_for.append(ending)
+            if bounds is not None and bounds.processor_s is not None:  # asking again renews nothing
+                bounds = structs.replace(bounds, processor_s=max(0.01, bounds.processor_s - ending.processor_s))
             pause_s = min(60.0, pause_s * 2)
+
+
+def judged(reading: measure.Reading, study: Study) -> tuple[RunStatus, float | None, str]:
+    """Status, value and reason of what was stated, held against what the study says is possible."""
+    if reading.value is not None and (why := study.metric.implausible(reading.value)):
+        return "implausible", None, why
+    return reading.status, reading.value, reading.why
+
+
+def bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
+    """What a run and all it starts may use together."""
+    budget, over = study.measure.allowance, study.measure.overrun
+    processor_s = wall_s = None
+    if budget is not None and usual is not None:
+        # A second more: what starting up scatters by is no overrun of a short run.
+        if budget.unit == "seconds":
+            wall_s = usual.wall_s * over + 1
+        else:
+            processor_s = usual.processor_s * over + 1
+    return Bounds(cell.memory_mb, cell.processes, cell.disk_mb, cell.write, processor_s, wall_s)
+
+
+def scoring_bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
+    """What scoring may use: it runs candidate code that answers, which could go on training."""
+    processor_s = usual.score_processor_s * study.measure.overrun + 1 if usual is not None else None
+    return Bounds(memory_mb=cell.memory_mb, processes=cell.processes, processor_s=processor_s)
 
 
 def _altogether(endings: list[Ending]) -> Ending:
@@ -167,22 +254,41 @@ def _altogether(endings: list[Ending]) -> Ending:
     )
 
 
-def environment(slot: Slot, wanted: Mapping[str, str]) -> dict[str, str]:
+def environment(slot: Slot, told: Mapping[str, str], passed: Iterable[str] = ()) -> dict[str, str]:
     """
-    The environment of a command: ours without our own variables, the slot's share, and what it is told.
+    The environment of a command: what programs need to start, what the study passes on by name, the slot's
+    share, and what it is told. Keys and tokens that happen to be in ours are not among it.
 
     `python` means the active virtual environment's, else the one that runs autoresearch.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTORESEARCH_")}
-    environment = os.environ.get("VIRTUAL_ENV")
-    scripts = str(Path(environment) / "bin") if environment else str(Path(sys.executable).parent)
+    mine = os.environ.get("VIRTUAL_ENV")
+    scripts = str(Path(mine) / "bin") if mine else str(Path(sys.executable).parent)
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in HARMLESS or name.startswith(HARMLESS_BEGINNINGS) or name in passed
+    }
     return inherited | {
-        "PATH": f"{scripts}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+        "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONDONTWRITEBYTECODE": "1",  # a run leaves its worktree as it found it
         "PYTHONUNBUFFERED": "1",  # output that is still in a buffer when a run is killed is lost
+        "PYTHONNOUSERSITE": "1",  # the person's own site-packages are no part of a study
         **slot.environment(),
-        **wanted,
+        **told,
     }
+
+
+def write_launcher(path: Path, sandbox: Backend, cell: Cell, env: Mapping[str, str]) -> None:
+    """
+    A program that runs its arguments as candidate code: the scorer starts what answers it through this.
+
+    It gives its own environment, so that what the scorer knows of held data does not get in there.
+    """
+    placed = sandbox.wrap([PLACE], cell)
+    words = ['"$@"' if word == PLACE else shlex.quote(word) for word in placed]
+    names = " ".join(shlex.quote(f"{name}={value}") for name, value in env.items())
+    path.write_text(f"#!/bin/sh\ncd {shlex.quote(str(cell.cwd))} && exec env -i {names} {' '.join(words)}\n")
+    path.chmod(0o700)
 
 
 def run_variables(run: Run, study: Study, out: Path) -> dict[str, str]:
@@ -208,7 +314,11 @@ def _data_folders(home: Path, held: bool = False) -> dict[str, str]:
 
 def _record(run: Run, machine: Machine, ending: Ending) -> Callable[..., Measurement]:
     def record(
-        status: Any, value: float | None, why: str = "", extras: dict[str, float] | None = None, score_s: float = 0.0
+        status: Any,
+        value: float | None,
+        why: str = "",
+        extras: dict[str, float] | None = None,
+        scoring: Ending | None = None,
     ) -> Measurement:
         return Measurement(
             status=status,
@@ -220,7 +330,8 @@ def _record(run: Run, machine: Machine, ending: Ending) -> Callable[..., Measure
             wall_s=ending.wall_s,
             processor_s=ending.processor_s,
             peak_memory_mb=ending.peak_memory_mb,
-            score_s=score_s,
+            score_s=scoring.wall_s if scoring else 0.0,
+            score_processor_s=scoring.processor_s if scoring else 0.0,
         )
 
     return record
@@ -231,6 +342,10 @@ def _problem(ending: Ending, output: Path, timeout_s: float) -> tuple[str, None,
     what = output.name
     if ending.how == "timeout":
         return "timeout", None, f"{what} was ended after {timeout_s:g} s"
+    if ending.how == "bounds":
+        overran = ending.why.endswith((" s", " s of processor time"))
+        more = ": more than measure.overrun allows over the baseline" if overran else ""
+        return "timeout" if overran else "crash", None, f"{what} {ending.why} and was ended{more}"
     if ending.how == "failed":
         return "crash", None, f"{what} could not start: {ending.why}"
     if ending.code:

@@ -40,7 +40,8 @@ class Predictor:
         # A file of its own: what the candidate prints here must not look like a METRIC line of ours.
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "train.py", "predict"],
+            # The launcher puts it into the sandbox; without one (by hand) it runs as it is.
+            [*filter(None, [os.environ.get("AUTORESEARCH_INSIDE")]), sys.executable, "train.py", "predict"],
             cwd=os.environ.get("AUTORESEARCH_TREE") or None,
             env={k: v for k, v in os.environ.items() if k not in ("AUTORESEARCH_HELD", "AUTORESEARCH_SET")},
             stdin=subprocess.PIPE,

@@ -1,0 +1,44 @@
+"""
+Folders that a candidate could write to: how to look through and remove them without being led astray.
+
+Links are never followed, and depth costs no stack: a candidate may nest folders as deep as the disk allows.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder, folders before what they hold; what cannot be read is passed over."""
+    waiting = [str(folder)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as found:
+            for entry in found:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def keep_plain(folder: Path) -> None:
+    """
+    Remove all that is neither a regular file nor a folder. What reads the folder next, the scorer for one, would
+    follow a link to where the candidate could not go, and wait for ever at a pipe.
+    """
+    for entry in entries(folder):
+        with contextlib.suppress(OSError):
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                os.unlink(entry.path)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and all it holds."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:
+        subprocess.run(["rm", "-rf", "--", str(folder)], check=False)

@@ -1,0 +1,91 @@
+"""The same attacks where nobody is root: the whole program as the user `nobody`."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from autoresearch import log, session
+from faults import test_escapes, test_limits, test_marks
+from faults.conftest import BACKENDS, IDENTITY, Row, fault_study, plan
+
+NOBODY = 65534
+SYSTEM_PYTHON = "/usr/bin/python3"
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("msgspec", "click", "rich", "pygments", "markdown_it", "mdurl")
+NAMES: tuple[str, ...] = (
+    "reads-held-targets-by-path",
+    "reads-password-files",
+    "edits-the-log",
+    "edits-its-own-tree",
+    "mounts",
+)
+NAMES += ("remounts-in-a-namespace-of-its-own", "connects-out", "plants-sitecustomize")
+ROWS: dict[str, Row] = {name: test_escapes.ROWS[name] for name in NAMES}
+ROWS["kernel"] = test_escapes.KERNEL
+ROWS |= {name: test_marks.ROWS[name] for name in ("fake-metric-line", "nan")}
+ROWS |= {name: test_limits.ROWS[name] for name in ("allocates-at-once", "computes-beyond-its-budget")}
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder that anybody may read, with the program and what it needs: root's home is closed to nobody."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become nobody; run by anybody else, every other row is this row")
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        shutil.copytree(ROOT / "src" / "autoresearch", place / "lib" / "autoresearch")
+        packages = Path(msgspec.__file__).parents[1]
+        for package in PACKAGES:
+            shutil.copytree(packages / package, place / "lib" / package)
+        (place / "home").mkdir()
+        (place / "home" / ".gitconfig").write_text(IDENTITY)
+        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", place / "home"], check=True)
+        subprocess.run(["chmod", "-R", "a+rX", place], check=True)
+        yield place
+
+
+def as_nobody(place: Path, *args: str) -> "subprocess.CompletedProcess[str]":
+    env = {"HOME": str(place / "home"), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(place / "lib")}
+    return subprocess.run(
+        [SYSTEM_PYTHON, *args],
+        cwd=place / "home",
+        env=env | {"PYTHONDONTWRITEBYTECODE": "1"},
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str) -> None:
+    version = subprocess.run([SYSTEM_PYTHON, "-V"], capture_output=True, text=True, check=False).stdout.split()[-1:]
+    if not version or not version[0].startswith(f"{sys.version_info.major}.{sys.version_info.minor}."):
+        pytest.skip(f"{SYSTEM_PYTHON} is {version}, so the compiled packages here do not fit it")
+    ask = f"from autoresearch.execute import sandbox as s; print(s.why_not(s.backends(None)[{backend!r}], None) or '')"
+    asked = as_nobody(place, "-c", ask)
+    assert asked.returncode == 0, asked.stderr
+    if asked.stdout.strip():
+        pytest.skip(f"{backend} does not work for nobody here: {asked.stdout.strip()}")
+    folder = place / "home" / backend
+    commands = {"run": "python3 candidate.py", "score": "python3 score.py", "prepare": "python3 prepare.py"}
+    fault_study(folder, plan(ROWS, {"FOLDER": folder}), backend, measure=commands)
+    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
+    done = as_nobody(place, "-m", "autoresearch", "run", "-C", str(folder))
+    assert done.returncode == 0, done.stderr
+    trials = {trial.idea: trial for trial in log.read(session.journal(folder)).trials.values()}
+    for name, row in ROWS.items():
+        attack, honest = trials[name], trials[f"after {name}"]
+        assert attack.word in row.words, (name, attack.verdict)
+        assert honest.word == "keep", (name, honest.verdict)
