@@ -579,3 +579,12 @@ def test_a_script_survives_a_step_that_was_carried_on(tmp_path: Path) -> None:
     play(folder, trials=1)
     (folder / "steps.jsonl").write_text(script(says(9), says(8), says(7)))
     assert [t.memo for t in play(folder).trials.values()][1:] == [{"step": 0}, {"step": 1}, {"step": 2}]
+
+
+def test_a_command_that_proposes_is_given_the_persons_own_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY_OF_THE_PERSON", "3")
+    command = "sh -c 'echo echo METRIC loss=$A_KEY_OF_THE_PERSON > step.sh'"
+    folder = make_study(tmp_path, propose={"with": ["command"], "command": command})
+    assert [trial.verdict.value for trial in play(folder, trials=1).trials.values() if trial.verdict] == [10.0, 3.0]

@@ -93,8 +93,9 @@ class Local:
         out.mkdir(exist_ok=True)
         told = run_variables(run, study, out) | _data_folders(self.home)
         env = environment(slot, told, study.execute.env)
+        inside_env = env | INSIDE if self.sandbox.wraps else env
         cell = self._cell(slot, tree, out, study)
-        ending = self._candidate(run, cell, env, folder, study, slot, usual)
+        ending = self._candidate(run, cell, inside_env, folder, study, slot, usual)
         record = _record(run, self.machine, ending)
         if problem := _problem(ending, folder / "run", study.measure.timeout_s):
             return record(*problem)
@@ -104,8 +105,7 @@ class Local:
             return record(*judged(own, study), own.extras)
 
         inside = folder / "answers"  # what the scorer starts candidate code with
-        answering = environment(slot, {}, study.execute.env) | INSIDE if self.sandbox.wraps else env
-        write_launcher(inside, self.sandbox, for_answers(cell), answering | told)
+        write_launcher(inside, self.sandbox, for_answers(cell), inside_env)
         held = _data_folders(self.home, held=True) | {
             "AUTORESEARCH_TREE": str(tree),
             "AUTORESEARCH_SET": "search",
@@ -162,7 +162,7 @@ class Local:
             tuple(argv),
             cell.cwd,
             folder,
-            env | INSIDE if self.sandbox.wraps else env,
+            env,
             study.measure.timeout_s,
             name="run",
             slot=slot,
@@ -171,9 +171,7 @@ class Local:
         )
 
     def _top_of(self, tree: Path) -> Path:
-        """
-        The worktree's own top folder: a study may live in a subfolder of its repository.
-        """
+        """The worktree's own top folder: a study may live in a subfolder of its repository."""
         trees = self.home / "trees"
         return trees / tree.relative_to(trees).parts[0]
 

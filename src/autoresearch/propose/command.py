@@ -5,6 +5,7 @@ What it prints is data. A line `IDEA ...` is taken as its idea, else its first l
 """
 
 import itertools
+import os
 from pathlib import Path
 
 from autoresearch.errors import ProposerError
@@ -33,7 +34,8 @@ class Command:
         ending = self.keepers.run(
             self.argv,
             cwd=tree.path,
-            env=environment(Slot(), {}),
+            # The person's own program, with the person's keys: it may have to ask a model.
+            env=environment(Slot(), {}, [name for name in os.environ if not name.startswith("AUTORESEARCH_")]),
             out=out,
             err=err,
             timeout_s=limits.timeout_s,
