@@ -281,7 +281,7 @@ def test_a_reader_that_goes_away_is_no_error(night: Path) -> None:
 
 def test_log_is_a_table_with_a_line_for_each_trial(night: Path) -> None:
     lines = call("log", "-C", night).output.splitlines()
-    assert lines[0].split() == ["trial", "verdict", "value", "gain", "runs", "idea"]
+    assert lines[0].split() == ["trial", "verdict", "value", "gain", "cost", "runs", "idea"]
     assert [line.split()[:2] for line in lines[1:7]] == [
         ["0", "keep"],
         ["1", "keep"],
@@ -391,7 +391,7 @@ def test_check_says_what_is_frozen_and_what_may_change_and_leaves_no_trace(tmp_p
     assert done.exit_code == 0, done.output
     assert "may change  step.sh" in done.output
     assert "data/x.txt" in done.output.partition("frozen")[2].splitlines()[0]
-    assert "baseline    10 " in done.output
+    assert "baseline    10, with another seed 10 " in done.output
     assert "measure.score is missing: the candidate marks itself" in done.output
     assert "measure.budget is missing" in done.output
     assert done.output.rstrip().endswith("Ready: autoresearch run")
@@ -408,7 +408,9 @@ def test_check_with_json_can_be_read_by_a_script(tmp_path: Path) -> None:
     assert found["measurement"]["value"] == 10.0
     assert found["asset"] == ["step.sh"]
     assert sorted(found["frozen"]) == ["program.md", "steps.jsonl"] or "program.md" in found["frozen"]
-    assert len(found["advice"]) == 3
+    assert len(found["advice"]) == 4
+    assert found["second"]["value"] == 10.0
+    assert any("ignores AUTORESEARCH_SEED" in sentence for sentence in found["advice"])
     assert found["sandbox"] == "none"
     assert not all(guarantee["holds"] for guarantee in found["guarantees"])
 

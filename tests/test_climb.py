@@ -89,14 +89,25 @@ def test_without_noise_any_gain_is_kept_and_a_tie_is_not(value: float, word: str
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_a_clear_gain_and_a_clear_loss_need_one_run(direction: str) -> None:
+def test_a_clear_loss_needs_one_run_and_a_clear_gain_two(direction: str) -> None:
     better, worse = (1.0, 19.0) if direction == "minimize" else (19.0, 1.0)
     for value, word in ((better, "keep"), (worse, "discard")):
         past, policy = History(direction), climb(direction=direction)
         past.baseline(10.0, 10.1, 9.9)
         trial = past.tried(value)
+        if word == "keep":
+            assert ask(policy, past, trial) == 1  # where seeds matter, one seed is not enough
+            past.measured(trial, value)
         assert ask(policy, past, trial) is None
         assert verdict(policy, past, trial) == word
+
+
+def test_where_runs_do_not_scatter_a_gain_needs_one_run() -> None:
+    past, policy = History(), climb()
+    past.baseline(10.0, 10.0, 10.0)
+    trial = past.tried(9.0)
+    assert ask(policy, past, trial) is None
+    assert verdict(policy, past, trial) == "keep"
 
 
 def test_the_borderline_get_repeats_up_to_the_limit_and_then_a_word() -> None:

@@ -136,12 +136,13 @@ def test_a_gain_within_the_noise_is_inconclusive_after_its_repeats(tmp_path: Pat
     assert state.best.trial == 0
 
 
-def test_what_is_clear_is_decided_by_one_run(tmp_path: Path) -> None:
+def test_what_is_clearly_worse_is_decided_by_one_run_and_what_is_clearly_better_by_two(tmp_path: Path) -> None:
     start = NOISY.format(base=1000, spread=97)
     better, worse = (step(NOISY.format(base=base, spread=97)) for base in (100, 2000))
-    state = play(make_study(tmp_path, worse, better, start=start, decide={"calibrate": 4, "repeats": 5}))
+    changes: dict[str, Any] = {"decide": {"calibrate": 4, "repeats": 5}, "metric": {"max_step": 1000.0}}
+    state = play(make_study(tmp_path, worse, better, start=start, **changes))
     assert words(state) == ["discard", "keep"]
-    assert [len(t.runs) for t in state.trials.values()] == [4, 1, 1]
+    assert [len(t.runs) for t in state.trials.values()] == [4, 1, 2]
 
 
 def test_runs_of_the_same_number_have_the_same_seed_whatever_the_commit(tmp_path: Path) -> None:

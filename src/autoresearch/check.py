@@ -18,6 +18,8 @@ from autoresearch.execute.guarantees import Guarantee, tried
 from autoresearch.execute.local import Local
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
+from autoresearch.policy.doubt import false_claims, seeds_in
+from autoresearch.report.brief import SMALL_SET
 from autoresearch.seeds import seed
 from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
 from autoresearch.study import Study, load
@@ -26,12 +28,13 @@ from autoresearch.workspace import Workspace
 
 
 class Checked(Struct, frozen=True):
-    """What `check` found: changeable and frozen files, the measurement, and sentences of advice."""
+    """What `check` found: changeable and frozen files, a measurement for each of two seeds, and sentences of advice."""
 
     study: str
     asset: list[str]
     frozen: list[str]
     measurement: Measurement
+    second: Measurement
     sandbox: str
     guarantees: list[Guarantee]
     advice: list[str]
@@ -39,7 +42,7 @@ class Checked(Struct, frozen=True):
 
 def check(folder: Path, listener: Listener) -> Checked:
     """
-    Run the baseline once and say what was seen.
+    Run the baseline with two seeds and say what was seen.
 
     Raises:
         AutoresearchError: something is missing or wrong, or the baseline gives no value.
@@ -61,20 +64,22 @@ def check(folder: Path, listener: Listener) -> Checked:
             digest = study.digest(frozen)
             prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)
-            run = Run(0, 0, tree, commit, 0, seed(0, 0), digest)
+            results = []
             with scratch.open(trial) as opened:
-                measurement = executor.run(run, opened.path, study)
-            problem = _explain(measurement, home)
+                for index in range(2):
+                    run = Run(index, 0, tree, commit, index, seed(0, index), digest)
+                    results.append(executor.run(run, opened.path, study))
+                    opened.reset(tree)
+                    if problem := _explain(results[-1], home / "runs" / str(index)):
+                        raise BaselineError(problem)
+                files = {str(path): (opened.path / path).read_bytes() for path in opened.asset_files()}
             guarantees = tried(sandbox, executor.keepers)
         finally:
             executor.close()
             scratch.clean()
-    if problem:
-        raise BaselineError(problem)
-    asset = [str(path) for path in workspace.asset_files(commit)]
     names = [line.partition("\t")[2] for line in frozen]
-    advice = [*make_proposer_problem, *_advice(study, measurement)]
-    return Checked(study.name, asset, names, measurement, sandbox.name, guarantees, advice)
+    advice = [*make_proposer_problem, *_advice(study, results[0]), *_about_seeds(files, results)]
+    return Checked(study.name, list(files), names, results[0], results[1], sandbox.name, guarantees, advice)
 
 
 def _is_running_already(workspace: Workspace) -> bool:
@@ -106,13 +111,30 @@ def _try_proposer(study: Study, folder: Path) -> list[str]:
     return []
 
 
-def _explain(measurement: Measurement, home: Path) -> str | None:
+def _about_seeds(files: dict[str, bytes], results: list[Measurement]) -> list[str]:
+    """Whether the seed that the harness chooses has an effect, and where the code has one of its own."""
+    found = []
+    if results[0].value == results[1].value:
+        found.append(
+            "two seeds gave the same value to the last digit: the code ignores AUTORESEARCH_SEED, or nothing in it is "
+            "random. Then repeats say nothing about noise"
+        )
+    for name, content in files.items():
+        as_added = "".join(f"+{line}\n" for line in content.decode(errors="replace").splitlines())
+        for line in seeds_in(as_added)[:3]:
+            found.append(
+                f"{name} fixes a seed of its own ({line}): take it from AUTORESEARCH_SEED, so that runs differ"
+            )
+    return found
+
+
+def _explain(measurement: Measurement, folder: Path) -> str | None:
     if measurement.status == "ok":
         return None
     parts = [f"the baseline gave no value ({measurement.status}): {measurement.why}"]
     for name in ("run.err.txt", "run.out.txt", "score.err.txt"):
         with contextlib.suppress(OSError):
-            tail = (home / "runs" / "0" / name).read_text(errors="replace").splitlines()[-6:]
+            tail = (folder / name).read_text(errors="replace").splitlines()[-6:]
             if tail:
                 parts.append(f"  the end of {name}:\n" + "\n".join(f"    | {line[:200]}" for line in tail))
     return "\n".join(parts)
@@ -129,6 +151,10 @@ def _advice(study: Study, measurement: Measurement) -> list[str]:
         found.append("execute.sandbox is none: a candidate can read, change and send whatever you can")
     if study.measure.budget is None:
         found.append("measure.budget is missing: nothing keeps a candidate from taking longer, short of timeout_s")
+    items = measurement.extras.get("items")
+    if study.decide.ladder == "auto" and study.measure.score and items is not None and items < SMALL_SET:
+        found.append(f"the search set has {items:g} items, so proposers are told no more than whether a trial won")
+    found += [f"the baseline {claim}" for claim in false_claims(study, measurement)]
     used = measurement.wall_s / study.measure.timeout_s
     if used > 0.5:
         found.append(

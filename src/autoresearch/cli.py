@@ -78,7 +78,7 @@ def init(folder: Path, template: str) -> None:
 @folder_option
 @json_option
 def check(folder: Path, as_json: bool) -> None:
-    """Say what is frozen and what may change, and run the baseline once."""
+    """Say what is frozen and what may change, run the baseline with two seeds, and try the sandbox."""
     import msgspec
 
     from autoresearch import check as checking
@@ -96,9 +96,8 @@ def check(folder: Path, as_json: bool) -> None:
     click.echo(f"may change  {', '.join(found.asset)}")
     click.echo(f"frozen      {shown or 'nothing'}")
     click.echo(f"machine     {m.machine.tier}")
-    click.echo(
-        f"baseline    {m.value:.6g}  ({m.wall_s:.1f} s running, {m.score_s:.1f} s scoring, {m.peak_memory_mb:.0f} MB)"
-    )
+    took = f"{m.wall_s:.1f} s running, {m.score_s:.1f} s scoring, {m.peak_memory_mb:.0f} MB"
+    click.echo(f"baseline    {m.value:.6g}, with another seed {found.second.value:.6g}  ({took})")
     click.echo(f"sandbox     {found.sandbox}, each guarantee tried just now:")
     for guarantee in found.guarantees:
         click.echo(f"  {'holds ' if guarantee.holds else 'BROKEN'}    {guarantee.promise}")
@@ -128,6 +127,7 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
         state = session.run(folder, goal, screen)
     console.print()
     console.print(text.summary(state), soft_wrap=True)
+    console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
     console.print("autoresearch log | show TRIAL | diff", style="dim")
 
 
@@ -166,6 +166,7 @@ def log_(folder: Path, last: int | None, as_json: bool) -> None:
     console.print(text.table(state, last))
     if state.opened:
         console.print(text.summary(state), soft_wrap=True)
+        console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
 
 
 @main.command()
@@ -208,6 +209,24 @@ def diff(trial: int | None, folder: Path) -> None:
         console.print(text.diff(patch.decode(errors="replace")))
     else:
         click.echo(patch, nl=False)
+
+
+@main.command()
+@click.argument("trial", type=int)
+@folder_option
+def accept(trial: int, folder: Path) -> None:
+    """Take a suspect trial's gain as real: you have looked at it, and it becomes the best."""
+    from autoresearch import session
+
+    found = _trial(_state(folder), trial)
+    if found.word != "suspect":
+        raise AutoresearchError(f"trial {trial} is {found.word}, not suspect; `autoresearch log` shows which are")
+    if session.accept_trial(folder, trial):
+        now = _trial(_state(folder), trial)
+        again = "its patch is tried again on the new best at the next `autoresearch run`"
+        click.echo(f"Trial {trial} is the best now." if now.word == "keep" else f"Best has moved since: {again}.")
+    else:
+        click.echo("The study is running; it takes this up before its next trial.")
 
 
 @main.command()
@@ -282,6 +301,7 @@ def demo(folder: Path, minutes: float, workers: int | None) -> None:
     console.print(text.table(state))
     console.print()
     console.print(text.summary(state), soft_wrap=True, style="bold")
+    console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
     console.print(
         f"Picture: {_short(folder) / night.PICTURE}. More: cd {_short(folder)} && autoresearch log | show TRIAL | diff | run",
         soft_wrap=True,

@@ -12,7 +12,19 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoresearch.trial import BASELINE, Best, Imported, Machine, Measurement, Metric, Run, Trial, Verdict
+from autoresearch.trial import (
+    BASELINE,
+    Best,
+    HeldSet,
+    Imported,
+    Machine,
+    Measurement,
+    Metric,
+    Run,
+    Trial,
+    Verdict,
+    Word,
+)
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="event", kw_only=True):
@@ -105,6 +117,22 @@ class TrialDecided(Event, frozen=True, tag="trial_decided"):
     kept_as: str | None = None
 
 
+class TrialAccepted(Event, frozen=True, tag="trial_accepted"):
+    """
+    A person accepted a suspect trial: it becomes best as `kept_as`, or, where best has moved since, its patch is
+    tried again on the new one.
+    """
+
+    trial: int
+    kept_as: str | None = None
+
+
+class SealedOpened(Event, frozen=True, tag="sealed_opened"):
+    """The sealed set is about to be measured on. Each opening counts: what was seen is sealed no more."""
+
+    why: str
+
+
 class TrialsImported(Event, frozen=True, tag="trials_imported"):
     """Somebody else's log was read in, as hints."""
 
@@ -122,6 +150,8 @@ AnyEvent = (
     | RunStarted
     | RunFinished
     | TrialDecided
+    | TrialAccepted
+    | SealedOpened
     | TrialsImported
 )
 
@@ -151,6 +181,7 @@ class State:
         self.trees: dict[str, int] = {}  # tree -> the first trial that carried it
         self.imported: list[Imported] = []
         self.sources: list[str] = []
+        self.openings: list[SealedOpened] = []
         self.session: SessionStarted | None = None  # None once it ended of its own accord
         self.tier = ""  # the machine of the latest session; values from another tier do not count
         self.unfinished: dict[int, None] = {}  # trials without a verdict, in order
@@ -210,9 +241,15 @@ class State:
     def _counts(self, measurement: Measurement) -> bool:
         return measurement.status != "stopped" and measurement.machine.tier == self.tier
 
-    def values(self, tree: str) -> dict[int, float]:
-        """Seed index -> value, over the finished runs on this content."""
-        return {run.seed_index: run.value for run in self.runs_on(tree) if run.value is not None}
+    def values(self, tree: str, held: HeldSet = "search") -> dict[int, float]:
+        """Seed index -> value, over the finished runs on this content and this held set; not those in the clean room."""
+        runs = [run for run in self.runs_on(tree) if run.held == held and not run.careful]
+        return {run.seed_index: run.value for run in runs if run.value is not None}
+
+    def compute_s(self, tree: str) -> float | None:
+        """What a run on this content takes on average; None before one gave a value."""
+        done = [run.measurement for run in self.runs_on(tree) if run.measurement and run.value is not None]
+        return sum(measurement.compute_s for measurement in done) / len(done) if done else None
 
     def mean(self, tree: str) -> float | None:
         values = self.values(tree)
@@ -244,7 +281,8 @@ class State:
             case TrialStarted(trial=id):
                 trial = Trial(id, event.base, event.base_tree, event.at, event.again)
                 if event.again is not None:
-                    trial = replace(trial, idea=self.trials[event.again].idea)
+                    before = self.trials[event.again]
+                    trial = replace(trial, idea=before.idea, accepted=before.accepted)
                 if event.baseline:
                     idea = "the code as it stands"
                     trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
@@ -268,6 +306,10 @@ class State:
                 self.trees.setdefault(event.tree, id)
             case TrialDecided(trial=id, verdict=verdict):
                 self._decide(id, verdict, event)
+            case TrialAccepted(trial=id):
+                self._accept(id, event)
+            case SealedOpened():
+                self.openings.append(event)
             case TrialWithdrawn(trial=id):
                 again = self.trials.pop(id).again
                 self.unfinished.pop(id, None)
@@ -298,9 +340,29 @@ class State:
         if verdict.word == "stale":
             self.stale[id] = None
         if verdict.word == "keep" and event.kept_as and trial.tree:
-            self.best = Best(event.kept_as, trial.tree, id)
-            self.kept.append(id)
-            self.ready = True
+            self._become_best(trial, event.kept_as)
+
+    def _accept(self, id: int, event: TrialAccepted) -> None:
+        trial = self.trials[id]
+        assert trial.verdict is not None, "only a decided trial can be accepted"
+        was = trial.verdict.word
+        self.counts[was] -= 1
+        if not self.counts[was]:
+            del self.counts[was]
+        word: Word = "keep" if event.kept_as else "stale"
+        verdict = replace(trial.verdict, word=word, why=f"accepted by the person; before: {trial.verdict.why}")
+        self.trials[id] = trial = replace(trial, verdict=verdict, kept_as=event.kept_as, accepted=True)
+        self.counts[word] = self.counts.get(word, 0) + 1
+        if event.kept_as:
+            self._become_best(trial, event.kept_as)
+        else:
+            self.stale[id] = None
+
+    def _become_best(self, trial: Trial, commit: str) -> None:
+        assert trial.tree is not None
+        self.best = Best(commit, trial.tree, trial.id)
+        self.kept.append(trial.id)
+        self.ready = True
 
     def _start_over(self) -> None:
         """Another referee or another kind of machine: nothing measured before compares with what comes now."""

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from autoresearch.errors import BaselineError, NothingLeft, ProposerError, Stopped
-from autoresearch.events import RunFinished, RunStarted, State, TrialDecided, TrialProposed
+from autoresearch.events import RunFinished, RunStarted, State, TrialAccepted, TrialDecided, TrialProposed
 from autoresearch.execute import Executor
+from autoresearch.inbox import Inbox
 from autoresearch.log import Log
-from autoresearch.policy import Policy
+from autoresearch.policy import Policy, doubt
 from autoresearch.propose import Proposer
 from autoresearch.report.brief import brief
 from autoresearch.seeds import seed
@@ -35,6 +36,7 @@ class Lab(Struct, frozen=True):
     policy: Policy
     executor: Executor
     may_start: Callable[[State, int], bool]
+    inbox: Inbox
     workers: int = 1
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
 
@@ -42,7 +44,7 @@ class Lab(Struct, frozen=True):
 def work(lab: Lab) -> None:
     """Propose a change, measure it, keep it or not, until the budget is spent."""
     log, state = lab.log, lab.log.state
-    while trial := log.claim(lab.may_start, lab.policy.base):  # an unfinished trial first, else a new one
+    while trial := next_trial(lab):  # an unfinished one first, else a new one
         try:
             with lab.workspace.open(trial) as tree:  # a git worktree
                 if trial.commit is None:
@@ -52,6 +54,7 @@ def work(lab: Lab) -> None:
                     continue
                 while (index := lab.policy.next_run(state, trial)) is not None:
                     measure(lab, trial, tree, index)
+                look_twice(lab, trial, tree)
                 decide(lab, trial)
         except ProposerError as error:
             log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", str(error))))
@@ -64,6 +67,15 @@ def work(lab: Lab) -> None:
             log.release(trial)
 
 
+def next_trial(lab: Lab) -> Trial | None:
+    """What to work on next, once what the person has asked for meanwhile is done."""
+    with lab.log.lock:
+        for number in lab.inbox.accepted():
+            accept(lab.log, lab.workspace, number)
+            lab.inbox.done(number)
+    return lab.log.claim(lab.may_start, lab.policy.base)
+
+
 def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
     """Give a trial its commit: from its proposer, or from the stale trial it carries on."""
     log, workspace = lab.log, lab.workspace
@@ -73,7 +85,8 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
         proposal = Proposal(stale.idea, stale.by, stale.memo)
     else:
         base = Best(trial.base, trial.base_tree, trial.id)
-        given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state)
+        ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)
+        given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder)
         proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s))
     change = tree.change()
     return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal))
@@ -108,33 +121,35 @@ def repair(lab: Lab) -> None:
     for trial in [lab.log.state.trials[i] for i in lab.log.state.unfinished]:
         if trial.commit is None and (found := lab.workspace.recover(trial)):
             record(lab, trial, *found)
-    if lab.log.state.kept and (warning := move_best(lab)):
+    if lab.log.state.kept and (warning := move_best(lab.log, lab.workspace)):
         lab.tell(warning)
 
 
-def measure(lab: Lab, trial: Trial, tree: Tree, index: int) -> None:
+def measure(lab: Lab, trial: Trial, tree: Tree, index: int, *, base: bool = False, careful: bool = False) -> None:
     """
-    One run of a trial.
+    One run of a trial, or of its base.
 
     Raises:
         Stopped: it was ended from outside; the run is recorded so, and does not count.
     """
     log = lab.log
-    assert trial.tree is not None
-    assert trial.commit is not None
-    if trial.runs or index:
-        tree.reset(trial.tree)  # what an earlier run left behind must not help this one
+    content, commit = (trial.base_tree, trial.base) if base else (trial.tree, trial.commit)
+    assert content is not None
+    assert commit is not None
+    if trial.runs or index or base:
+        tree.reset(content)  # what an earlier run left behind must not help this one
     with log.lock:
         root = log.state.opened.seed if log.state.opened else 0
         run = Run(
             id=log.state.next_run,
             trial=trial.id,
-            tree=trial.tree,
-            commit=trial.commit,
+            tree=content,
+            commit=commit,
             seed_index=index,
             seed=seed(root, index),
             digest=log.state.digest,
             started_at=round(time.time(), 3),
+            careful=careful,
         )
         log.append(RunStarted(run=run))
     usual = None if trial.is_baseline else log.state.usual
@@ -144,16 +159,30 @@ def measure(lab: Lab, trial: Trial, tree: Tree, index: int) -> None:
         raise Stopped(result.why)
 
 
+def look_twice(lab: Lab, trial: Trial, tree: Tree) -> None:
+    """Measure a gain that is hard to believe once more, and its base beside it, in a clean room."""
+    state = lab.log.state
+    verdict = lab.policy.judge(state, trial)
+    if (index := doubt.wants_clean_room(state, lab.study, trial, verdict)) is not None:
+        measure(lab, trial, tree, index, base=True, careful=True)
+        measure(lab, trial, tree, index, careful=True)
+
+
 def decide(lab: Lab, trial: Trial) -> None:
     """Judge a trial; best moves one step at a time."""
-    log, state = lab.log, lab.log.state
+    log, state, workspace = lab.log, lab.log.state, lab.workspace
     with log.lock:
         verdict = lab.policy.judge(state, trial)
-        kept_as = lab.workspace.keep(trial, verdict) if verdict.word == "keep" else None
+        wins = verdict.word == "keep" and not trial.is_baseline and trial.commit is not None
+        patch = workspace.diff(trial.base, trial.commit or "").decode(errors="replace") if wins else ""
+        verdict = doubt.examined(state, lab.study, trial, verdict, patch)
+        kept_as = workspace.keep(trial, verdict) if verdict.word == "keep" else None
         log.append(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
-        if kept_as and (warning := move_best(lab)):
+        if kept_as and (warning := move_best(log, workspace)):
             lab.tell(warning)
-    if verdict.word != "keep":
+    if verdict.word == "suspect":
+        lab.tell(f"trial {trial.id} is suspect: {verdict.why}. Look at it: `autoresearch show {trial.id}`")
+    elif verdict.word != "keep":
         lab.executor.drop(state.trials[trial.id].runs)  # a night of checkpoints would fill the disk
     if trial.is_baseline and verdict.word != "keep":
         log.stop("the baseline cannot be measured")
@@ -163,12 +192,25 @@ def decide(lab: Lab, trial: Trial) -> None:
         )
 
 
-def move_best(lab: Lab) -> str | None:
+def accept(log: Log, workspace: Workspace, number: int) -> None:
+    """A person says that a suspect trial's gain is real: it becomes best, or is tried again on the new best."""
+    state = log.state
+    trial = state.trials.get(number)
+    if trial is None or trial.verdict is None or trial.word != "suspect":
+        return
+    on_best = state.best is not None and state.best.commit == trial.base and bool(state.values(trial.tree or ""))
+    kept_as = workspace.keep(trial, trial.verdict) if on_best else None
+    log.append(TrialAccepted(trial=number, kept_as=kept_as))
+    if kept_as:
+        move_best(log, workspace)
+
+
+def move_best(log: Log, workspace: Workspace) -> str | None:
     """Make our refs say what the log says."""
-    state = lab.log.state
+    state = log.state
     assert state.best is not None
     ours = {kept for kept in (state.trials[i].kept_as for i in state.kept) if kept} | {state.best.commit}
-    return lab.workspace.move_best(state.best, ours)
+    return workspace.move_best(state.best, ours)
 
 
 def not_worth_a_run(state: State, trial: Trial) -> Verdict | None:

@@ -19,13 +19,14 @@ from msgspec import Struct
 
 import autoresearch
 from autoresearch import policy
-from autoresearch.errors import AutoresearchError, StudyError, WorkspaceError
+from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
 from autoresearch.events import Event, SessionEnded, SessionStarted, State, StudyOpened
 from autoresearch.execute.local import Local, words
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
+from autoresearch.inbox import Inbox
 from autoresearch.log import Log
-from autoresearch.loop import Lab, repair, work
+from autoresearch.loop import Lab, accept, repair, work
 from autoresearch.propose import Proposer
 from autoresearch.study import Study, load
 from autoresearch.trial import Metric, Run
@@ -100,6 +101,7 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
             policy=policy.make(study),
             executor=executor,
             may_start=budget(study, goal, started),
+            inbox=Inbox(home),
             workers=workers or len(shares),
             tell=listener.say,
         )
@@ -253,6 +255,21 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
         lab.log.append(SessionEnded(why=why))
         listener.say(f"Ended: {why}.")
         return lab.log.state
+
+
+def accept_trial(folder: Path, number: int) -> bool:
+    """
+    Take a person's word that a suspect trial's gain is real. False: the study is running, and will take it up
+    before its next trial.
+    """
+    study = load(folder)
+    try:
+        with Log(journal(folder)) as log:
+            accept(log, Workspace(folder, study), number)
+        return True
+    except Busy:
+        Inbox(folder / HOME).ask_to_accept(number)
+        return False
 
 
 def run_workers(lab: Lab, n: int) -> list[BaseException]:

@@ -11,30 +11,62 @@ import re
 import shlex
 import tomllib
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 from msgspec import Struct, field
 
 from autoresearch.errors import StudyError
-from autoresearch.trial import Budget, BudgetUnit, Metric
+from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
 
 FILE = "study.toml"
 SANDBOXES = ("auto", "bubblewrap", "namespaces", "docker", "podman", "none")
 UNITS = typing.get_args(BudgetUnit)
 METRIC_NAME = re.compile(r"[A-Za-z_][\w./%-]{0,63}")
+_NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_GUARD = re.compile(rf"({METRIC_NAME.pattern})\s*(<=|>=|<|>)\s*({_NUMBER})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "maximize"}
 
 
+class Guard(Struct, frozen=True):
+    """A bound on something else than the metric: a run that breaks it has no value."""
+
+    name: str
+    sense: str
+    bound: float
+
+    def broken(self, stated: Mapping[str, float]) -> str:
+        """Why these numbers break it, in words; empty if they keep it."""
+        if self.name not in stated:
+            return f"nobody stated {self.name}, which metric.guards bounds ({self})"
+        value = stated[self.name]
+        kept = {"<=": value <= self.bound, "<": value < self.bound, ">=": value >= self.bound, ">": value > self.bound}
+        return "" if kept[self.sense] else f"{self.name} = {value:g} breaks the guard {self}"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.sense} {self.bound:g}"
+
+
 class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
-    """What is optimised. A value outside `min` to `max` is not possible, so a run that states one has no value."""
+    """
+    What is optimised. A value outside `min` to `max` is not possible, so a run that states one has no value.
+
+    A gain of more than `max_step` in one trial is `suspect`; without it, what was seen so far is the measure.
+    """
 
     min: float | None = None
     max: float | None = None
+    max_step: float | None = None
+    guards: list[str] = field(default_factory=list)
+
+    @property
+    def bounds(self) -> list[Guard]:
+        """The guards, read: `peak_memory_mb <= 64000`."""
+        return [_guard(text) for text in self.guards]
 
     def implausible(self, value: float) -> str:
         """Why this value cannot be, in words; empty if it can."""
@@ -47,8 +79,18 @@ class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.min is not None and self.max is not None and not self.min < self.max:
             raise ValueError(f"min = {self.min:g} must be below max = {self.max:g}")
+        if self.max_step is not None and not self.max_step > 0:
+            raise ValueError("max_step must be positive: the largest gain that one change can honestly bring")
+        _ = self.bounds
         if not METRIC_NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} must be one word, like val_bpb, as in a line `METRIC val_bpb=0.99`")
+
+
+def _guard(text: str) -> Guard:
+    match = _GUARD.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"guards: {text!r} is not a name, a sense and a number, like 'peak_memory_mb <= 64000'")
+    return Guard(match[1], match[2], float(match[3]))
 
 
 class Measure(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +102,9 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
 
     A budget in tokens, steps or flops is the candidate's word. `overrun` bounds it from outside: a run that takes
     more than so many times the baseline's processor time (its wall time, for a budget in seconds) is ended.
+
+    `sets` are the held sets that `score` knows: candidates are compared on `search`, a new best is confirmed on
+    `confirm`, and `sealed` opens only for a claim.
     """
 
     run: str
@@ -67,6 +112,7 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
     prepare: str | None = None
     budget: str | None = None
     overrun: float = 2.0
+    sets: list[HeldSet] = field(default_factory=lambda: ["search"])
     timeout_s: float = 600.0
     score_timeout_s: float = 600.0
     prepare_timeout_s: float = 3600.0
@@ -79,6 +125,10 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be a positive number of seconds")
         if not 1 < self.overrun < float("inf"):
             raise ValueError("overrun must be more than 1: honest runs take as long as the baseline")
+        if "search" not in self.sets or len(set(self.sets)) < len(self.sets):
+            raise ValueError('sets must name "search", and each set once')
+        if len(self.sets) > 1 and self.score is None:
+            raise ValueError("sets needs a key `score`: only frozen code can keep a set from the candidate")
         _ = self.allowance
 
     @property
@@ -144,9 +194,14 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Decide(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a change is kept. `calibrate` runs of the baseline come first; a trial gets at most `repeats`."""
+    """
+    When a change is kept. `calibrate` runs of the baseline come first; a trial gets at most `repeats`.
+
+    With the Ladder, proposers learn no more of a trial that did not win than that it did not.
+    """
 
     policy: str = "climb"
+    ladder: Literal["auto", "on", "off"] = "auto"
     calibrate: int = 5
     repeats: int = 3
 
@@ -258,24 +313,36 @@ def _explain(message: str) -> NoReturn:
     if match := re.match(r"Object missing required field `(.*)`", problem):
         raise StudyError(f"{FILE}: {prefix}{match[1]} is missing; docs/study.md shows an example of each key")
     if match := re.match(r"Invalid enum value '(.*)'", problem):
-        choices = list(_MEANT.values()) if place.endswith("direction") else []
+        choices = _choices(place)
         meant = _MEANT.get(match[1].lower()) or next(iter(difflib.get_close_matches(match[1], choices, n=1)), None)
-        hint = f"did you mean {meant!r}?" if meant else "it must be 'minimize' or 'maximize'"
+        hint = f"did you mean {meant!r}?" if meant in choices else f"it must be {' or '.join(map(repr, choices))}"
         raise StudyError(f"{FILE}: {place} = {match[1]!r} is not possible ({hint})")
     if match := re.match(r"Expected `(.*)`, got `(.*)`", problem):
         raise StudyError(f"{FILE}: {place or 'the file'} must be of type {match[1]}, not {match[2]}")
     raise StudyError(f"{FILE}: {prefix}{problem}")
 
 
+def _choices(place: str) -> list[str]:
+    """The words that a key takes, given its dotted path, with the number of the entry where it is a list."""
+    table, _, key = place.rpartition(".")
+    key, in_list, _ = key.partition("[")
+    kind = _fields(table).get(key)
+    return list(typing.get_args(typing.get_args(kind)[0] if in_list else kind))
+
+
 def _keys(place: str) -> list[str]:
     """The keys that exist in a table, given its dotted path."""
+    return list(_fields(place))
+
+
+def _fields(place: str) -> dict[str, Any]:
+    """Key -> type, of a table given its dotted path; nothing for a key with dots or back-ticks in its own name."""
     table: Any = Study
     for part in filter(None, place.split(".")):
-        found = {f.encode_name: f.type for f in msgspec.structs.fields(table)}
-        if not isinstance(found.get(part), type):
-            return []  # a key with dots or back-ticks in its own name
-        table = found[part]
-    return [f.encode_name for f in msgspec.structs.fields(table)]
+        table = {f.encode_name: f.type for f in msgspec.structs.fields(table)}.get(part)
+        if not isinstance(table, type):
+            return {}
+    return {f.encode_name: f.type for f in msgspec.structs.fields(table)}
 
 
 def _check_command(key: str, command: str | None) -> None:

@@ -124,7 +124,7 @@ class Screen(Listener):
         if not self._header:
             self._header = True
             self.console.print(Text(f"{'trial':>5}  {'verdict':<12}  {'value':>10}  {'gain':>18}  idea", style="bold"))
-        number, word, value, gain, _, idea = text.row(trial)
+        number, word, value, gain, _, _, idea = text.row(trial)
         line = Text(f"{number!s:>5}  ").append(f"{word!s:<12}", text.COLORS[trial.word])
         line.append(f"  {value!s:>10}  {gain!s:>18}  ").append_text(idea if isinstance(idea, Text) else Text(str(idea)))
         if not self.live:

@@ -20,9 +20,11 @@ RunStatus = Literal[
     "unparsable",  # it stated the metric, but not as a number
     "not_finite",  # it stated NaN or an infinity
     "implausible",  # it stated what the study says cannot be
+    "infeasible",  # it broke a guard: a bound that the study sets on something else than the metric
     "stopped",  # ended from outside; says nothing about the candidate
 ]
-Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive"]
+Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive", "suspect"]
+HeldSet = Literal["search", "confirm", "sealed"]  # what a value is measured on; see Measure.sets in study.py
 
 BASELINE = "baseline"  # `by` of a trial that measures the best commit unchanged
 
@@ -46,12 +48,13 @@ class Budget(Struct, frozen=True):
     unit: BudgetUnit
 
 
-class Machine(Struct, frozen=True):
+class Machine(Struct, frozen=True, omit_defaults=True):
     """Where a run happened. Values of different tiers are never compared."""
 
     tier: str
     cores: int
     device: str = ""
+    gpu: bool = False
 
 
 class Measurement(Struct, frozen=True, omit_defaults=True):
@@ -74,13 +77,18 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     score_s: float = 0.0
     score_processor_s: float = 0.0
 
+    @property
+    def compute_s(self) -> float:
+        """What the run cost: processor seconds, or wall seconds where a GPU does the work."""
+        return self.wall_s if self.machine.gpu else self.processor_s
+
 
 class Run(Struct, frozen=True, omit_defaults=True):
     """
     One execution of the measure command on a tree, with one seed.
 
     Runs belong to content (`tree`), not to a commit's message: a kept change is committed again with its
-    numbers in the message, and its runs stay its own.
+    numbers in the message, and its runs stay its own. A `careful` run is one in the clean room (see doubt.py).
     """
 
     id: int
@@ -91,6 +99,8 @@ class Run(Struct, frozen=True, omit_defaults=True):
     seed: int
     digest: str
     started_at: float = 0.0
+    held: HeldSet = "search"
+    careful: bool = False
     measurement: Measurement | None = None
 
     @property
@@ -114,7 +124,8 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     What was decided about a trial, the numbers behind it, and one sentence of why.
 
     `value` and `base_value` are means over the runs that were compared; `gain` is positive when better;
-    `error` is the standard error of the gain (None while the noise is unknown).
+    `error` is the standard error of the gain (None while the noise is unknown). `cost` is what a run took,
+    in multiples of the base's. `flags` are sentences that a person should read before believing it.
     """
 
     word: Word
@@ -123,6 +134,8 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     base_value: float | None = None
     gain: float | None = None
     error: float | None = None
+    cost: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Trial(Struct, frozen=True, omit_defaults=True):
@@ -143,6 +156,7 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     runs: tuple[int, ...] = ()
     verdict: Verdict | None = None
     kept_as: str | None = None
+    accepted: bool = False  # a person looked at it and says that its gain is real
     decided_at: float | None = None
 
     @property

@@ -46,7 +46,7 @@ class Local:
         self.sandbox = sandbox
         self.on_progress = on_progress
         self.machine = this_machine(slots[0])
-        for folder in ("runs", "data/open", "data/held"):
+        for folder in ("runs", "data/open", "data/held", "data/sealed"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         self._stopping = threading.Event()
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
@@ -64,7 +64,7 @@ class Local:
     def prepare(self, study: Study, tree: Path) -> Ending:
         """Run `measure.prepare` in a tree of trusted code; its output goes to data/prepare.*.txt."""
         data = self.home / "data"
-        env = environment(Slot(), _data_folders(self.home, held=True))
+        env = environment(Slot(), _data_folders(self.home, held=True, sealed=True))
         return self._command(
             words(study.measure.prepare or ""), tree, data, env, study.measure.prepare_timeout_s, name="prepare"
         )
@@ -102,14 +102,15 @@ class Local:
         keep_plain(out)
         own = measure.read(study.metric.name, folder / "run.out.txt", out / "result.json")
         if study.measure.score is None:
-            return record(*judged(own, study), own.extras)
+            return record(*judged(own, study, ending), own.extras)
 
         inside = folder / "answers"  # what the scorer starts candidate code with
         write_launcher(inside, self.sandbox, for_answers(cell), inside_env)
-        held = _data_folders(self.home, held=True) | {
+        held = _data_folders(self.home, held=True, sealed=run.held == "sealed") | {
             "AUTORESEARCH_TREE": str(tree),
-            "AUTORESEARCH_SET": "search",
+            "AUTORESEARCH_SET": run.held,
             "AUTORESEARCH_INSIDE": str(inside),
+            **({"AUTORESEARCH_CAREFUL": "1"} if run.careful else {}),
         }
         referee = self.home / "trees" / "referee" / tree.relative_to(self._top_of(tree))
         timeout_s = study.measure.score_timeout_s
@@ -126,7 +127,7 @@ class Local:
         if problem := _problem(scoring, folder / "score", timeout_s):
             return record(*problem, own.extras, scoring)
         score = measure.read(study.metric.name, folder / "score.out.txt")
-        return record(*judged(score, study), own.extras | score.extras, scoring)
+        return record(*judged(score, study, ending), own.extras | score.extras, scoring)
 
     def _cell(self, slot: Slot, tree: Path, out: Path, study: Study) -> Cell:
         """What a run of this study may see: its own tree, the open data, and its output folder to write to."""
@@ -216,11 +217,19 @@ class Local:
             pause_s = min(60.0, pause_s * 2)
 
 
-def judged(reading: measure.Reading, study: Study) -> tuple[RunStatus, float | None, str]:
-    """Status, value and reason of what was stated, held against what the study says is possible."""
-    if reading.value is not None and (why := study.metric.implausible(reading.value)):
+def judged(reading: measure.Reading, study: Study, ending: Ending) -> tuple[RunStatus, float | None, str]:
+    """
+    Status, value and reason of what was stated, held against what the study says is possible and allowed.
+
+    What was measured from outside goes before what was stated under the same name.
+    """
+    if reading.value is None:
+        return reading.status, reading.value, reading.why
+    if why := study.metric.implausible(reading.value):
         return "implausible", None, why
-    return reading.status, reading.value, reading.why
+    measured = {name: getattr(ending, name) for name in ("wall_s", "processor_s", "peak_memory_mb")}
+    broken = [why for guard in study.metric.bounds if (why := guard.broken(reading.extras | measured))]
+    return ("infeasible", None, "; ".join(broken)) if broken else (reading.status, reading.value, "")
 
 
 def bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
@@ -302,11 +311,11 @@ def run_variables(run: Run, study: Study, out: Path) -> dict[str, str]:
     return told
 
 
-def _data_folders(home: Path, held: bool = False) -> dict[str, str]:
-    """Where prepared data lies: one folder that runs may see, and one that only frozen code may."""
+def _data_folders(home: Path, held: bool = False, sealed: bool = False) -> dict[str, str]:
+    """Where prepared data lies: one folder that runs may see, one for frozen code, one for a claim alone."""
     folders = {"AUTORESEARCH_DATA": home / "data" / "open"}
-    if held:
-        folders["AUTORESEARCH_HELD"] = home / "data" / "held"
+    folders |= {"AUTORESEARCH_HELD": home / "data" / "held"} if held else {}
+    folders |= {"AUTORESEARCH_SEALED": home / "data" / "sealed"} if sealed else {}
     return {name: str(folder) for name, folder in folders.items()}
 
 

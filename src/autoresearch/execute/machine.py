@@ -59,7 +59,9 @@ def this_machine(slot: Slot) -> Machine:
     """The tier of a slot: the kind of processor or GPU, and how many cores go with it."""
     device = _gpu_name() if slot.gpu is not None else _processor_name()
     cores = len(slot.cores) or 1
-    return Machine(tier=f"{device}, {cores} core{'s' if cores > 1 else ''}", cores=cores, device=device)
+    return Machine(
+        tier=f"{device}, {cores} core{'s' if cores > 1 else ''}", cores=cores, device=device, gpu=slot.gpu is not None
+    )
 
 
 def _processor_name() -> str:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from autoresearch.errors import StudyError
 from autoresearch.events import State
 from autoresearch.study import Study
-from autoresearch.trial import Best, Measurement, Trial, Verdict
+from autoresearch.trial import Best, Measurement, Trial, Verdict, Word
 
 BUILT_IN = {"climb": "autoresearch.policy.climb:Climb", "greedy": "autoresearch.policy.greedy:Greedy"}
 
@@ -56,7 +56,8 @@ def failure(state: State, trial: Trial) -> Measurement | None:
     The first run of this trial that gave no value, if one did. Failures of an earlier trial on the same content
     do not count: the baseline may be tried again.
     """
-    results = (state.runs[run].measurement for run in state.trials[trial.id].runs)
+    runs = (state.runs[i] for i in state.trials[trial.id].runs)
+    results = (run.measurement for run in runs if run.tree == trial.tree and not run.careful)
     return next((result for result in results if result and result.status not in {"ok", "stopped"}), None)
 
 
@@ -69,7 +70,8 @@ def next_seed(state: State, trial: Trial) -> int:
 
 def failed(measurement: Measurement) -> Verdict:
     """A run without a value decides the trial: a crash is never a number."""
-    return Verdict("timeout" if measurement.status == "timeout" else "crash", measurement.why)
+    words: dict[str, Word] = {"timeout": "timeout", "infeasible": "discard"}
+    return Verdict(words.get(measurement.status, "crash"), measurement.why)
 
 
 def unless_moved(verdict: Verdict, state: State, trial: Trial) -> Verdict:

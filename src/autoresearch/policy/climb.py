@@ -1,8 +1,9 @@
 """
-The default: screen every change with one run, spend repeats only on the borderline ones.
+The default: screen every change with one run, spend repeats only on the borderline ones and on winners.
 
-Runs of the same seed are compared with each other. The first run decides what is clear; what is not gets
-more seeds, up to `decide.repeats`.
+Runs of the same seed are compared with each other. The first run drops what is clearly no better; what is not gets
+more seeds, up to `decide.repeats`. Where runs scatter, nothing is kept on one seed: it could be that seed's luck, or
+the seed itself that was changed.
 """
 
 import math
@@ -54,9 +55,14 @@ class Climb:
         most = self.study.decide.calibrate if trial.is_baseline else self.study.decide.repeats
         if done >= most:
             return None
-        if done and not trial.is_baseline and not PROMISING < self.compare(state, trial).score < CLEARLY_BETTER:
+        if done and not trial.is_baseline and self._is_clear(state, trial, done):
             return None
         return next_seed(state, trial)
+
+    def _is_clear(self, state: State, trial: Trial, done: int) -> bool:
+        score = self.compare(state, trial).score
+        scatters = state.noise is not None and state.noise.sd > 0
+        return score <= PROMISING or (score >= CLEARLY_BETTER and (done > 1 or not scatters))
 
     def judge(self, state: State, trial: Trial) -> Verdict:
         if problem := failure(state, trial):

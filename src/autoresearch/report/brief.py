@@ -7,12 +7,14 @@ A pure function of the study and its state. Everything that a run or another pro
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoresearch.events import Noise, State
-from autoresearch.trial import Best, Imported, Metric, Trial
+from autoresearch.trial import Best, Imported, Metric, Trial, Verdict
 
 HISTORY_LINES = 200  # of text; the newest and the kept ones come first
 IDEA_LENGTH = 200  # characters
+SMALL_SET = 10_000  # items; a hundred trials can then learn a tenth of a standard deviation by heart
 
 
 class Brief(Struct, frozen=True):
@@ -74,17 +76,53 @@ def _quote(text: str) -> str:
     return repr(flat if len(flat) <= IDEA_LENGTH else flat[: IDEA_LENGTH - 1] + "…")
 
 
-def brief(study: str, program: str, asset: tuple[str, ...], base: Best, state: State) -> Brief:
-    """What a proposer is given now. Costs one shallow copy of the history."""
+def brief(
+    study: str, program: str, asset: tuple[str, ...], base: Best, state: State, ladder: bool | None = None
+) -> Brief:
+    """
+    What a proposer is given now. Costs one shallow copy of the history.
+
+    With `ladder`, a trial that did not win is told as no more than that, and values are rounded to the noise; by
+    default where the search set is small. Source: Blum and Hardt, The Ladder, 2015.
+    """
+    trials, value = tuple(state.trials.values()), state.mean(base.tree)
+    if is_small(state) if ladder is None else ladder:
+        step = state.noise.sd if state.noise else 0.0
+        trials, value = tuple(_no_more_than_won(trial, step) for trial in trials), _rounded(value, step)
     return Brief(
         study=study,
         program=program,
         asset=asset,
         metric=state.metric,
         base=base,
-        base_value=state.mean(base.tree),
+        base_value=value,
         noise=state.noise,
-        trials=tuple(state.trials.values()),
+        trials=trials,
         imported=tuple(state.imported),
         known=state.trees.get,
     )
+
+
+def is_small(state: State) -> bool:
+    """
+    Whether the search set could be learnt by heart over a study, one answer at a time.
+
+    The scorer says how many independent things its value is a mean of: `METRIC items=512`. After k trials whose
+    ideas follow from earlier answers, the value can be off by about sqrt(k / items) standard deviations of one.
+    """
+    items = state.usual.extras.get("items") if state.usual else None
+    return items is not None and items < SMALL_SET
+
+
+def _no_more_than_won(trial: Trial, step: float) -> Trial:
+    verdict = trial.verdict
+    if verdict is None or trial.is_baseline or verdict.value is None:
+        return trial
+    if trial.word != "keep":
+        return replace(trial, verdict=Verdict("discard", "it did not win"))
+    shown = replace(verdict, value=_rounded(verdict.value, step), base_value=_rounded(verdict.base_value, step))
+    return replace(trial, verdict=replace(shown, gain=_rounded(verdict.gain, step), why="it won"))
+
+
+def _rounded(value: float | None, step: float) -> float | None:
+    return round(value / step) * step if value is not None and step else value

@@ -23,8 +23,10 @@ COLORS = {
     "rejected": "magenta",
     "stale": "yellow",
     "inconclusive": "cyan",
+    "suspect": "bold yellow",
     "running": "blue",
 }
+DEARER, DEARER_S = 1.2, 0.2  # times the start's compute, and seconds above it, from which on it is mentioned
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -52,7 +54,27 @@ def summary(state: State) -> str:
     gain = metric.gain(start, best)
     return (
         f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g}{noise}: "
-        f"{kept} of {tried} kept."
+        f"{kept} of {tried} kept{_at_what_cost(state)}."
+    )
+
+
+def _at_what_cost(state: State) -> str:
+    """A clause where a run of the best takes more compute than one of the start did."""
+    start = state.compute_s(state.baseline.tree or "") if state.baseline else None
+    best = state.compute_s(state.best.tree) if state.best else None
+    dearer = start and best and best > max(start * DEARER, start + DEARER_S)
+    return f"; a run now takes {best / start:.2g} times the compute" if dearer and best and start else ""
+
+
+def held(state: State) -> str:
+    """What waits for a person, as a sentence; empty if nothing does."""
+    numbers = [str(trial.id) for trial in state.trials.values() if trial.word == "suspect"]
+    if not numbers:
+        return ""
+    which = f"Trial {numbers[0]} is" if len(numbers) == 1 else f"Trials {', '.join(numbers)} are"
+    return (
+        f"{which} suspect and waiting for you: `autoresearch show {numbers[-1]}` says why, "
+        f"`autoresearch accept {numbers[-1]}` takes the gain as real."
     )
 
 
@@ -106,10 +128,17 @@ def status(state: State, running_pid: int | None) -> RenderableType:
         f"best      {number(best_value(state))}  from trial {best}  {sparkline(steps)}",
         f"start     {number(start_value(state))}",
         f"noise     {number(state.noise.sd) if state.noise else 'not known yet'} from seed to seed",
+        f"sealed    {_openings(state)}",
         "",
         summary(state),
+        held(state),
     ]
-    return Text("\n".join(lines))
+    return Text("\n".join(lines).rstrip())
+
+
+def _openings(state: State) -> str:
+    n = len(state.openings)
+    return f"opened {n} time{'s' if n != 1 else ''}, last for {clean(state.openings[-1].why)}" if n else "never opened"
 
 
 def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
@@ -126,6 +155,8 @@ def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
         "best": best_value(state),
         "best_commit": state.best.commit if state.best else None,
         "noise": state.noise.sd if state.noise else None,
+        "sealed_openings": len(state.openings),
+        "suspect": [trial.id for trial in state.trials.values() if trial.word == "suspect"],
         "summary": summary(state),
     }
 
@@ -138,6 +169,7 @@ def table(state: State, last: int | None = None) -> RenderableType:
         ("verdict", "left"),
         ("value", "right"),
         ("gain", "right"),
+        ("cost", "right"),
         ("runs", "right"),
     ):
         shown.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
@@ -156,12 +188,21 @@ def row(trial: Trial) -> list[RenderableType]:
     why = f"  ({clean(verdict.why)})" if verdict and verdict.value is None and verdict.why else ""
     idea = Text(clean(trial.idea) + why, style="" if trial.word in {"keep", "running"} else "dim")
     value = number(verdict.value if verdict else None)
-    return [str(trial.id), Text(trial.word, style=COLORS[trial.word]), value, gain, str(len(trial.runs)), idea]
+    cost = "" if verdict is None or verdict.cost is None else f"x{verdict.cost:.2f}"
+    word = Text(trial.word, style=COLORS[trial.word]).append(" !" if verdict and verdict.flags else "", "bold yellow")
+    return [str(trial.id), word, value, gain, cost, str(len(trial.runs)), idea]
 
 
 def row_data(trial: Trial) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(trial)
     return {"word": trial.word} | fields
+
+
+def notes(state: State) -> str:
+    """What a person should read below the table: who waits for them, and what the marks mean."""
+    marked = any(trial.verdict and trial.verdict.flags for trial in state.trials.values())
+    mark = "! marks what to read before believing it: `autoresearch show TRIAL`" if marked else ""
+    return "".join(f"{line}\n" for line in (held(state), mark) if line)
 
 
 def show(state: State, trial: Trial, patch: str) -> RenderableType:
@@ -177,11 +218,22 @@ def show(state: State, trial: Trial, patch: str) -> RenderableType:
     parts: list[RenderableType] = [Text("\n".join(head)), Text("verdict   ").append(trial.word, COLORS[trial.word])]
     if trial.verdict:
         parts[-1] = Text("verdict   ").append(trial.word, COLORS[trial.word]).append(f": {clean(trial.verdict.why)}")
+        parts += [Text(f"note      {clean(flag)}", "yellow") for flag in trial.verdict.flags]
+        parts += [Text(f"compute   {line}") for line in _compute(state, trial)]
     if trial.runs:
         parts += [Text(""), runs_table(state, trial)]
     if patch:
         parts += [Text(""), diff(patch)]
     return Group(*parts)
+
+
+def _compute(state: State, trial: Trial) -> list[str]:
+    """What a run takes beside what it gains."""
+    cost, verdict = state.compute_s(trial.tree or ""), trial.verdict
+    if not cost or verdict is None or verdict.gain is None:
+        return []
+    of_base = f", {verdict.cost:.2f} times the base's" if verdict.cost else ""
+    return [f"{cost:.3g} s a run{of_base}; gain per second of compute {verdict.gain / cost:.3g}"]
 
 
 def runs_table(state: State, trial: Trial) -> Table:
@@ -193,8 +245,17 @@ def runs_table(state: State, trial: Trial) -> Table:
         if m is None:
             shown.add_row(str(run.id), str(run.seed_index), "running")
             continue
+        where = "base, " if run.tree != trial.tree else ""
+        what = f"{where}clean room" if run.careful else where.removesuffix(", ")
         times = (f"{m.wall_s:.2f}", f"{m.processor_s:.2f}", f"{m.peak_memory_mb:.0f}")
-        shown.add_row(str(run.id), str(run.seed_index), m.status, number(m.value), *times, escape(clean(m.why)))
+        shown.add_row(
+            str(run.id),
+            str(run.seed_index),
+            m.status,
+            number(m.value),
+            *times,
+            escape(", ".join(filter(None, (what, clean(m.why))))),
+        )
     return shown
 
 
