@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from helpers import PYTHON, alive, eventually
+from msgspec import structs
 
 from autoresearch.errors import Stopped
 from autoresearch.execute.keeper import HEAD_BYTES, TAIL_BYTES
-from autoresearch.execute.keepers import Ending, Keepers
+from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.local import Local
 from autoresearch.execute.machine import Slot, slots
 from autoresearch.execute.sandbox import NONE
@@ -43,7 +44,12 @@ class Bench:
         self.keepers, self.folder = keepers, folder
 
     def run(
-        self, *argv: str, timeout_s: float = 20.0, cores: tuple[int, ...] = (), stdin: Path | None = None
+        self,
+        *argv: str,
+        timeout_s: float = 20.0,
+        cores: tuple[int, ...] = (),
+        stdin: Path | None = None,
+        bounds: Bounds | None = None,
     ) -> Ending:
         self.progress: list[str] = []
         return self.keepers.run(
@@ -55,6 +61,7 @@ class Bench:
             timeout_s=timeout_s,
             cores=cores,
             stdin=stdin,
+            bounds=bounds,
             on_progress=self.progress.append,
         )
 
@@ -170,6 +177,30 @@ def test_a_timeout_ends_those_that_left_too(bench: Bench) -> None:
 
 
 @linux
+@pytest.mark.parametrize(
+    ("bounds", "how", "why"),
+    [
+        (Bounds(wall_s=0.3), "overran", "used more than 0.3 s"),
+        (Bounds(processor_s=0.3), "overran", "used more than 0.3 s of processor time"),
+        (Bounds(memory_mb=60), "bounds", "used more than 60 MB of memory"),
+        (Bounds(processes=2), "bounds", "used more than 2 processes"),
+        (Bounds(files=20), "bounds", "used more than 20 open files"),
+        (Bounds(disk_mb=8), "bounds", "used more than 8 MB of disk"),
+    ],
+)
+def test_an_overrun_and_the_other_bounds_end_a_command_each_with_its_word(
+    bench: Bench, tmp_path: Path, bounds: Bounds, how: str, why: str
+) -> None:
+    greedy = (
+        "import os\nheld = b'x' * (80 << 20)\nopen('big', 'wb').write(held[: 16 << 20])\n"
+        "for _ in range(20): os.dup(0)\nfor _ in range(3): os.fork()\nwhile True: pass"
+    )
+    bounds = structs.replace(bounds, paths=(tmp_path,))
+    ending = bench.run(PYTHON, "-c", greedy, bounds=bounds)
+    assert (ending.how, ending.why) == (how, why)
+
+
+@linux
 def test_a_crowd_that_keeps_forking_is_ended(bench: Bench) -> None:
     code = (
         "import os, time\n"
@@ -237,6 +268,17 @@ def test_memory_is_that_of_all_processes_at_once(bench: Bench) -> None:
         f"for i in 1 2 3; do {PYTHON} -c 'import time; held = b\"x\" * (60 << 20); time.sleep(1.2)' & done; wait"
     )
     assert 175 < ending.peak_memory_mb < 300
+
+
+@linux
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_file_in_memory_counts_once_for_all_who_hold_it_open(bench: Bench, mapped: bool) -> None:
+    code = (
+        "import mmap, os, time\nfile = os.memfd_create('x')\nfor _ in range(200): os.write(file, b'x' * (1 << 20))\n"
+        f"if {mapped}: held = mmap.mmap(file, 200 << 20); sum(held[::4096])\n"
+        "for _ in range(2):\n    if os.fork() == 0: time.sleep(0.8); os._exit(0)\ntime.sleep(0.8)"
+    )
+    assert 200 < bench.python(code).peak_memory_mb < 300
 
 
 def test_a_short_command_has_used_little(bench: Bench) -> None:

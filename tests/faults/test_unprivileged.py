@@ -13,7 +13,7 @@ import pytest
 
 from autoresearch import log, session
 from faults import test_escapes, test_limits, test_marks
-from faults.conftest import BACKENDS, IDENTITY, Row, fault_study, plan
+from faults.conftest import BACKENDS, IDENTITY, Row, assert_matches, fault_study, plan
 
 NOBODY = 65534
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -31,6 +31,7 @@ ROWS: dict[str, Row] = {name: test_escapes.ROWS[name] for name in NAMES}
 ROWS["kernel"] = test_escapes.KERNEL
 ROWS |= {name: test_marks.ROWS[name] for name in ("fake-metric-line", "nan")}
 ROWS |= {name: test_limits.ROWS[name] for name in ("allocates-at-once", "computes-beyond-its-budget")}
+ROWS |= {name: test_limits.BROKEN[name] for name in ("holds-deleted-files", "fills-memory-through-files-in-it")}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def as_nobody(place: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str) -> None:
+def play_as_nobody(place: Path, backend: str, rows: dict[str, Row]) -> None:
+    """Play rows as the user nobody, and check the verdicts."""
     version = subprocess.run([SYSTEM_PYTHON, "-V"], capture_output=True, text=True, check=False).stdout.split()[-1:]
     if not version or not version[0].startswith(f"{sys.version_info.major}.{sys.version_info.minor}."):
         pytest.skip(f"{SYSTEM_PYTHON} is {version}, so the compiled packages here do not fit it")
@@ -78,14 +79,30 @@ def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str)
     assert asked.returncode == 0, asked.stderr
     if asked.stdout.strip():
         pytest.skip(f"{backend} does not work for nobody here: {asked.stdout.strip()}")
-    folder = place / "home" / backend
+    folder = place / "home" / f"{backend}-{len(rows)}"
     commands = {"run": "python3 candidate.py", "score": "python3 score.py", "prepare": "python3 prepare.py"}
-    fault_study(folder, plan(ROWS, {"FOLDER": folder}), backend, measure=commands)
+    fault_study(folder, plan(rows, {"FOLDER": folder}), backend, measure=commands)
     subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
     done = as_nobody(place, "-m", "autoresearch", "run", "-C", str(folder))
     assert done.returncode == 0, done.stderr
     trials = {trial.idea: trial for trial in log.read(session.journal(folder)).trials.values()}
-    for name, row in ROWS.items():
+    for name, row in rows.items():
         attack, honest = trials[name], trials[f"after {name}"]
+        assert attack.verdict is not None
         assert attack.word in row.words, (name, attack.verdict)
+        assert_matches(row.why, attack.verdict.why)
         assert honest.word == "keep", (name, honest.verdict)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str) -> None:
+    play_as_nobody(place, backend, ROWS)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_hole_that_is_known_where_nobody_is_root(request: pytest.FixtureRequest, place: Path, backend: str) -> None:
+    if backend == "bubblewrap":
+        request.applymarker(pytest.mark.xfail(strict=True, reason="known hole: see docs/threat-model.md"))
+    play_as_nobody(
+        place, backend, {"fills-a-file-system-of-its-own": test_limits.HOLES["fills-a-file-system-of-its-own"]}
+    )

@@ -26,7 +26,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from subprocess import PIPE
 from typing import Any
 
 TICK_S = 0.2  # how often memory, processes and disk are looked at
@@ -37,6 +37,8 @@ LINE_BYTES = 4096  # a longer line is not a PROGRESS line
 PROGRESS_GAP_S = 0.1  # PROGRESS lines that come faster are passed over
 LINUX = sys.platform == "linux"
 LIBC = ctypes.CDLL(None)
+IN_MEMORY = {0x01021994, 0x958458F6}  # linux/magic.h: tmpfs, which memfd files lie on too, and hugetlbfs
+KCMP, KCMP_FILES = {"x86_64": 312, "aarch64": 272}.get(os.uname().machine, -1), 2  # kcmp(2), which libc does not wrap
 
 
 def nursery(requests: socket.socket) -> None:
@@ -72,11 +74,10 @@ def _bury(keepers: set[int]) -> None:
     except ChildProcessError:
         keepers.clear()
         return
-    for orphan in _children(os.getpid()):
-        if orphan not in keepers:
-            _signal_group(orphan, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(orphan, signal.SIGKILL)
+    for orphan in set(_children(os.getpid())) - keepers:
+        _signal_group(orphan, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(orphan, signal.SIGKILL)
 
 
 def _keep_and_exit(asker: socket.socket) -> None:
@@ -94,10 +95,10 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
     Run a command to its end.
 
     `job`: argv, cwd, env, stdin (a path), out and err (paths), timeout_s, cores (numbers, may be empty), bounds
-    (memory_mb, processes, disk_mb, paths, processor_s, wall_s; each may be null).
-    Returns: how (exited, timeout, bounds, stopped, failed), why, code (negative for a signal), wall_s,
-    processor_s and peak_memory_mb of the command with all its descendants, left_behind (processes that were
-    still there when the command had ended).
+    (memory_mb, processes, files, disk_mb, paths, processor_s, wall_s; each may be null).
+    Returns: how (exited, timeout, overran: beyond processor_s or wall_s, bounds: beyond another, stopped, failed),
+    why, code (negative for a signal), wall_s, processor_s and peak_memory_mb of the command with all its
+    descendants, left_behind (processes that were still there when the command had ended).
     """
     _adopt_orphans()
     if job["cores"] and LINUX:
@@ -109,7 +110,7 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
         child = _start(job)
     except OSError as error:
         return {"how": "failed", "why": f"{error.filename or job['argv'][0]}: {error.strerror}"}
-    watch = Watch(child, asker, woken, sinks, job["bounds"] or {})
+    watch = Watch(child, asker, woken, job["bounds"] or {}, *sinks)
     how = watch.until_end(started + job["timeout_s"])
     left_behind = _end(child, polite=how == "timeout")
     wall_s = time.monotonic() - started
@@ -131,13 +132,7 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
 def _start(job: dict[str, Any]) -> "subprocess.Popen[bytes]":
     with open(job["stdin"] or os.devnull, "rb") as stdin:
         return subprocess.Popen(
-            job["argv"],
-            cwd=job["cwd"],
-            env=job["env"],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
+            job["argv"], cwd=job["cwd"], env=job["env"], stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True
         )
 
 
@@ -145,30 +140,19 @@ class Watch:
     """Reads a command's output and its asker's wishes until one of them ends it."""
 
     def __init__(
-        self,
-        child: "subprocess.Popen[bytes]",
-        asker: socket.socket,
-        woken: int,
-        sinks: "tuple[Sink, Sink]",
-        bounds: dict[str, Any],
+        self, child: "subprocess.Popen[bytes]", asker: socket.socket, woken: int, bounds: dict[str, Any], *sinks: "Sink"
     ) -> None:
         self.child, self.asker, self.woken, self.bounds = child, asker, woken, bounds
         self.broken = ""
         self.seen: dict[int, int] = {}  # process -> clock ticks it had used when last looked at
-        self.started = time.monotonic()
-        self.peak_memory_mb = 0.0
-        assert child.stdout is not None
-        assert child.stderr is not None
-        self.sinks = {
-            child.stdout.fileno(): sinks[0],
-            child.stderr.fileno(): sinks[1],
-        }
+        self.started, self.peak_memory_mb = time.monotonic(), 0.0
+        self.sinks = {pipe.fileno(): to for pipe, to in zip((child.stdout, child.stderr), sinks, strict=True) if pipe}
         self.selector = selectors.DefaultSelector()
         for source in (*self.sinks, asker.fileno(), woken):
             self.selector.register(source, selectors.EVENT_READ)
 
     def until_end(self, deadline: float) -> str:
-        """exited, timeout, bounds or stopped."""
+        """exited, timeout, overran, bounds or stopped."""
         look = time.monotonic() + TICK_S
         while self.child.poll() is None:
             now = time.monotonic()
@@ -176,9 +160,8 @@ class Watch:
                 return "timeout"
             if now >= look:
                 look = now + TICK_S
-                self.broken = self.look()
-                if self.broken:
-                    return "bounds"
+                if how := self.look():
+                    return how
             for key, _ in self.selector.select(max(0.0, min(deadline, look) - now)):
                 if key.fd in self.sinks:
                     self._read(key.fd)
@@ -189,22 +172,27 @@ class Watch:
         return "exited"
 
     def look(self) -> str:
-        """Which bound the command and all it started are over, in words; empty if none."""
-        pids = list(_descendants())
-        memory_mb = sum(map(_memory_mb, pids))
+        """bounds or overran when the command and all it started are over one of them, and empty if not."""
+        pids = _descendants()
+        files = _open_files(pids)  # before the folders: what is deleted meanwhile counts once at most
+        memory_mb, held_mb = _unlinked_mb(files[: self.bounds.get("files")])
+        if memory_mb:  # what is mapped as well is in the sum below already
+            memory_mb = max(0.0, memory_mb - sum(map(_shared_mb, pids)))
+        memory_mb += sum(map(_memory_mb, pids))
         self.peak_memory_mb = max(self.peak_memory_mb, memory_mb)
-        used = {
-            "MB of memory": (memory_mb, self.bounds.get("memory_mb")),
-            "processes": (len(pids), self.bounds.get("processes")),
-            "s of processor time": (_processor_s(pids, self.seen), self.bounds.get("processor_s")),
-            "s": (time.monotonic() - self.started, self.bounds.get("wall_s")),
-        }
-        if self.bounds.get("disk_mb"):
-            used["MB of disk"] = (sum(map(_disk_mb, self.bounds["paths"])), self.bounds["disk_mb"])
-        over = [
-            f"used more than {bound:g} {what}" for what, (amount, bound) in used.items() if bound and amount > bound
-        ]
-        return over[0] if over else ""
+        disk_mb = held_mb + sum(map(_disk_mb, self.bounds["paths"])) if self.bounds.get("disk_mb") else 0.0
+        for how, what, amount, bound in (
+            ("bounds", "MB of memory", memory_mb, "memory_mb"),
+            ("bounds", "processes", len(pids), "processes"),
+            ("bounds", "open files", len(files), "files"),
+            ("bounds", "MB of disk", disk_mb, "disk_mb"),
+            ("overran", "s of processor time", _processor_s(pids, self.seen), "processor_s"),
+            ("overran", "s", time.monotonic() - self.started, "wall_s"),
+        ):
+            if (most := self.bounds.get(bound)) and amount > most:
+                self.broken = f"used more than {most:g} {what}"
+                return how
+        return ""
 
     def _read(self, source: int) -> bool:
         data = os.read(source, 1 << 16)
@@ -229,18 +217,14 @@ class Sink:
 
     def __init__(self, path: str, also: Any) -> None:
         self.file = open(path, "wb")  # noqa: SIM115 - lives as long as the run
-        self.also = also
-        self.room = HEAD_BYTES
-        self.tail = bytearray()
-        self.cut = 0
+        self.also, self.room, self.tail, self.cut = also, HEAD_BYTES, bytearray(), 0
 
     def write(self, data: bytes) -> None:
         self.also(data)
         head, rest = data[: self.room], data[self.room :]
         with contextlib.suppress(OSError):  # a full disk must not end the run; the journal will say so
-            if head:
-                self.file.write(head)
-                self.file.flush()
+            self.file.write(head)
+            self.file.flush()
         self.room -= len(head)
         self.tail += rest
         if len(self.tail) > 2 * TAIL_BYTES:
@@ -259,9 +243,7 @@ class Progress:
     """Finds PROGRESS lines in a stream and passes them on, at a bearable rate."""
 
     def __init__(self, asker: socket.socket) -> None:
-        self.asker = asker
-        self.rest = b""
-        self.next = 0.0
+        self.asker, self.rest, self.next = asker, b"", 0.0
 
     def feed(self, data: bytes) -> None:
         *lines, self.rest = (self.rest + data).split(b"\n")
@@ -320,30 +302,34 @@ def _signal_group(group: int, number: int) -> None:
 
 def _all_reaped() -> bool:
     """With orphans adopted, no child left means no descendant left."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
-    except ChildProcessError:
-        return True
-    return False
+        return False
+    return True
 
 
-def _descendants() -> Iterator[int]:
+def _descendants() -> list[int]:
     """Every living process below this one (Linux; nothing elsewhere)."""
-    parents = [os.getpid()]
-    while parents:
-        children = _children(parents.pop())
-        yield from children
-        parents += children
+    found = [os.getpid()]
+    for pid in found:  # grows meanwhile
+        found += _children(pid)
+    return found[1:]
 
 
 def _children(pid: int) -> list[int]:
     found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as children:
-                found += map(int, children.read().split())
+    for thread in _numbers(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as children:
+            found += map(int, children.read().split())
     return found
+
+
+def _numbers(folder: str) -> list[int]:
+    """What a folder of /proc lists; nothing when the process is gone, or undumpable and we are not root."""
+    with contextlib.suppress(OSError):
+        return list(map(int, os.listdir(folder)))
+    return []
 
 
 def _memory_mb(pid: int) -> float:
@@ -352,11 +338,41 @@ def _memory_mb(pid: int) -> float:
     return 0.0
 
 
+def _shared_mb(pid: int) -> float:
+    """The part of a process's memory that is shared memory: mapped files that lie in memory."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/status") as status:
+        return sum(int(line.split()[1]) for line in status if line.startswith("RssShmem:")) / 1024
+    return 0.0
+
+
+def _open_files(pids: list[int]) -> list[str]:
+    """A link to every open file: those of each process, and of its threads that do not share them."""
+    found: list[str] = []
+    for pid in pids:
+        for thread in _numbers(f"/proc/{pid}/task"):
+            if thread == pid or LIBC.syscall(KCMP, pid, thread, KCMP_FILES, 0, 0) > 0:
+                found += [f"/proc/{thread}/fd/{number}" for number in _numbers(f"/proc/{thread}/fd")]
+    return found
+
+
+def _unlinked_mb(links: list[str]) -> tuple[float, float]:
+    """What open files without a name take of memory and of disk, each once, however often it is open."""
+    files: dict[tuple[int, int], tuple[int, bool]] = {}
+    kind = (ctypes.c_long * 32)()  # struct statfs: the type comes first
+    for link in links:
+        deleted = True  # also where folders nest so deep that the link cannot be read
+        with contextlib.suppress(OSError):  # the link first: a stat may wait for a file server that is away
+            deleted = os.readlink(link).endswith(" (deleted)")
+        with contextlib.suppress(OSError):
+            if deleted and (found := os.stat(link)).st_nlink == 0:
+                in_memory = LIBC.statfs(link.encode(), kind) == 0 and kind[0] in IN_MEMORY
+                files[found.st_dev, found.st_ino] = found.st_blocks, in_memory
+    memory, disk = (sum(blocks for blocks, is_ in files.values() if is_ == wanted) for wanted in (True, False))
+    return memory * 512 / (1 << 20), disk * 512 / (1 << 20)
+
+
 def _processor_s(pids: list[int], seen: dict[int, int]) -> float:
-    """
-    Of these processes and of all that were waited for; at least what every process ever `seen` had used by then,
-    since a parent that ignores its children's end hides what they used.
-    """
+    """At least what all that were ever `seen` had used: one that ignores its children's end hides what they used."""
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat") as stat:

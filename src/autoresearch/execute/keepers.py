@@ -42,6 +42,7 @@ class Bounds(Struct, frozen=True):
     paths: tuple[Path, ...] = ()  # where disk is counted
     processor_s: float | None = None
     wall_s: float | None = None
+    files: int | None = 1 << 16  # open at once: to look at so many takes the keeper most of a second
 
 
 class Keepers:

@@ -349,10 +349,11 @@ def _problem(ending: Ending, output: Path, timeout_s: float) -> tuple[str, None,
     what = output.name
     if ending.how == "timeout":
         return "timeout", None, f"{what} was ended after {timeout_s:g} s"
+    if ending.how == "overran":
+        why = f"{what} {ending.why} and was ended: more than measure.overrun allows over the baseline"
+        return "timeout", None, why
     if ending.how == "bounds":
-        overran = ending.why.endswith((" s", " s of processor time"))
-        more = ": more than measure.overrun allows over the baseline" if overran else ""
-        return "timeout" if overran else "crash", None, f"{what} {ending.why} and was ended{more}"
+        return "crash", None, f"{what} {ending.why} and was ended"
     if ending.how == "failed":
         return "crash", None, f"{what} could not start: {ending.why}"
     if ending.code:
