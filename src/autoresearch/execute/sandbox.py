@@ -71,6 +71,7 @@ def bubblewrap(argv: list[str], cell: Cell) -> list[str]:
         "sandbox",
     ]
     words += ["--share-net"] if cell.network else []
+    words += ["--unshare-user", "--disable-userns"] if bubblewrap_knows("--disable-userns") else []
     words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str((cell.memory_mb or 1024) << 20)]
     words += ["--tmpfs", "/tmp", "--size", str((cell.memory_mb or 1024) << 20), "--tmpfs", "/dev/shm"]
     for path in KERNEL_SETTINGS:  # root in there is root for these, and no namespace has its own
@@ -181,6 +182,13 @@ def system_paths() -> tuple[str, ...]:
 def visible(cell: Cell) -> tuple[str, ...]:
     """Everything that is read-only in a cell, parents before what lies in them, each once."""
     return tuple(sorted({*system_paths(), *map(str, cell.read)}))
+
+
+@functools.cache
+def bubblewrap_knows(option: str) -> bool:
+    """Whether the bubblewrap here has an option that came later (--disable-userns: 0.8, 2023)."""
+    told = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False)
+    return option in told.stdout + told.stderr
 
 
 @functools.cache
