@@ -589,3 +589,19 @@ def test_a_command_that_proposes_is_given_the_persons_own_environment(
     command = "sh -c 'echo echo METRIC loss=$A_KEY_OF_THE_PERSON > step.sh'"
     folder = make_study(tmp_path, propose={"with": ["command"], "command": command})
     assert [trial.verdict.value for trial in play(folder, trials=1).trials.values() if trial.verdict] == [10.0, 3.0]
+
+
+def test_frozen_code_that_somebody_changed_is_as_committed_again_before_the_next_run(tmp_path: Path) -> None:
+    """Without a sandbox a candidate can write anywhere of ours; the next run is measured by the referee all the same."""
+    referee = tmp_path / "repo" / ".autoresearch" / "trees" / "referee"
+    files = {"score.sh": "echo METRIC loss=$(cat $AUTORESEARCH_OUT/x)\n"}
+    start = "echo 10 > $AUTORESEARCH_OUT/x\n"
+    evil = f"echo 12 > $AUTORESEARCH_OUT/x; sleep 0.05; (sleep 0.05; echo echo METRIC loss=1 > {referee}/score.sh) & wait\n"
+    steps = (step(evil), step("echo 11 > $AUTORESEARCH_OUT/x\n"), step("echo 9 > $AUTORESEARCH_OUT/x\n"))
+    folder = make_study(tmp_path / "repo", *steps, start=start, files=files, measure={"score": "sh score.sh"})
+    recorder = Recorder()
+    state = play(folder, recorder)
+    assert words(state)[1:] == ["discard", "keep"]
+    assert words(state)[0] in ("suspect", "discard", "crash")  # its own run was scored by what it wrote
+    assert any("score.sh of the frozen code was changed by somebody" in said for said in recorder.said)
+    assert (referee.parent / "referee").exists() is False

@@ -152,6 +152,9 @@ def measure(lab: Lab, trial: Trial, tree: Tree, index: int, *, base: bool = Fals
             careful=careful,
         )
         log.append(RunStarted(run=run))
+    assert log.state.opened is not None
+    if changed := lab.workspace.restore_referee(log.state.opened.start):
+        lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
     usual = None if trial.is_baseline else log.state.usual
     result = lab.executor.run(run, tree.path, lab.study, usual)
     log.append(RunFinished(run=run.id, measurement=result))

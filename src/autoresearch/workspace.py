@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import ProposerError, WorkspaceError
-from autoresearch.files import remove
+from autoresearch.files import remove, traces
 from autoresearch.git import PLAIN_DIFF, git, git_in_turn, text
 from autoresearch.study import FILE, Study
 from autoresearch.trial import Best, Proposal, Trial, Verdict
@@ -128,7 +128,8 @@ class Workspace:
         self.refs = f"refs/autoresearch/{study.name}"
         self.branch = f"refs/heads/autoresearch/{study.name}"
         self._assets: dict[str, list[Path]] = {}
-        self._worktrees = threading.Lock()
+        self._worktrees, self._restoring = threading.Lock(), threading.Lock()
+        self._referee: dict[Path, tuple[int, int, int] | None] = {}  # files of the referee's worktree, as checked out
 
     # -- the study's own commit ------------------------------------------------------------------------
 
@@ -210,7 +211,17 @@ class Workspace:
         """The study's folder in a worktree of the study's own commit: where frozen code runs from."""
         top = self.home / "trees" / REFEREE
         self._add_worktree(top, commit)
+        self._referee = traces(top / line.partition("\t")[2] for line, _ in self._files(commit))
         return top / self.prefix
+
+    def restore_referee(self, commit: str) -> list[Path]:
+        """Make frozen code what it was committed as, before each run of it; the files that were not."""
+        with self._restoring:
+            now = traces(self._referee)
+            changed = [path for path, trace in self._referee.items() if now[path] != trace]
+            if changed:
+                self.referee(commit)
+        return changed
 
     def _add_worktree(self, top: Path, commit: str) -> None:
         self._remove_worktree(top)
