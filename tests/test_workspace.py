@@ -582,6 +582,9 @@ def test_a_kept_commit_without_its_line_in_the_log_is_made_again(tmp_path: Path)
     lines = events.read_text().splitlines(keepends=True)
     cut = max(i for i, line in enumerate(lines) if "trial_decided" in line)
     events.write_text("".join(lines[:cut]))
+    start = git(folder, "rev-parse", "main")
+    for ref in ("refs/heads/autoresearch/s", "refs/autoresearch/s/best"):  # they move after the line is written
+        git(folder, "update-ref", ref, start)
     state = play(folder, trials=1)
     assert words(state) == ["keep"]
     assert len(state.trials[1].runs) == 1
