@@ -40,6 +40,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.overhead --write
 	$(BIN)/python -m benchmarks.replay --write
 	$(BIN)/python -m benchmarks.sandbox --write
+	$(BIN)/python -m benchmarks.scorer --write
 	$(BIN)/python -m benchmarks.kmodule --write
 	$(BIN)/python -m benchmarks.kill --rounds 2000 --write
 

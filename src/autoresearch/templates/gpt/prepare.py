@@ -2,8 +2,9 @@
 Builds the data of this study, once: a corpus of text becomes three arrays of byte tokens.
 
 Knows where text comes from and which file belongs to which split. Does not know models or metrics.
-The train split goes where a run may look (AUTORESEARCH_DATA); validation and the sealed test go where only
-the scorer looks (AUTORESEARCH_HELD). Frozen: a change here starts a new study, old values no longer compare.
+The train split goes where a run may look (AUTORESEARCH_DATA), validation where only the scorer looks
+(AUTORESEARCH_HELD), and the sealed test where it looks for a claim alone (AUTORESEARCH_SEALED).
+Frozen: a change here starts a new study, old values no longer compare.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ class NoCorpus(Exception):
 def main():
     """Build, write what differs from what is there, and say so. Exit 2: the corpus or a folder is missing."""
     try:
-        data, held = folders()
+        data, held, sealed_folder = folders()
         documents, skipped = read_corpus(CORPUS)
         train, validation, sealed = split(documents)
         arrays = {
@@ -50,31 +51,27 @@ def main():
         print(f"prepare.py: {problem}", file=sys.stderr)
         raise SystemExit(2) from None
     changed = write_split(data, {"train": arrays["train"]}, {"train": train})
-    changed |= write_split(
-        held,
-        {"validation": arrays["validation"], "sealed": arrays["sealed"]},
-        {"validation": validation, "sealed": sealed},
-    )
+    changed |= write_split(held, {"validation": arrays["validation"]}, {"validation": validation})
+    changed |= write_split(sealed_folder, {"sealed": arrays["sealed"]}, {"sealed": sealed})
     n_bytes = sum(map(len, documents.values()))
     print(f"corpus {CORPUS}: {len(documents)} files, {n_bytes / 1e6:.1f} MB ({skipped} repeats or not text)")
     for name, part in (("train", train), ("validation", validation), ("sealed", sealed)):
         print(f"  {name}: {len(part)} files, {arrays[name].size:,} tokens kept, shape {arrays[name].shape}")
-    print(f"written to {data} and {held}" if changed else "nothing written: the same data is already there")
+    print(f"written to {data}, {held} and {sealed_folder}" if changed else "nothing written: the same data is already there")
 
 
-def folders() -> tuple[Path, Path]:
-    """The folder a run may see and the folder only the scorer sees; both are made when absent."""
+def folders() -> list[Path]:
+    """The folder a run may see, the scorer's own, and the one for a claim; each is made when absent."""
     paths = []
-    for name in ("AUTORESEARCH_DATA", "AUTORESEARCH_HELD"):
+    for name in ("AUTORESEARCH_DATA", "AUTORESEARCH_HELD", "AUTORESEARCH_SEALED"):
         if not os.environ.get(name):
             raise NoCorpus(f"{name} is not set: give the folder to fill")
         paths.append(Path(os.environ[name]).resolve())
-    data, held = paths
-    if held.is_relative_to(data):
-        raise NoCorpus("AUTORESEARCH_HELD lies inside AUTORESEARCH_DATA: a run could read the answers")
+    if any(path.is_relative_to(paths[0]) for path in paths[1:]):
+        raise NoCorpus("AUTORESEARCH_HELD or _SEALED lies inside AUTORESEARCH_DATA: a run could read the answers")
     for path in paths:
         path.mkdir(parents=True, exist_ok=True)
-    return data, held
+    return paths
 
 
 def read_corpus(corpus: str) -> tuple[dict[str, bytes], int]:

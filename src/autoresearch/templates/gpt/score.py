@@ -3,7 +3,7 @@ The value on record: bits per byte of the trained model, on rows whose answers t
 
 Knows the held rows. Never imports the candidate's code: it runs `python train.py predict` in the candidate's
 tree, sends tokens, gets logits, and does the softmax itself, so what is scored is a probability.
-Frozen. Numpy only, because it starts once a run.
+Frozen. Numpy only, because it starts once a run. What it costs: benchmarks/results/scorer.md of autoresearch.
 
 Exit 1: no value, and a sentence on stderr says why. Exit 2: the scorer itself was called wrongly.
 """
@@ -21,11 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS_PER_REQUEST = 16  # 4 MB of logits a reply
-PROBED_REQUESTS = 2  # each costs as much as scoring 16 rows
-# An honest model gets the same shapes and repeats itself to the last bits; a leak this small gains 0.015 bits.
+ROWS_PER_REQUEST = 8  # 2 MB of logits a reply; from 32 rows on the cache is too small: 5 to 15 % slower
+PROBES = 4  # of 8 rows each: who looks ahead at one place in ten is caught 97 times in 100 (1 - 0.9^32)
+CAREFUL_PROBES = 16  # at one place in fifty: 92 times in 100
+# An honest model gets the same shapes and repeats itself almost to the bit; a leak this small gains 0.015 bits.
 CAUSAL_TOLERANCE = 0.01  # nats
 SETS = {"search": "validation", "sealed": "sealed"}
+FOLDERS = {"search": "AUTORESEARCH_HELD", "sealed": "AUTORESEARCH_SEALED"}  # the second is told for a claim alone
+OURS = (*FOLDERS.values(), "AUTORESEARCH_SET", "AUTORESEARCH_CAREFUL")  # not for the candidate to see
 
 
 class NoScore(Exception):
@@ -43,11 +46,20 @@ class Predictor:
             # The launcher puts it into the sandbox; without one (by hand) it runs as it is.
             [*filter(None, [os.environ.get("AUTORESEARCH_INSIDE")]), sys.executable, "train.py", "predict"],
             cwd=os.environ.get("AUTORESEARCH_TREE") or None,
-            env={k: v for k, v in os.environ.items() if k not in ("AUTORESEARCH_HELD", "AUTORESEARCH_SET")},
+            env={k: v for k, v in os.environ.items() if k not in OURS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
         )
+        # Kept from reply to reply: new memory for each costs more than the arithmetic on it.
+        self.reply = np.empty(0, "<f4")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
 
     def check_vocabulary(self, token: int):
         """Ask about one token: a reply so short comes in one piece, so a wrong size is told and not waited for."""
@@ -65,24 +77,38 @@ class Predictor:
             self.process.stdin.flush()
 
     def log_probabilities(self, tokens: np.ndarray) -> np.ndarray:
-        """Tokens (R, T) -> natural logarithms of probabilities (R, T, V), float32, normalised here."""
+        """
+        Tokens (R, T) -> natural logarithms of probabilities (R, T, V), float32, normalised here.
+
+        The array is the one every call returns: copy what must outlive the next question.
+        """
         self.ask(tokens)
-        reply = np.empty((*tokens.shape, self.vocab_size), "<f4")
+        if self.reply.shape[:2] != tokens.shape:
+            self.reply = np.empty((*tokens.shape, self.vocab_size), "<f4")
+            self.exponentials = np.empty_like(self.reply)
+        reply = self.reply
         n_bytes = self.process.stdout.readinto(reply.data.cast("B"))
         if n_bytes < reply.nbytes:
             raise NoScore(self.epitaph(n_bytes, reply.nbytes))
-        if not np.isfinite(reply).all():
+        with np.errstate(invalid="ignore", over="ignore"):
+            # The maximum goes first: beside logits of 1e9 the logarithm of the sum would round to nothing.
+            reply -= reply.max(axis=-1, keepdims=True)
+        # One look at what is left finds NaN, both infinities, and logits too far apart for float32.
+        if not np.isfinite(reply.min()):
             bad = np.count_nonzero(~np.isfinite(reply))
-            raise NoScore(f"not finite: {bad} of {reply.size} logits are NaN or infinite")
-        reply -= reply.max(axis=-1, keepdims=True)
-        reply -= np.log(np.exp(reply).sum(axis=-1, keepdims=True))
+            raise NoScore(f"not finite: {bad} of {reply.size} logits are NaN, infinite or 3e38 below the highest")
+        reply -= np.log(np.exp(reply, out=self.exponentials).sum(axis=-1, keepdims=True))
         return reply
 
     def close(self):
         """End it in good order. More output than was asked for means that logits and places did not match."""
-        rest, _ = self.process.communicate(struct.pack("<II", 0, 0))
-        if rest:
-            raise NoScore(f"wrong shape: {len(rest)} bytes more than {self.vocab_size} float32 a token")
+        self.ask(np.empty((0, 0)))
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        if rest := self.process.stdout.read(1 << 16):
+            raise NoScore(f"wrong shape: {len(rest)} bytes or more beyond {self.vocab_size} float32 a token")
+        # Waited for, not killed: what a killed sandbox used is lost to the keeper, who bounds later runs by it.
+        self.process.wait()
 
     def epitaph(self, n_bytes: int, wanted: int) -> str:
         """Why the reply is short, with the candidate's last words, indented so that no line reads as ours."""
@@ -95,19 +121,16 @@ class Predictor:
 
 def main():
     try:
-        split = SETS[os.environ.get("AUTORESEARCH_SET") or "search"]
-        rows, token_bytes = load(Path(os.environ["AUTORESEARCH_HELD"]), split)
+        wanted = os.environ.get("AUTORESEARCH_SET") or "search"
+        rows, token_bytes = load(Path(os.environ[FOLDERS[wanted]]), SETS[wanted])
     except (KeyError, OSError, ValueError) as problem:
         print(f"score.py: cannot load the held rows ({type(problem).__name__}: {problem})", file=sys.stderr)
         raise SystemExit(2) from None
-    predictor = Predictor(len(token_bytes))
     try:
-        value = bits_per_byte(predictor, rows, token_bytes)
+        value = bits_per_byte(rows, token_bytes, careful=os.environ.get("AUTORESEARCH_CAREFUL") == "1")
     except NoScore as problem:
         print(problem, file=sys.stderr)
         raise SystemExit(1) from None
-    finally:
-        predictor.process.kill()
     print(f"METRIC val_bpb={value:.6f}")
 
 
@@ -123,52 +146,74 @@ def load(held: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.frombuffer(contents["token_bytes.bin"], np.uint8)
 
 
-def bits_per_byte(predictor: Predictor, rows: np.ndarray, token_bytes: np.ndarray) -> float:
+def bits_per_byte(rows: np.ndarray, token_bytes: np.ndarray, careful: bool) -> float:
     """
     Bits per byte over all targets that stand for bytes; BOS carries none and is neither charged nor counted.
 
     Scored requests are the same every time, so the same weights give the same value. Which rows are probed,
-    where, and whether before or after they are scored, is chance that the candidate cannot foresee.
+    where, and when between the scored ones, is chance that the candidate cannot foresee.
     """
     chance = np.random.default_rng()
-    requests = [rows[i : i + ROWS_PER_REQUEST] for i in range(0, len(rows), ROWS_PER_REQUEST)]
-    probed = set(chance.choice(len(requests), min(PROBED_REQUESTS, len(requests)), replace=False))
-    predictor.check_vocabulary(int(rows[0, 0]))
-    nats, n_bytes = 0.0, 0
-    for number, request in enumerate(requests):
-        inputs, targets = request[:, :-1], request[:, 1:]
-        probe = Probe(inputs, len(token_bytes), chance) if number in probed else None
-        before = predictor.log_probabilities(probe.tokens) if probe and chance.random() < 0.5 else None
-        scored = predictor.log_probabilities(inputs)
-        if probe:
-            probe.check(scored, predictor.log_probabilities(probe.tokens) if before is None else before)
-        target_nats = -np.take_along_axis(scored, targets[..., None].astype(np.int64), axis=-1)[..., 0]
-        nats += float(target_nats[token_bytes[targets] > 0].sum(dtype=np.float64))
-        n_bytes += int(token_bytes[targets].sum(dtype=np.int64))
-    predictor.close()
-    return nats / (math.log(2) * n_bytes)
+    inputs, targets = rows[:, :-1], rows[:, 1:].astype(np.int64)
+    probes = [Probe(inputs, len(token_bytes), chance) for _ in range(CAREFUL_PROBES if careful else PROBES)]
+    requests = [slice(i, i + ROWS_PER_REQUEST) for i in range(0, len(rows), ROWS_PER_REQUEST)]
+    for probe in [] if careful else probes:
+        requests.insert(chance.integers(len(requests) + 1), probe)
+    nats = 0.0
+    with Predictor(len(token_bytes)) as predictor:
+        predictor.check_vocabulary(int(rows[0, 0]))
+        for request in requests:
+            if isinstance(request, Probe):
+                request.ask(predictor)
+                continue
+            scored = predictor.log_probabilities(inputs[request])
+            target_nats = -np.take_along_axis(scored, targets[request][..., None], axis=-1)[..., 0]
+            nats += float(target_nats[token_bytes[targets[request]] > 0].sum(dtype=np.float64))
+            for probe in probes:
+                probe.note(request, scored)
+        predictor.close()
+    if careful:
+        with Predictor(len(token_bytes)) as fresh:
+            fresh.check_vocabulary(int(rows[0, 0]))
+            for probe in probes:
+                probe.ask(fresh)
+            fresh.close()
+    for probe in probes:
+        probe.check()
+    return nats / (math.log(2) * int(token_bytes[targets].sum(dtype=np.int64)))
 
 
 class Probe:
     """
-    The same rows with every token from a random place on replaced: earlier predictions may not change.
+    A request of random rows, every token from a random place on replaced: earlier predictions may not change.
 
-    A candidate that remembers earlier requests could answer consistently and still cheat; closing that takes
-    a second, fresh process for the probes, which costs another start.
+    A candidate that remembers what it answered can answer the same again, so asked in the same process this
+    finds only a candidate that looks ahead and keeps no record. AUTORESEARCH_CAREFUL=1 asks a second, fresh
+    process, which has nothing to remember; that is another start of torch, so it is not done in every run.
     """
 
     def __init__(self, inputs: np.ndarray, vocab_size: int, chance: np.random.Generator):
-        n_rows, length = inputs.shape
+        n_rows, length = min(ROWS_PER_REQUEST, len(inputs)), inputs.shape[1]
+        self.rows = chance.choice(len(inputs), n_rows, replace=False)
         self.cuts = chance.integers(1, length, n_rows)
         self.after = np.arange(length) >= self.cuts[:, None]
         # Plus one to V - 1, modulo V: certainly another token.
-        other = (inputs + chance.integers(1, vocab_size, inputs.shape)) % vocab_size
-        self.tokens = np.where(self.after, other, inputs).astype(inputs.dtype)
+        other = (inputs[self.rows] + chance.integers(1, vocab_size, (n_rows, length))) % vocab_size
+        self.tokens = np.where(self.after, other, inputs[self.rows]).astype(inputs.dtype)
+        self.scored = np.empty((n_rows, length, vocab_size), np.float32)
 
-    def check(self, scored: np.ndarray, probed: np.ndarray):
-        change = np.where(self.after, 0, np.abs(scored - probed).max(axis=-1))
+    def note(self, request: slice, scored: np.ndarray):
+        """Keep what was predicted for this probe's rows when they were scored."""
+        for i in np.flatnonzero((self.rows >= request.start) & (self.rows < request.stop)):
+            self.scored[i] = scored[self.rows[i] - request.start]
+
+    def ask(self, predictor: Predictor):
+        self.probed = predictor.log_probabilities(self.tokens).copy()
+
+    def check(self):
+        change = np.where(self.after, 0, np.abs(self.scored - self.probed).max(axis=-1))
         row, place = np.unravel_index(change.argmax(), change.shape)
-        if change[row, place] > CAUSAL_TOLERANCE:
+        if not change[row, place] <= CAUSAL_TOLERANCE:
             raise NoScore(
                 f"not causal: the prediction after token {place} moved by {change[row, place]:.4f} nats when "
                 f"tokens {self.cuts[row]} and later were replaced; it may depend on tokens 0 to {place} alone"

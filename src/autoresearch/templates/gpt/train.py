@@ -237,7 +237,7 @@ def predict():
     while len(header := sys.stdin.buffer.read(8)) == 8:
         n_rows, length = struct.unpack("<II", header)
         if n_rows == 0:
-            return
+            os._exit(0)  # at once: shutting torch down takes 0.3 s of each run
         tokens = np.frombuffer(sys.stdin.buffer.read(2 * n_rows * length), "<u2").astype(np.int64)
         with torch.inference_mode(), mixed_precision(device):
             logits = predict_rows(model, torch.from_numpy(tokens).view(n_rows, length).to(device))
