@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct, field
 
 from autoresearch.errors import StudyError
+from autoresearch.hosts import Allow
 from autoresearch.trial import Budget, BudgetUnit, Metric
 
 FILE = "study.toml"
@@ -118,19 +119,26 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _check_positive(self, "cores", "workers", "memory_mb", "disk_mb", "processes")
-        if self.sandbox not in SANDBOXES:
-            raise ValueError(f"sandbox {self.sandbox!r} must be one of {', '.join(SANDBOXES)}")
+        _check_sandbox(self.sandbox)
         if any(name.startswith("AUTORESEARCH_") for name in self.env):
             raise ValueError("env names the person's variables; those of autoresearch are given anyway")
 
 
 class Propose(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who has the ideas."""
+    """
+    Who has the ideas, and what a program that has them may see: `read` and `write` are paths beside the worktree,
+    `env` the person's variables that it is given, `allow` the hosts that it reaches through our proxy.
+    """
 
     with_: list[str] = field(default_factory=lambda: ["search"], name="with")
     command: str | None = None
     script: str | None = None
     timeout_s: float = 600.0
+    sandbox: str = "auto"
+    read: list[str] = []
+    write: list[str] = []
+    env: list[str] = []
+    allow: list[Allow] = []
 
     def __post_init__(self) -> None:
         if len(self.with_) != 1:
@@ -141,6 +149,14 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
         _check_positive(self, "timeout_s")
         _check_command("command", self.command)
+        _check_sandbox(self.sandbox)
+        if self.sandbox == "none" and self.allow:
+            raise ValueError('allow has no effect with sandbox = "none": remove one of the two')
+        keys, addresses = ({getattr(allow, name) for allow in self.allow} - {None} for name in ("key", "address"))
+        if clash := (keys & {*self.env, *addresses}) | (addresses & set(self.env)):
+            raise ValueError(f"allow and env both name {min(clash)}: a variable that holds a key is not passed on")
+        if len(addresses) < sum(allow.address is not None for allow in self.allow):
+            raise ValueError("allow names the same `address` for two hosts: each needs a variable of its own")
 
 
 class Decide(Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,7 +264,7 @@ def parse(text: str) -> Study:
 def _explain(message: str) -> NoReturn:
     """Turn the decoder's message into ours: the key as it is written in the file, and what to write instead."""
     problem, _, where = message.partition(" - at `$")
-    place = where.rstrip("`").lstrip(".")
+    place = where.rstrip("`").lstrip(".").replace("allow[...]", "allow")
     prefix = f"{place}." if place else ""
     if match := re.match(r"Object contains unknown field `(.*)`", problem):
         known = _keys(place)
@@ -271,7 +287,7 @@ def _keys(place: str) -> list[str]:
     """The keys that exist in a table, given its dotted path."""
     table: Any = Study
     for part in filter(None, place.split(".")):
-        found = {f.encode_name: f.type for f in msgspec.structs.fields(table)}
+        found = {f.encode_name: Allow if f.name == "allow" else f.type for f in msgspec.structs.fields(table)}
         if not isinstance(found.get(part), type):
             return []  # a key with dots or back-ticks in its own name
         table = found[part]
@@ -294,6 +310,11 @@ def _check_positive(table: Any, *keys: str) -> None:
         value = getattr(table, key)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"{key} must be positive")
+
+
+def _check_sandbox(name: str) -> None:
+    if name not in SANDBOXES:
+        raise ValueError(f"sandbox {name!r} must be one of {', '.join(SANDBOXES)}")
 
 
 def may_change(patterns: Iterable[str], path: str) -> bool:
