@@ -55,10 +55,10 @@ def check(folder: Path, listener: Listener) -> Checked:
     with _scratch(workspace) as home:
         sandbox = choose(study.execute.sandbox, study.execute.image)
         executor = Local(home, slots(study.execute.cores, study.execute.workers), sandbox, listener.progress)
+        scratch = Workspace(folder, study)
+        scratch.home = home
         try:
             proposer_problem = _try_proposer(study, folder, executor)
-            scratch = Workspace(folder, study)
-            scratch.home = home
             digest = study.digest(frozen)
             prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)

@@ -185,8 +185,8 @@ def _repository(folder: Path) -> list[Path]:
 def _repositories(top: Path, link: bytes) -> Iterator[Path]:
     """
     What git would take for a repository below a worktree, and the worktree's own link to its repository if it is
-    another than before. git run outside would heed the settings in there, which can name programs to start; and
-    what lies in a `.git` is no part of a commit, so it would be measured without being recorded.
+    another than before. A `git status` in there would heed settings that name programs to start; and what lies in
+    a `.git` is no part of a commit, so it would be measured without being recorded.
     """
     own = top / ".git"
     if not (own.exists() and stat.S_ISREG(own.lstat().st_mode) and own.read_bytes() == link):
