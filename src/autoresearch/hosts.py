@@ -41,9 +41,9 @@ class Allow(Struct, frozen=True, forbid_unknown_fields=True):
     address: str | None = None
 
     def __post_init__(self) -> None:
-        for name in (self.key, self.address):
+        for what, name in (("key", self.key), ("address", self.address)):
             if name is not None and (not _VARIABLE.fullmatch(name) or name.startswith("AUTORESEARCH_")):
-                raise ValueError(f"{name!r} cannot be the name of a variable of yours, like EXAMPLE_API_KEY")
+                raise ValueError(f"{what} = {name!r} must be the name of a variable of yours, like EXAMPLE_API_KEY")
         if self.key and not self.address:
             raise ValueError(
                 f"key = {self.key!r} needs `address`, the variable in which your proposer looks for the model's "

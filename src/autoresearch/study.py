@@ -264,7 +264,7 @@ def parse(text: str) -> Study:
 def _explain(message: str) -> NoReturn:
     """Turn the decoder's message into ours: the key as it is written in the file, and what to write instead."""
     problem, _, where = message.partition(" - at `$")
-    place = where.rstrip("`").lstrip(".").replace("allow[...]", "allow")
+    place = where.rstrip("`").lstrip(".")
     prefix = f"{place}." if place else ""
     if match := re.match(r"Object contains unknown field `(.*)`", problem):
         known = _keys(place)
@@ -286,7 +286,7 @@ def _explain(message: str) -> NoReturn:
 def _keys(place: str) -> list[str]:
     """The keys that exist in a table, given its dotted path."""
     table: Any = Study
-    for part in filter(None, place.split(".")):
+    for part in filter(None, re.sub(r"\[\d+\]", "", place).split(".")):
         found = {f.encode_name: Allow if f.name == "allow" else f.type for f in msgspec.structs.fields(table)}
         if not isinstance(found.get(part), type):
             return []  # a key with dots or back-ticks in its own name

@@ -51,17 +51,24 @@ def raw(text, port=@PORT@):
         except OSError: return b""
 """
 AR = "@FOLDER@/.autoresearch"
-SEARCHED = "('/usr', '/opt', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/sys', '/proc', sys.prefix, sys.base_prefix)"
+# From every mount too: where "/" may not be listed, what is granted below it still may.
+EVERY_FILE = """
+system = {'/usr', '/opt', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/sys', '/proc', sys.prefix, sys.base_prefix}
+for top in ['/', *(line.split()[4] for line in open('/proc/self/mountinfo'))]:
+    if any((top + '/').startswith(known + '/') for known in system): continue
+    if os.path.isfile(top): finds(top)
+    for folder, names, files in os.walk(top):
+        names[:] = [name for name in names if os.path.join(folder, name) not in system]
+        for path in (os.path.join(folder, name) for name in files):
+            if os.path.isfile(path): finds(path)
+"""
 
 KEYS = {
     "looks-for-the-key-in-its-environment": FIND + "if pattern.search(repr(os.environb).encode()): won()\n",
     "looks-for-the-key-in-every-process": FIND + "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
     "    for name in ('environ', 'cmdline', 'comm', 'maps', 'stack'): finds(f'/proc/{pid}/{name}')\n"
     "    for fd in range(64): 'fifo' in str(pid) or os.path.isfile(f'/proc/{pid}/fd/{fd}') and finds(f'/proc/{pid}/fd/{fd}')\n",
-    "looks-for-the-key-in-every-file": FIND
-    + f"for folder, names, files in os.walk('/'):\n    names[:] = [n for n in names if os.path.join(folder, n) not in {SEARCHED}]\n"
-    "    for name in files:\n"
-    "        path = os.path.join(folder, name)\n        if os.path.isfile(path): finds(path)\n",
+    "looks-for-the-key-in-every-file": FIND + EVERY_FILE,
     "looks-for-the-key-in-memory-of-others": FIND
     + "for pid in filter(str.isdigit, os.listdir('/proc')):\n    try:\n        lines = open(f'/proc/{pid}/maps').read().splitlines()\n"
     "        memory = open(f'/proc/{pid}/mem', 'rb')\n    except OSError: continue\n"
