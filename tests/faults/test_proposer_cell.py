@@ -171,6 +171,12 @@ def proposing(attacks: dict[str, str], tokens: dict[str, object]) -> str:
     return code
 
 
+def tokens(folder: Path, keyed: Upstream, plain: Upstream, decoy: Decoy) -> dict[str, object]:
+    here: dict[str, object] = {"FOLDER": folder, "HOME": os.environ["HOME"], "PORT": PORT, "PID": os.getpid()}
+    here |= {"KEYED": keyed.host, "PLAIN": plain.host, "DECOY": decoy.port}
+    return here | {"KEYED_PORT": keyed.server_port, "PLAIN_PORT": plain.server_port}
+
+
 @pytest.fixture(scope="module")
 def played(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     top = tmp_path_factory.mktemp("cell")
@@ -179,17 +185,9 @@ def played(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
             {"host": f"http://{keyed.host}", "key": "MODEL_KEY", "address": "MODEL_BASE"},
             {"host": f"http://{plain.host}"},
         ]
-        tokens: dict[str, object] = {
-            "FOLDER": top / "repo",
-            "HOME": os.environ["HOME"],
-            "PORT": PORT,
-            "PID": os.getpid(),
-        }
-        tokens |= {"KEYED": keyed.host, "PLAIN": plain.host, "DECOY": decoy.port}
-        tokens |= {"KEYED_PORT": keyed.server_port, "PLAIN_PORT": plain.server_port}
         attacks = ROWS | PLANTED
         program = top / "proposer.py"
-        program.write_text(proposing(attacks, tokens))
+        program.write_text(proposing(attacks, tokens(top / "repo", keyed, plain, decoy)))
         propose = {"with": ["command"], "command": f"{PYTHON} {program}", "sandbox": backend, "read": [str(program)]}
         folder = fault_study(top / "repo", [], backend, propose=propose | {"allow": allow, "timeout_s": 60})
         os.environ["MODEL_KEY"] = KEY

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from upstream import Decoy, Upstream
 
 from autoresearch import log, session
-from faults import test_escapes, test_limits, test_marks
+from faults import test_escapes, test_limits, test_marks, test_proposer_cell
 from faults.conftest import BACKENDS, IDENTITY, Row, fault_study, plan
 
 NOBODY = 65534
@@ -31,6 +32,7 @@ ROWS: dict[str, Row] = {name: test_escapes.ROWS[name] for name in NAMES}
 ROWS["kernel"] = test_escapes.KERNEL
 ROWS |= {name: test_marks.ROWS[name] for name in ("fake-metric-line", "nan")}
 ROWS |= {name: test_limits.ROWS[name] for name in ("allocates-at-once", "computes-beyond-its-budget")}
+COMMANDS = {"run": "python3 candidate.py", "score": "python3 score.py", "prepare": "python3 prepare.py"}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,8 @@ def place() -> Iterator[Path]:
         yield place
 
 
-def as_nobody(place: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    env = {"HOME": str(place / "home"), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(place / "lib")}
+def as_nobody(place: Path, *args: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    env = {"HOME": str(place / "home"), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(place / "lib")} | more
     return subprocess.run(
         [SYSTEM_PYTHON, *args],
         cwd=place / "home",
@@ -68,8 +70,7 @@ def as_nobody(place: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str) -> None:
+def works_for_nobody(place: Path, backend: str) -> None:
     version = subprocess.run([SYSTEM_PYTHON, "-V"], capture_output=True, text=True, check=False).stdout.split()[-1:]
     if not version or not version[0].startswith(f"{sys.version_info.major}.{sys.version_info.minor}."):
         pytest.skip(f"{SYSTEM_PYTHON} is {version}, so the compiled packages here do not fit it")
@@ -78,9 +79,13 @@ def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str)
     assert asked.returncode == 0, asked.stderr
     if asked.stdout.strip():
         pytest.skip(f"{backend} does not work for nobody here: {asked.stdout.strip()}")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str) -> None:
+    works_for_nobody(place, backend)
     folder = place / "home" / backend
-    commands = {"run": "python3 candidate.py", "score": "python3 score.py", "prepare": "python3 prepare.py"}
-    fault_study(folder, plan(ROWS, {"FOLDER": folder}), backend, measure=commands)
+    fault_study(folder, plan(ROWS, {"FOLDER": folder}), backend, measure=COMMANDS)
     subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
     done = as_nobody(place, "-m", "autoresearch", "run", "-C", str(folder))
     assert done.returncode == 0, done.stderr
@@ -89,3 +94,34 @@ def test_an_unprivileged_user_is_protected_as_root_is(place: Path, backend: str)
         attack, honest = trials[name], trials[f"after {name}"]
         assert attack.word in row.words, (name, attack.verdict)
         assert honest.word == "keep", (name, honest.verdict)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_unprivileged_users_proposer_has_its_one_way_out_and_no_other(place: Path, backend: str) -> None:
+    works_for_nobody(place, backend)
+    folder, program = place / "home" / f"proposer-{backend}", place / "lib" / "proposer.py"
+    names: tuple[str, ...] = (
+        "has-the-key-sent-back",
+        "looks-for-the-key-in-every-process",
+        "looks-for-the-key-in-every-file",
+    )
+    names += ("connects-directly", "asks-for-a-tunnel-to-another-host", "proposes-with-the-log", "writes-the-refs")
+    with Upstream() as keyed, Upstream() as plain, Decoy() as decoy:
+        allow = [
+            {"host": f"http://{keyed.host}", "key": "MODEL_KEY", "address": "MODEL_BASE"},
+            {"host": f"http://{plain.host}"},
+        ]
+        tokens = test_proposer_cell.tokens(folder, keyed, plain, decoy)
+        program.write_text(test_proposer_cell.proposing({n: test_proposer_cell.ROWS[n] for n in names}, tokens))
+        propose = {"with": ["command"], "command": f"python3 {program}", "sandbox": backend, "read": [str(program)]}
+        fault_study(folder, [], backend, measure=COMMANDS, propose=propose | {"allow": allow})
+        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
+        run = ("-m", "autoresearch", "run", "-C", str(folder), "--trials", str(len(names)))
+        done = as_nobody(place, *run, MODEL_KEY=test_proposer_cell.KEY)
+        assert done.returncode == 0, done.stderr
+        assert {headers.get("x-api-key") for _, _, headers, _ in keyed.asked} == {test_proposer_cell.KEY}
+        assert decoy.came == 0
+    said = [path.read_text() for path in (folder / ".autoresearch" / "proposals").glob("*.out.txt")]
+    assert len(said) == len(names)
+    assert "WON" not in "".join(said)
+    assert {trial.word for trial in log.read(session.journal(folder)).trials.values()} == {"keep"}
