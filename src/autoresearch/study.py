@@ -154,7 +154,9 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('allow has no effect with sandbox = "none": remove one of the two')
         keys, addresses = ({getattr(allow, name) for allow in self.allow} - {None} for name in ("key", "address"))
         if clash := (keys & {*self.env, *addresses}) | (addresses & set(self.env)):
-            raise ValueError(f"allow and env both name {min(clash)}: a key is not passed on, and an address is ours to give")
+            raise ValueError(
+                f"allow and env both name {min(clash)}: a key is not passed on, and an address is ours to give"
+            )
         if len(addresses) < sum(allow.address is not None for allow in self.allow):
             raise ValueError("allow names the same `address` for two hosts: each needs a variable of its own")
 

@@ -252,14 +252,17 @@ def ask(tmp_path: Path, backend: str, keepers: Keepers, program: str, **propose:
     folder = fault_study(
         tmp_path / "repo", [], backend, propose={"with": ["command"], "command": "x", "sandbox": backend} | propose
     )
-    home = folder / ".autoresearch"
-    git(folder, "worktree", "add", "--quiet", "--detach", str(home / "trees" / "0"))
+    cell = ProposerCell(load(folder), folder, folder / ".autoresearch", keepers)
+    return run_in(cell, tmp_path, program)
+
+
+def run_in(cell: ProposerCell, tmp_path: Path, program: str) -> str:
+    tree = cell.home / "trees" / "0"
+    if not tree.exists():
+        git(cell.home.parent, "worktree", "add", "--quiet", "--detach", str(tree))
     given, out, err = (tmp_path / name for name in ("given", "out", "err"))
     given.write_text("the brief\n")
-    cell = ProposerCell(load(folder), folder, home, keepers)
-    ending = cell.run(
-        [PYTHON, "-c", ASK + "import os, sys, time\n" + program], home / "trees" / "0", given, out, err, 30
-    )
+    ending = cell.run([PYTHON, "-c", ASK + "import os, sys, time\n" + program], tree, given, out, err, 30)
     assert (ending.how, ending.code) == ("exited", 0), err.read_text()
     return out.read_text()
 
@@ -327,6 +330,22 @@ def test_granted_paths_and_names_are_there_and_only_as_granted(
     grants: dict[str, Any] = {"read": ["../notes.txt"], "write": [str(tmp_path / "agent")], "env": ["EDITOR_OF_MINE"]}
     assert ask(tmp_path, backend, keepers, program, **grants) == "notes ed the brief\n"
     assert (tmp_path / "agent" / "memory").read_text() == "kept"
+
+
+def test_what_lies_in_a_writable_grant_cannot_become_a_way_elsewhere(
+    backend: str, tmp_path: Path, keepers: Keepers
+) -> None:
+    (tmp_path / "agent" / "cache").mkdir(parents=True)
+    (tmp_path / "private.txt").write_text("private\n")
+    grants: dict[str, Any] = {"read": [str(tmp_path / "agent" / "cache")], "write": [str(tmp_path / "agent")]}
+    swap = f"os.rmdir('{tmp_path}/agent/cache'); os.symlink('{tmp_path}', '{tmp_path}/agent/cache')\n"
+    look = f"print(os.path.exists('{tmp_path}/private.txt'), os.path.exists('{tmp_path}/agent/cache/private.txt'))"
+    folder = fault_study(
+        tmp_path / "repo", [], backend, propose={"with": ["command"], "command": "x", "sandbox": backend} | grants
+    )
+    cell = ProposerCell(load(folder), folder, folder / ".autoresearch", keepers)  # made once, as in a session
+    assert run_in(cell, tmp_path, swap) == ""
+    assert run_in(cell, tmp_path, look) == "False False\n"
 
 
 def test_a_proposer_is_bounded(backend: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.local import INSIDE, environment
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.proxy import Proxy, Upstream
-from autoresearch.execute.sandbox import NONE, Backend, Cell, choose
+from autoresearch.execute.sandbox import Cell, choose
 from autoresearch.files import entries
 from autoresearch.hosts import Allow
 from autoresearch.study import Study
@@ -42,12 +42,13 @@ class ProposerCell:
     def __init__(self, study: Study, folder: Path, home: Path, keepers: Keepers) -> None:
         self.study, self.home, self.keepers = study, home, keepers
         asked = study.propose
-        self.sandbox: Backend = (
-            choose(asked.sandbox, study.execute.image, "propose") if asked.sandbox != "none" else NONE
-        )
+        self.sandbox = choose(asked.sandbox, study.execute.image, "propose")
         dear = [folder / home.relative_to(folder).parts[0], *_repository(folder)]
-        self.read = tuple(_granted("read", path, folder, dear) for path in asked.read)
-        self.write = tuple(_granted("write", path, folder, dear) for path in asked.write)
+        write = [_granted("write", path, folder, dear) for path in asked.write]
+        read = [_granted("read", path, folder, dear) for path in asked.read]
+        # What lies in a folder that it may write to could be a link to anywhere by the next proposal.
+        self.write = tuple(path for path in write if not any(_lies_in(path, other) for other in write))
+        self.read = tuple(path for path in read if path not in write and not any(_lies_in(path, w) for w in write))
         passed = environment(Slot(), {}, [*study.execute.env, *asked.env])
         self.keys = {allow.key: _key(allow.key, passed) for allow in asked.allow if allow.key}
 
@@ -168,6 +169,10 @@ def _granted(kind: str, written: str, folder: Path, dear: list[Path]) -> Path:
         if path.is_relative_to(ours) or ours.is_relative_to(path):
             raise StudyError(f"study.toml: propose.{kind} names {written!r}, which would open {ours}; name less of it")
     return path
+
+
+def _lies_in(path: Path, other: Path) -> bool:
+    return path != other and path.is_relative_to(other)
 
 
 def _repository(folder: Path) -> list[Path]:
