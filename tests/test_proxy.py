@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import PYTHON, eventually
 from hypothesis import example, given
 from hypothesis import strategies as st
-from upstream import EVENTS, GAP_S, Decoy, Upstream
+from upstream import EVENTS, GAP_S, Decoy, Upstream, certificate
 
 from autoresearch.execute import proxy
 from autoresearch.execute.proxy import BODY_BYTES, Proxy
@@ -191,6 +192,29 @@ def test_a_host_that_cannot_be_reached_is_said_so() -> None:
         place: Any = Place(None, None, None, made)  # type: ignore[arg-type]
         assert b"502" in place.ask("GET /0/x HTTP/1.1\r\n\r\n")
         assert b"502" in place.ask(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n")
+
+
+def test_a_host_is_spoken_to_encrypted_and_only_as_the_host_that_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, trusted = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    proxy._trusted.cache_clear()
+    with Upstream(tls) as host:
+        port = host.server_port
+        ours = [
+            proxy.Upstream(Allow(f"{name}:{port}").origin, True, "A", KEY, STAND_IN)
+            for name in ("127.0.0.1", "localhost")
+        ]
+        with proxy_to(*ours) as made:
+            place = Place(host, host, None, made)  # type: ignore[arg-type]
+            assert status(place.ask(f"GET /0/x HTTP/1.1\r\nX-Api-Key: {STAND_IN}\r\n\r\n")) == 200
+            assert host.asked[-1][2]["x-api-key"] == KEY
+            refused = place.ask(f"GET /1/x HTTP/1.1\r\nX-Api-Key: {STAND_IN}\r\n\r\n")  # the certificate is 127.0.0.1's
+        assert status(refused) == 502
+        assert b"CERTIFICATE_VERIFY_FAILED" in refused
+        assert len(host.asked) == 1
+    proxy._trusted.cache_clear()
 
 
 def test_when_the_proxy_ends_so_does_every_connection(place: Place) -> None:

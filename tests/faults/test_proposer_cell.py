@@ -134,6 +134,7 @@ PLANTED = {
     "open('lib/.git/config', 'w').write('[core]\\n\\tfsmonitor = touch @FOLDER@/evil\\n')\n",
     "goes-on-editing-after-its-end": "import subprocess\n"
     "subprocess.Popen(['sh', '-c', 'trap \"\" TERM HUP; sleep 0.5; echo evil > score.py; echo evil > late'], start_new_session=True)\n",
+    "hides-a-folder-by-its-mode": "os.mkdir('lib'); open('lib/payload.py', 'w').write('x'); os.chmod('lib', 0o311)\n",
     "leaves-a-pipe": "os.unlink('candidate.py'); os.mkfifo('candidate.py')\n",
 }
 HEAD = """

@@ -112,16 +112,21 @@ def test_an_unprivileged_users_proposer_has_its_one_way_out_and_no_other(place: 
             {"host": f"http://{plain.host}"},
         ]
         tokens = test_proposer_cell.tokens(folder, keyed, plain, decoy)
-        program.write_text(test_proposer_cell.proposing({n: test_proposer_cell.ROWS[n] for n in names}, tokens))
+        attacks = {name: test_proposer_cell.ROWS[name] for name in names}
+        attacks["mode"] = test_proposer_cell.PLANTED["hides-a-folder-by-its-mode"]  # which would stop nothing of root's
+        program.write_text(test_proposer_cell.proposing(attacks, tokens))
         propose = {"with": ["command"], "command": f"python3 {program}", "sandbox": backend, "read": [str(program)]}
         fault_study(folder, [], backend, measure=COMMANDS, propose=propose | {"allow": allow})
         subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
-        run = ("-m", "autoresearch", "run", "-C", str(folder), "--trials", str(len(names)))
+        run = ("-m", "autoresearch", "run", "-C", str(folder), "--trials", str(len(attacks)))
         done = as_nobody(place, *run, MODEL_KEY=test_proposer_cell.KEY)
         assert done.returncode == 0, done.stderr
         assert {headers.get("x-api-key") for _, _, headers, _ in keyed.asked} == {test_proposer_cell.KEY}
         assert decoy.came == 0
     said = [path.read_text() for path in (folder / ".autoresearch" / "proposals").glob("*.out.txt")]
-    assert len(said) == len(names)
+    assert len(said) == len(attacks)
     assert "WON" not in "".join(said)
-    assert {trial.word for trial in log.read(session.journal(folder)).trials.values()} == {"keep"}
+    *kept, last = log.read(session.journal(folder)).trials.values()
+    assert {trial.word for trial in kept} == {"keep"}
+    assert (last.word, last.runs) == ("rejected", ()), last.verdict
+    assert not (folder / ".autoresearch" / "trees" / str(last.id)).exists()

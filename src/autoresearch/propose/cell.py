@@ -82,6 +82,7 @@ class ProposerCell:
                 stdin=given,
                 bounds=Bounds(processes=cell.processes, disk_mb=cell.disk_mb, paths=(top,)),
             )
+        _open_up(top)
         for path in _repositories(top, link):
             raise ProposerError(f"it left a repository of its own at {path.relative_to(top).as_posix()!r}")
         return ending
@@ -185,6 +186,17 @@ def _repository(folder: Path) -> list[Path]:
             git_dir = (top / link.read_text().removeprefix("gitdir:").strip()).resolve()
             return [git_dir, git_dir.parent.parent] if git_dir.parent.name == "worktrees" else [git_dir]
     return []
+
+
+def _open_up(top: Path) -> None:
+    """
+    Make every folder below a worktree readable. git passes over one that may be entered but not listed, so what
+    lies in it would be there for a run and in no commit; nor can git or we remove it.
+    """
+    top.chmod(top.stat().st_mode | stat.S_IRWXU)
+    for entry in entries(top):
+        if entry.is_dir(follow_symlinks=False):  # opened before what lies in it is listed
+            os.chmod(entry.path, entry.stat(follow_symlinks=False).st_mode | stat.S_IRWXU)
 
 
 def _repositories(top: Path, link: bytes) -> Iterator[Path]:
