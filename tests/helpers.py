@@ -124,7 +124,7 @@ def contract(**changes: Any) -> dict[str, Any]:
         "metric": {"name": "loss"},
         "measure": {"run": "sh step.sh", "timeout_s": 20},
         "execute": {"workers": 1, "sandbox": "none"},
-        "propose": {"with": ["script"], "script": "steps.jsonl"},
+        "propose": {"with": ["script"], "script": "steps.jsonl", "sandbox": "none"},
         "decide": {"calibrate": 1},
     }
     for name, change in changes.items():

@@ -26,11 +26,15 @@ ALLOWED = {
     "errors": set[str](),
     "seeds": set[str](),
     "stats": set[str](),
+    "execute.bridge": set[str](),
+    "execute.jail": set[str](),
     "execute.keeper": set[str](),
     "trial": {"errors"},
     "events": {"trial"},
     "log": {"errors", "events", "trial"},
-    "study": {"errors", "trial"},
+    "hosts": set[str](),
+    "guard": set[str](),
+    "study": {"errors", "guard", "hosts", "trial"},
     "measure": {"trial"},
     "files": set[str](),
     "git": {"errors"},
@@ -40,8 +44,8 @@ ALLOWED = {
 ALLOWED_IN = {
     "policy": {"errors", "events", "stats", "study", "trial"},
     "report": {"errors", "events", "stats", "trial"},
-    "propose": {"errors", "events", "execute", "report", "study", "trial"},
-    "execute": {"errors", "files", "measure", "study", "trial"},
+    "propose": {"errors", "events", "execute", "files", "hosts", "report", "study", "trial"},
+    "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 
 
@@ -110,9 +114,10 @@ def test_the_loop_fits_a_screen() -> None:
     assert len(inspect.getsource(loop.work).splitlines()) < LONGEST_LOOP
 
 
-def test_the_keeper_needs_nothing_but_the_standard_library() -> None:
+@pytest.mark.parametrize("name", ["bridge", "jail", "keeper"])
+def test_a_program_of_its_own_needs_nothing_but_the_standard_library(name: str) -> None:
     done = subprocess.run(
-        [PYTHON, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(SOURCE / 'execute')!r}); import keeper"],
+        [PYTHON, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(SOURCE / 'execute')!r}); import {name}"],
         capture_output=True,
         text=True,
         check=False,

@@ -147,6 +147,8 @@ def keys(table: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         elif field.required:
             yield name, "required"
         else:
+            for part in typing.get_args(field.type):  # a list of tables
+                yield from keys(part, f"{name}.") if isinstance(part, type) and issubclass(part, msgspec.Struct) else ()
             value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
             yield name, "none" if value is None else f"`{msgspec.json.encode(value).decode()}`"
 

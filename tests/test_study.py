@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from autoresearch import events
 from autoresearch.errors import StudyError
+from autoresearch.hosts import Origin
 from autoresearch.study import FILE, UNITS, load, may_change, parse
 
 
@@ -36,6 +37,10 @@ def test_a_study_is_read_into_types_with_its_defaults() -> None:
     assert study.measure.allowance is not None
     assert (study.measure.allowance.amount, study.measure.allowance.unit) == (300.0, "seconds")
     assert (study.decide.policy, study.decide.repeats, study.budget.trials) == ("climb", 3, None)
+
+
+def allowing(*allow: dict[str, Any], **propose: Any) -> dict[str, Any]:
+    return {"propose": {"sandbox": "auto", "allow": list(allow)} | propose}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,43 @@ def test_a_study_is_read_into_types_with_its_defaults() -> None:
         ({"propose": {"with": ["command"], "command": ""}}, "propose.", "`command`"),
         ({"propose": {"with": ["script"], "script": ""}}, "propose.with", "needs a key `script`"),
         ({"propose": {"command": "a 'b"}}, "propose.command", "cannot be split"),
+        ({"propose": {"sandbox": "chroot"}}, "propose.sandbox", "one of auto, bubblewrap"),
+        ({"propose": {"allow": [{"host": "a.example"}]}}, "propose.allow has no effect", "remove one of the two"),
+        (allowing({"host": "a.example", "key": "A"}), "propose.allow[0].key = 'A'", "needs `address`"),
+        (allowing({"host": "a.example", "hots": "A"}), "propose.allow[0].hots", "did you mean 'host'?"),
+        (allowing({"key": "A"}), "propose.allow[0].host", "is missing"),
+        (
+            allowing({"host": "a.example", "key": "A B", "address": "C"}),
+            "propose.allow[0].key = 'A B'",
+            "name of a variable",
+        ),
+        (allowing({"host": "a.example", "key": "A", "address": "A"}), "propose.allow and env", "is not passed on"),
+        (
+            allowing({"host": "a.example", "key": "A", "address": "B"}, env=["A"]),
+            "propose.allow and env",
+            "both name A",
+        ),
+        (
+            allowing({"host": "a.example", "address": "B"}, {"host": "b.example", "address": "B"}),
+            "propose.allow names the same `address`",
+            "a variable of its own",
+        ),
+        *(
+            (allowing({"host": host}), f"propose.allow[0].host {host!r}", "must be one host")
+            for host in (
+                "",
+                "*",
+                "*.a.example",
+                "a.example/v1",
+                "https://me:pw@a.example",
+                "a.example:0",
+                "a.example:99999",
+            )
+        ),
+        *(
+            (allowing({"host": host}), "propose.allow[0].host", "must be one host")
+            for host in ("ftp://a.example", "a.example?x", "a b", "a.example:", "\u0430.example", "a.example\n", "::1")
+        ),
     ],
     ids=str,
 )
@@ -330,3 +372,18 @@ def test_opening_is_an_event_with_the_metric_as_it_was(tmp_path: Path) -> None:
     opened = play(folder).opened
     assert isinstance(opened, events.StudyOpened)
     assert (opened.metric.name, opened.metric.unit, opened.study) == ("loss", "s", "s")
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "name", "port"),
+    [
+        ("api.example.com", "https", "api.example.com", 443),
+        ("API.Example.com:8443", "https", "api.example.com", 8443),
+        ("http://127.0.0.1:11434", "http", "127.0.0.1", 11434),
+        ("http://model_server", "http", "model_server", 80),
+        ("https://[::1]:8000", "https", "[::1]", 8000),
+    ],
+)
+def test_a_host_is_one_scheme_one_name_one_port(host: str, scheme: str, name: str, port: int) -> None:
+    study = parse(toml(contract(**allowing({"host": host}))))
+    assert study.propose.allow[0].origin == Origin(scheme, name, port)

@@ -9,16 +9,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from autoresearch.errors import BaselineError
 from autoresearch.execute.guarantees import Guarantee, tried
-from autoresearch.execute.local import Local
+from autoresearch.execute.local import Local, words
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
 from autoresearch.policy.doubt import false_claims, seeds_in
+from autoresearch.propose.cell import ProposerCell
+from autoresearch.propose.guarantees import tried as tried_proposer
 from autoresearch.report.brief import SMALL_SET
 from autoresearch.seeds import seed
 from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
@@ -54,13 +55,13 @@ def check(folder: Path, listener: Listener) -> Checked:
     if not _is_running_already(workspace):
         check_start(workspace, study, commit)
     frozen = workspace.frozen(commit)
-    make_proposer_problem = _try_proposer(study, folder)
     with _scratch(workspace) as home:
         sandbox = choose(study.execute.sandbox, study.execute.image)
         executor = Local(home, slots(study.execute.cores, study.execute.workers), sandbox, listener.progress)
+        scratch = Workspace(folder, study)
+        scratch.home = home
         try:
-            scratch = Workspace(folder, study)
-            scratch.home = home
+            proposer_problem = _try_proposer(study, folder, executor)
             digest = study.digest(frozen)
             prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)
@@ -73,12 +74,12 @@ def check(folder: Path, listener: Listener) -> Checked:
                     if problem := _explain(results[-1], home / "runs" / str(index)):
                         raise BaselineError(problem)
                 files = {str(path): (opened.path / path).read_bytes() for path in opened.asset_files()}
-            guarantees = tried(sandbox, executor.keepers)
+            guarantees = tried(sandbox, executor.keepers) + _tried_proposer(study, folder, executor)
         finally:
             executor.close()
             scratch.clean()
     names = [line.partition("\t")[2] for line in frozen]
-    advice = [*make_proposer_problem, *_advice(study, results[0]), *_about_seeds(files, results)]
+    advice = [*proposer_problem, *_advice(study, results[0]), *_about_seeds(files, results)]
     return Checked(study.name, list(files), names, results[0], results[1], sandbox.name, guarantees, advice)
 
 
@@ -100,15 +101,23 @@ def _scratch(workspace: Workspace) -> Iterator[Path]:
             shutil.move(data, home / "data")
 
 
-def _try_proposer(study: Study, folder: Path) -> list[str]:
-    """Problems with what proposes: an unknown name is an error, a missing program is advice."""
-    name = study.propose.with_[0]
-    if name == "command":
-        program = (study.propose.command or "").split()[0]
-        return [] if shutil.which(program) else [f"propose.command: {program} is not on PATH"]
-    keepers: Any = None
-    make_proposer(study, folder, keepers)
-    return []
+def _try_proposer(study: Study, folder: Path, executor: Local) -> list[str]:
+    """Problems with what proposes: a wrong name, key or grant is an error, a missing program is advice."""
+    make_proposer(study, folder, executor)
+    if study.propose.with_ != ["command"]:
+        return []
+    program = words(study.propose.command or "")[0]
+    found = [] if shutil.which(program) else [f"propose.command: {program} is not on PATH"]
+    if study.propose.sandbox == "none":
+        found.append(f"propose.sandbox is none: {program} runs as you, with your keys, the log and the repository")
+    return found
+
+
+def _tried_proposer(study: Study, folder: Path, executor: Local) -> list[Guarantee]:
+    """What the sandbox of a proposing program guarantees, where it has one."""
+    if study.propose.with_ != ["command"] or study.propose.sandbox == "none":
+        return []
+    return tried_proposer(ProposerCell(study, folder, executor.home, executor.keepers))
 
 
 def _about_seeds(files: dict[str, bytes], results: list[Measurement]) -> list[str]:

@@ -218,7 +218,9 @@ def make_proposer(study: Study, folder: Path, executor: Local) -> Proposer:
     made: Proposer
     if name == "command":
         command = importlib.import_module("autoresearch.propose.command")
-        made = command.Command(study.propose.command, executor.keepers, executor.home)
+        cell = importlib.import_module("autoresearch.propose.cell")
+        within = cell.ProposerCell(study, folder, executor.home, executor.keepers)
+        made = command.Command(study.propose.command, within)
     elif name == "script":
         script = importlib.import_module("autoresearch.propose.script")
         made = script.Script.read(folder / str(study.propose.script))

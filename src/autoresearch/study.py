@@ -11,7 +11,7 @@ import re
 import shlex
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -20,35 +20,15 @@ import msgspec
 from msgspec import Struct, field
 
 from autoresearch.errors import StudyError
+from autoresearch.guard import METRIC_NAME, Guard
+from autoresearch.hosts import Allow
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
 
 FILE = "study.toml"
 SANDBOXES = ("auto", "bubblewrap", "namespaces", "docker", "podman", "none")
 UNITS = typing.get_args(BudgetUnit)
-METRIC_NAME = re.compile(r"[A-Za-z_][\w./%-]{0,63}")
-_NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_GUARD = re.compile(rf"({METRIC_NAME.pattern})\s*(<=|>=|<|>)\s*({_NUMBER})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "maximize"}
-
-
-class Guard(Struct, frozen=True):
-    """A bound on something else than the metric: a run that breaks it has no value."""
-
-    name: str
-    sense: str
-    bound: float
-
-    def broken(self, stated: Mapping[str, float]) -> str:
-        """Why these numbers break it, in words; empty if they keep it."""
-        if self.name not in stated:
-            return f"nobody stated {self.name}, which metric.guards bounds ({self})"
-        value = stated[self.name]
-        kept = {"<=": value <= self.bound, "<": value < self.bound, ">=": value >= self.bound, ">": value > self.bound}
-        return "" if kept[self.sense] else f"{self.name} = {value:g} breaks the guard {self}"
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.sense} {self.bound:g}"
 
 
 class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +46,7 @@ class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
     @property
     def bounds(self) -> list[Guard]:
         """The guards, read: `peak_memory_mb <= 64000`."""
-        return [_guard(text) for text in self.guards]
+        return [Guard.read(text) for text in self.guards]
 
     def implausible(self, value: float) -> str:
         """Why this value cannot be, in words; empty if it can."""
@@ -84,13 +64,6 @@ class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
         _ = self.bounds
         if not METRIC_NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} must be one word, like val_bpb, as in a line `METRIC val_bpb=0.99`")
-
-
-def _guard(text: str) -> Guard:
-    match = _GUARD.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"guards: {text!r} is not a name, a sense and a number, like 'peak_memory_mb <= 64000'")
-    return Guard(match[1], match[2], float(match[3]))
 
 
 class Measure(Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,19 +141,26 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _check_positive(self, "cores", "workers", "memory_mb", "disk_mb", "processes")
-        if self.sandbox not in SANDBOXES:
-            raise ValueError(f"sandbox {self.sandbox!r} must be one of {', '.join(SANDBOXES)}")
+        _check_sandbox(self.sandbox)
         if any(name.startswith("AUTORESEARCH_") for name in self.env):
             raise ValueError("env names the person's variables; those of autoresearch are given anyway")
 
 
 class Propose(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who has the ideas."""
+    """
+    Who has the ideas, and what a program that has them may see: `read` and `write` are paths beside the worktree,
+    `env` the person's variables that it is given, `allow` the hosts that it reaches through our proxy.
+    """
 
     with_: list[str] = field(default_factory=lambda: ["search"], name="with")
     command: str | None = None
     script: str | None = None
     timeout_s: float = 600.0
+    sandbox: str = "auto"
+    read: list[str] = []
+    write: list[str] = []
+    env: list[str] = []
+    allow: list[Allow] = []
 
     def __post_init__(self) -> None:
         if len(self.with_) != 1:
@@ -191,6 +171,16 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
         _check_positive(self, "timeout_s")
         _check_command("command", self.command)
+        _check_sandbox(self.sandbox)
+        if self.sandbox == "none" and self.allow:
+            raise ValueError('allow has no effect with sandbox = "none": remove one of the two')
+        keys, addresses = ({getattr(allow, name) for allow in self.allow} - {None} for name in ("key", "address"))
+        if clash := (keys & {*self.env, *addresses}) | (addresses & set(self.env)):
+            raise ValueError(
+                f"allow and env both name {min(clash)}: a key is not passed on, and an address is ours to give"
+            )
+        if len(addresses) < sum(allow.address is not None for allow in self.allow):
+            raise ValueError("allow names the same `address` for two hosts: each needs a variable of its own")
 
 
 class Decide(Struct, frozen=True, forbid_unknown_fields=True):
@@ -338,10 +328,11 @@ def _keys(place: str) -> list[str]:
 def _fields(place: str) -> dict[str, Any]:
     """Key -> type, of a table given its dotted path; nothing for a key with dots or back-ticks in its own name."""
     table: Any = Study
-    for part in filter(None, place.split(".")):
-        table = {f.encode_name: f.type for f in msgspec.structs.fields(table)}.get(part)
-        if not isinstance(table, type):
+    for part in filter(None, re.sub(r"\[\d+\]", "", place).split(".")):
+        found = {f.encode_name: Allow if f.name == "allow" else f.type for f in msgspec.structs.fields(table)}
+        if not isinstance(found.get(part), type):
             return {}
+        table = found[part]
     return {f.encode_name: f.type for f in msgspec.structs.fields(table)}
 
 
@@ -361,6 +352,11 @@ def _check_positive(table: Any, *keys: str) -> None:
         value = getattr(table, key)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"{key} must be positive")
+
+
+def _check_sandbox(name: str) -> None:
+    if name not in SANDBOXES:
+        raise ValueError(f"sandbox {name!r} must be one of {', '.join(SANDBOXES)}")
 
 
 def may_change(patterns: Iterable[str], path: str) -> bool:

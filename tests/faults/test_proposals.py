@@ -51,9 +51,7 @@ def test_a_proposal_that_touches_what_is_frozen_is_never_run(backend: str, tmp_p
     assert fingerprint(folder) == before
 
 
-@pytest.mark.parametrize("name", DONE)
-def test_what_is_no_plain_file_of_the_asset_is_never_run(tmp_path: Path, name: str) -> None:
-    """Before any sandbox: the check is of what git holds."""
+def check_never_run(tmp_path: Path, name: str, sandbox: str) -> None:
     program = tmp_path / "proposer.py"
     program.write_text(
         "import os, sys\n"
@@ -61,7 +59,7 @@ def test_what_is_no_plain_file_of_the_asset_is_never_run(tmp_path: Path, name: s
         f"    open('candidate.py', 'w').write({PRELUDE.format(now=1)!r})\n"
         f"else:\n    {DONE[name]}\n"
     )
-    propose = {"with": ["command"], "command": f"{PYTHON} '{program}'"}
+    propose = {"with": ["command"], "command": f"{PYTHON} '{program}'", "sandbox": sandbox, "read": [str(program)]}
     folder = fault_study(tmp_path / "repo", [], "none", propose=propose)
     before, problems = fingerprint(folder), list[str]()
     state = play(folder, Watcher(folder, problems), trials=2)
@@ -70,3 +68,14 @@ def test_what_is_no_plain_file_of_the_asset_is_never_run(tmp_path: Path, name: s
     assert second.word == "keep", second.verdict
     assert problems == []
     assert fingerprint(folder) == before
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_what_is_no_plain_file_of_the_asset_is_never_run(tmp_path: Path, name: str) -> None:
+    """Without a sandbox: the check is of what git holds."""
+    check_never_run(tmp_path, name, "none")
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_what_a_sandboxed_proposer_plants_is_never_run(backend: str, tmp_path: Path, name: str) -> None:
+    check_never_run(tmp_path, name, backend)

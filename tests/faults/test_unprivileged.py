@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from upstream import Decoy, Upstream
 
 from autoresearch import log, session
 from autoresearch.execute import sandbox
-from faults import test_escapes, test_limits, test_marks
+from faults import test_escapes, test_limits, test_marks, test_proposer_cell
 from faults.conftest import BACKENDS, IDENTITY, Row, assert_matches, fault_study, plan
 
 NOBODY = 65534
@@ -33,6 +34,7 @@ ROWS["kernel"] = test_escapes.KERNEL
 ROWS |= {name: test_marks.ROWS[name] for name in ("fake-metric-line", "nan")}
 ROWS |= {name: test_limits.ROWS[name] for name in ("allocates-at-once", "computes-beyond-its-budget")}
 ROWS |= {name: test_limits.BROKEN[name] for name in ("holds-deleted-files", "fills-memory-through-files-in-it")}
+COMMANDS = {"run": "python3 candidate.py", "score": "python3 score.py", "prepare": "python3 prepare.py"}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,8 @@ def place() -> Iterator[Path]:
         yield place
 
 
-def as_nobody(place: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    env = {"HOME": str(place / "home"), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(place / "lib")}
+def as_nobody(place: Path, *args: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    env = {"HOME": str(place / "home"), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(place / "lib")} | more
     return subprocess.run(
         [SYSTEM_PYTHON, *args],
         cwd=place / "home",
@@ -70,8 +72,7 @@ def as_nobody(place: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def play_as_nobody(place: Path, backend: str, rows: dict[str, Row]) -> None:
-    """Play rows as the user nobody, and check the verdicts."""
+def works_for_nobody(place: Path, backend: str) -> None:
     version = subprocess.run([SYSTEM_PYTHON, "-V"], capture_output=True, text=True, check=False).stdout.split()[-1:]
     if not version or not version[0].startswith(f"{sys.version_info.major}.{sys.version_info.minor}."):
         pytest.skip(f"{SYSTEM_PYTHON} is {version}, so the compiled packages here do not fit it")
@@ -80,9 +81,13 @@ def play_as_nobody(place: Path, backend: str, rows: dict[str, Row]) -> None:
     assert asked.returncode == 0, asked.stderr
     if asked.stdout.strip():
         pytest.skip(f"{backend} does not work for nobody here: {asked.stdout.strip()}")
+
+
+def play_as_nobody(place: Path, backend: str, rows: dict[str, Row]) -> None:
+    """Play rows as the user nobody, and check the verdicts."""
+    works_for_nobody(place, backend)
     folder = place / "home" / f"{backend}-{len(rows)}"
-    commands = {"run": "python3 candidate.py", "score": "python3 score.py", "prepare": "python3 prepare.py"}
-    fault_study(folder, plan(rows, {"FOLDER": folder}), backend, measure=commands)
+    fault_study(folder, plan(rows, {"FOLDER": folder}), backend, measure=COMMANDS)
     subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
     done = as_nobody(place, "-m", "autoresearch", "run", "-C", str(folder))
     assert done.returncode == 0, done.stderr
@@ -106,3 +111,39 @@ def test_nobody_mounts_a_file_system_of_its_own(place: Path, backend: str) -> No
         pytest.skip("this bubblewrap is older than 0.8 and cannot forbid namespaces inside: see docs/threat-model.md")
     name = "fills-a-file-system-of-its-own"
     play_as_nobody(place, backend, {name: test_limits.BROKEN[name]})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_unprivileged_users_proposer_has_its_one_way_out_and_no_other(place: Path, backend: str) -> None:
+    works_for_nobody(place, backend)
+    folder, program = place / "home" / f"proposer-{backend}", place / "lib" / "proposer.py"
+    names: tuple[str, ...] = (
+        "has-the-key-sent-back",
+        "looks-for-the-key-in-every-process",
+        "looks-for-the-key-in-every-file",
+    )
+    names += ("connects-directly", "asks-for-a-tunnel-to-another-host", "proposes-with-the-log", "writes-the-refs")
+    with Upstream() as keyed, Upstream() as plain, Decoy() as decoy:
+        allow = [
+            {"host": f"http://{keyed.host}", "key": "MODEL_KEY", "address": "MODEL_BASE"},
+            {"host": f"http://{plain.host}"},
+        ]
+        tokens = test_proposer_cell.tokens(folder, keyed, plain, decoy)
+        attacks = {name: test_proposer_cell.ROWS[name] for name in names}
+        attacks["mode"] = test_proposer_cell.PLANTED["hides-a-folder-by-its-mode"]  # which would stop nothing of root's
+        program.write_text(test_proposer_cell.proposing(attacks, tokens))
+        propose = {"with": ["command"], "command": f"python3 {program}", "sandbox": backend, "read": [str(program)]}
+        fault_study(folder, [], backend, measure=COMMANDS, propose=propose | {"allow": allow})
+        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
+        run = ("-m", "autoresearch", "run", "-C", str(folder), "--trials", str(len(attacks)))
+        done = as_nobody(place, *run, MODEL_KEY=test_proposer_cell.KEY)
+        assert done.returncode == 0, done.stderr
+        assert {headers.get("x-api-key") for _, _, headers, _ in keyed.asked} == {test_proposer_cell.KEY}
+        assert decoy.came == 0
+    said = [path.read_text() for path in (folder / ".autoresearch" / "proposals").glob("*.out.txt")]
+    assert len(said) == len(attacks)
+    assert "WON" not in "".join(said)
+    *kept, last = log.read(session.journal(folder)).trials.values()
+    assert {trial.word for trial in kept} == {"keep"}
+    assert (last.word, last.runs) == ("rejected", ()), last.verdict
+    assert not (folder / ".autoresearch" / "trees" / str(last.id)).exists()

@@ -116,7 +116,8 @@ def _ends(sandbox: Backend, keepers: Keepers, place: Path) -> bool:
     beat = place / "out" / "beat"
     stubborn = f"trap '' TERM HUP INT; while :; do date +%N > {beat}; sleep 0.02; done"
     _run(f'setsid sh -c "{stubborn}" >/dev/null 2>&1 & sleep 0.2', sandbox, keepers, place)
-    before = beat.read_text() if beat.exists() else ""
+    if not beat.exists():
+        return False  # it never began, so nothing was found out
+    before = beat.read_text()  # empty if it was ended between opening and writing
     time.sleep(0.15)
-    after = beat.read_text() if beat.exists() else ""
-    return bool(before) and before == after and shutil.which("setsid") is not None
+    return before == beat.read_text() and shutil.which("setsid") is not None

@@ -14,10 +14,12 @@ Sources: namespaces(7), user_namespaces(7), pivot_root(2), landlock(7), capabili
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
 import signal
+import socket
 import struct
 import sys
 from typing import Any
@@ -40,6 +42,8 @@ DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
 ALL_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 NET_TCP = 0b11  # bind and connect, since version 4
+RULE_FILES, RULE_PORT = 1, 2
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # netdevice(7)
 SCOPES = 0b11  # abstract Unix sockets and signals, since version 6
 
 
@@ -55,6 +59,8 @@ def main(job: dict[str, Any], argv: list[str]) -> int:
     write("/proc/self/setgroups", "deny")
     write("/proc/self/uid_map", f"{uid} {uid} 1")
     write("/proc/self/gid_map", f"{gid} {gid} 1")
+    if job["loopback"]:
+        raise_loopback()
     first = os.fork()
     if first:
         return exit_code(os.waitpid(first, 0)[1])
@@ -148,6 +154,12 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
     call(f"mount on {target}", done)
 
 
+def raise_loopback() -> None:
+    """Bring up the loopback device of a network namespace of our own: there is no other device in there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+
+
 # -- what it may do ------------------------------------------------------------------------------------
 
 
@@ -191,8 +203,11 @@ def restrict(job: dict[str, Any]) -> None:
             fd = os.open(path, os.O_PATH)
             rights = rights if os.path.isdir(path) else rights & (EXECUTE | READ_FILE | 1 << 1 | 1 << 14 | 1 << 15)
             rule = struct.pack("<Qi", rights & handled, fd)
-            call(f"landlock rule for {path}", LIBC.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, 1, rule, 0))
+            call(f"landlock rule for {path}", LIBC.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, RULE_FILES, rule, 0))
             os.close(fd)
+    if network and job["loopback"]:
+        rule = struct.pack("<QQ", NET_TCP, job["loopback"])
+        call("landlock rule for a port", LIBC.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, RULE_PORT, rule, 0))
     call("landlock", LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0))
     os.close(ruleset)
 

@@ -42,7 +42,8 @@ TRIAL_S = 20.0
 class Cell(Struct, frozen=True):
     """
     The grants of one command. `read` and `write` are absolute paths; what is named in neither does not exist
-    in there. Limits of None are not set.
+    in there. Limits of None are not set. `loopback` is the one port of its own loopback device that may be used
+    in there, and `env` the variables that a container is given by name.
     """
 
     cwd: Path
@@ -53,6 +54,8 @@ class Cell(Struct, frozen=True):
     memory_mb: int | None = None
     processes: int | None = None
     disk_mb: int | None = None
+    loopback: int | None = None
+    env: tuple[str, ...] = ()
 
 
 Wrap = Callable[[list[str], Cell], list[str]]
@@ -94,6 +97,7 @@ def namespaces(argv: list[str], cell: Cell) -> list[str]:
         "links": list(system_links()),
         "devices": gpu_devices() if cell.gpu else [],
         "network": cell.network,
+        "loopback": cell.loopback,
         "memory_mb": cell.memory_mb,
         "processes": cell.processes,
         "disk_mb": cell.disk_mb,
@@ -116,7 +120,7 @@ def container(engine: str, image: str) -> Wrap:
             words += ["--volume", f"{path}:{path}:ro"]
         for path in cell.write:
             words += ["--volume", f"{path}:{path}:rw"]
-        for name in ENVIRONMENT_OF_A_RUN:
+        for name in (*ENVIRONMENT_OF_A_RUN, *cell.env):
             words += ["--env", name]  # by name: values stay out of the argument list
         return [*words, image, *argv]
 
@@ -208,6 +212,11 @@ class Backend(Struct, frozen=True):
     def wraps(self) -> bool:
         return self.name != "none"
 
+    @property
+    def python(self) -> str:
+        """The Python that is found in there: a container has its own."""
+        return "python3" if self.name in ("docker", "podman") else sys.executable
+
 
 def backends(image: str | None) -> dict[str, Backend]:
     """All there are, the preferred first."""
@@ -233,7 +242,7 @@ def backends(image: str | None) -> dict[str, Backend]:
 NONE = Backend("none", nothing, "")
 
 
-def choose(asked: str, image: str | None = None) -> Backend:
+def choose(asked: str, image: str | None = None, table: str = "execute") -> Backend:
     """
     The backend that was asked for, tried; for `auto` the first that works here.
 
@@ -255,8 +264,8 @@ def choose(asked: str, image: str | None = None) -> Backend:
             return backend
         reasons.append(f"{backend.name}: {problem}; {backend.remedy}")
     raise SandboxError(
-        f"study.toml: execute.sandbox = {asked!r} does not work here. {'. '.join(reasons)}. To run candidates without "
-        'any protection, write sandbox = "none"'
+        f"study.toml: {table}.sandbox = {asked!r} does not work here. {'. '.join(reasons)}. To run without any "
+        'protection, write sandbox = "none"'
     )
 
 

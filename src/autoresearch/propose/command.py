@@ -5,14 +5,12 @@ What it prints is data. A line `IDEA ...` is taken as its idea, else its first l
 """
 
 import itertools
-import os
 from pathlib import Path
 
 from autoresearch.errors import ProposerError
-from autoresearch.execute.keepers import Keepers
-from autoresearch.execute.local import environment, words
-from autoresearch.execute.machine import Slot
+from autoresearch.execute.local import words
 from autoresearch.propose import Tree
+from autoresearch.propose.cell import ProposerCell
 from autoresearch.report.brief import Brief
 from autoresearch.trial import Limits, Proposal
 
@@ -20,10 +18,10 @@ OUTPUT_BYTES = 1 << 20
 
 
 class Command:
-    def __init__(self, command: str, keepers: Keepers, home: Path) -> None:
+    def __init__(self, command: str, cell: ProposerCell) -> None:
         self.argv = list(words(command))
-        self.keepers = keepers
-        self.folder = home / "proposals"
+        self.cell = cell
+        self.folder = cell.home / "proposals"
         self._numbers = itertools.count()
 
     def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
@@ -31,18 +29,11 @@ class Command:
         stem = self.folder / f"{tree.path.name}-{next(self._numbers)}"
         given, out, err = (stem.with_name(f"{stem.name}.{kind}.txt") for kind in ("brief", "out", "err"))
         given.write_text(brief.text(), encoding="utf-8")
-        ending = self.keepers.run(
-            self.argv,
-            cwd=tree.path,
-            # The person's own program, with the person's keys: it may have to ask a model.
-            env=environment(Slot(), {}, [name for name in os.environ if not name.startswith("AUTORESEARCH_")]),
-            out=out,
-            err=err,
-            timeout_s=limits.timeout_s,
-            stdin=given,
-        )
+        ending = self.cell.run(self.argv, tree.path, given, out, err, limits.timeout_s)
         if ending.how == "timeout":
             raise ProposerError(f"{self.argv[0]} was ended after {limits.timeout_s:g} s (propose.timeout_s)")
+        if ending.how == "bounds":
+            raise ProposerError(f"{self.argv[0]} {ending.why} and was ended")
         if ending.how == "failed" or ending.code:
             why = ending.why or f"exit code {ending.code}"
             raise ProposerError(f"{self.argv[0]} failed: {why}; its output is in {err}")
