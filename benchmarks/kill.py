@@ -148,7 +148,7 @@ class Rounds:
 def check(state: State) -> None:
     """What holds at any instant, whatever was killed when."""
     measured = Counter(
-        (run.tree, run.seed_index)
+        (run.tree, run.seed_index, run.trial if run.careful else None)
         for run in state.runs.values()
         if run.measurement is None or run.measurement.status != "stopped"
     )

@@ -166,9 +166,8 @@ def look_twice(lab: Lab, trial: Trial, tree: Tree) -> None:
     """Measure a gain that is hard to believe once more, and its base beside it, in a clean room."""
     state = lab.log.state
     verdict = lab.policy.judge(state, trial)
-    if (index := doubt.wants_clean_room(state, lab.study, trial, verdict)) is not None:
-        measure(lab, trial, tree, index, base=True, careful=True)
-        measure(lab, trial, tree, index, careful=True)
+    for content, index in doubt.clean_room(state, lab.study, trial, verdict):
+        measure(lab, trial, tree, index, base=content == trial.base_tree, careful=True)
 
 
 def decide(lab: Lab, trial: Trial) -> None:

@@ -96,16 +96,18 @@ def _gains(state: State) -> Iterator[float]:
 # -- the clean room ------------------------------------------------------------------------------------
 
 
-def wants_clean_room(state: State, study: Study, trial: Trial, verdict: Verdict) -> int | None:
+def clean_room(state: State, study: Study, trial: Trial, verdict: Verdict) -> list[tuple[str, int]]:
     """
-    The seed index with which a doubted trial and its base are to be measured once more, each from content that
-    was checked out anew; None if it is not doubted or was measured so already.
+    Which trees are to be measured once more, and with which seed index: a doubted trial's base, then its own. Nothing
+    if it is not doubted, or what was measured so already.
     """
-    if examined(state, study, trial, verdict).word != "suspect" or _careful(state, trial):
-        return None
+    if examined(state, study, trial, verdict).word != "suspect":
+        return []
     assert trial.tree is not None
+    mine = [run for run in (state.runs[i] for i in state.trials[trial.id].runs) if run.careful]
     tried = {run.seed_index for run in state.runs.values() if run.tree in (trial.tree, trial.base_tree)}
-    return max(tried, default=-1) + 1
+    index = mine[0].seed_index if mine else max(tried, default=-1) + 1
+    return [(tree, index) for tree in (trial.base_tree, trial.tree) if tree not in _careful(state, trial)]
 
 
 def _careful(state: State, trial: Trial) -> dict[str, Measurement]:
