@@ -25,7 +25,6 @@ LONGEST_FILE, LONGEST_LOOP = 400, 60  # lines
 ALLOWED = {
     "errors": set[str](),
     "seeds": set[str](),
-    "stats": set[str](),
     "execute.bridge": set[str](),
     "execute.jail": set[str](),
     "execute.keeper": set[str](),
@@ -42,6 +41,7 @@ ALLOWED = {
 }
 # Folders: what their modules may see beside each other.
 ALLOWED_IN = {
+    "stats": set[str](),
     "policy": {"errors", "events", "stats", "study", "trial"},
     "report": {"errors", "events", "stats", "trial"},
     "propose": {"errors", "events", "execute", "files", "hosts", "report", "study", "trial"},
