@@ -31,6 +31,11 @@ ALLOWED = {
     "trial": {"errors"},
     "events": {"trial"},
     "log": {"errors", "events", "trial"},
+    "luck": set[str](),
+    "repeats": set[str](),
+    "interchange": {"errors", "events", "trial"},
+    "ledger": {"errors", "events", "interchange", "log", "repeats", "trial"},
+    "audit": {"errors", "ledger", "luck", "repeats", "stats", "trial"},
     "hosts": set[str](),
     "guard": set[str](),
     "study": {"errors", "guard", "hosts", "trial"},
@@ -43,7 +48,7 @@ ALLOWED = {
 ALLOWED_IN = {
     "stats": set[str](),
     "policy": {"errors", "events", "stats", "study", "trial"},
-    "report": {"errors", "events", "stats", "trial"},
+    "report": {"audit", "errors", "events", "stats", "trial"},
     "propose": {"errors", "events", "execute", "files", "hosts", "report", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }

@@ -32,7 +32,7 @@ from helpers import (
 from autoresearch import log, session
 from autoresearch.cli import main
 
-COMMANDS = ["init", "check", "run", "status", "log", "show", "diff", "export", "import", "demo"]
+COMMANDS = ["init", "check", "run", "status", "log", "show", "diff", "export", "import", "audit", "demo"]
 
 
 def call(*args: object) -> Result:

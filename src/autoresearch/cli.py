@@ -282,6 +282,23 @@ def import_(file: Path, folder: Path) -> None:
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--noise", type=click.FloatRange(0), help="Standard deviation of one run, where you know it.")
+@json_option
+def audit(file: Path, noise: float | None, as_json: bool) -> None:
+    """Grade any log without running anything: ours, Karpathy's results.tsv, pi-autoresearch's JSONL."""
+    from autoresearch import ledger
+    from autoresearch.audit import audit
+    from autoresearch.report import audit as report
+
+    found = audit(ledger.load(file), noise)
+    if as_json:
+        _print_json(report.data(found))
+    else:
+        _console().print(report.page(found, file.name))
+
+
+@main.command()
 @click.argument(
     "folder", type=click.Path(path_type=Path, file_okay=False, resolve_path=True), default="autoresearch-demo"
 )

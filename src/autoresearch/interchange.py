@@ -9,17 +9,19 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import msgspec
+from msgspec import Struct
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.events import State
-from autoresearch.trial import Imported, Trial
+from autoresearch.trial import Direction, Imported, Trial
 
 TSV_COLUMNS = ("commit", "val_bpb", "memory_gb", "status", "description")
 _TSV_STATUS = {"keep": "keep", "crash": "crash", "timeout": "crash", "rejected": "crash"}
 _PI_STATUS = {"keep": "keep", "crash": "crash", "timeout": "crash", "rejected": "checks_failed"}
+LARGEST = 16 << 20  # bytes of a foreign log: a hundred thousand lines
 TEXT_LENGTH = 1000  # characters of a foreign description that are read
 
 
@@ -92,6 +94,26 @@ def _extras(state: State, trial: Trial) -> dict[str, float]:
     return dict(last.extras) if last else {}
 
 
+class Line(Struct, frozen=True):
+    """A trial as a foreign file states it. `written` is its number as it stands there: 0 for many a crash."""
+
+    number: int
+    trial: Imported
+    written: float | None
+    segment: int = 0  # pi-autoresearch begins a new one when the metric or the baseline changes
+    run: int | None = None
+
+
+class Table(Struct, frozen=True):
+    """A foreign log in full. `direction` is None where the file does not say it."""
+
+    form: Literal["tsv", "jsonl"]
+    lines: list[Line]
+    metric: str = ""
+    direction: Direction | None = None
+    unit: str = ""
+
+
 def read(path: Path) -> list[Imported]:
     """
     The trials in a foreign log: a .tsv in Karpathy's columns, else pi-autoresearch's JSONL.
@@ -99,17 +121,37 @@ def read(path: Path) -> list[Imported]:
     Raises:
         AutoresearchError: it is neither; the message names the line.
     """
+    return [line.trial for line in read_table(path).lines]
+
+
+def read_table(path: Path) -> Table:
+    """
+    The same with what stands around the trials: line numbers, segments, the metric and its direction.
+
+    Raises:
+        AutoresearchError: it is neither format, or too large to be one; the message names the line.
+    """
+    # Not splitlines: a JSON string may hold other line ends as they are.
+    lines = _content(path).decode("utf-8", errors="replace").split("\n")
+    if lines and tuple(lines[0].split("\t")[:1]) == ("commit",):
+        return Table("tsv", list(_from_tsv(lines, path)), metric=TSV_COLUMNS[1])
+    return _from_jsonl(lines, path)
+
+
+def _content(path: Path) -> bytes:
     try:
-        # Not splitlines: a JSON string may hold other line ends as they are.
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait, a device never end
+            raise AutoresearchError(f"{path}: not a file; name the log itself")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
     except OSError as error:
         raise AutoresearchError(f"{path}: {error.strerror}") from None
-    if lines and tuple(lines[0].split("\t")[:1]) == ("commit",):
-        return list(_from_tsv(lines, path))
-    return list(_from_jsonl(lines, path))
+    if len(data) > LARGEST:
+        raise AutoresearchError(f"{path}: larger than {LARGEST >> 20} MiB, which no such log is; name the log itself")
+    return data
 
 
-def _from_tsv(lines: list[str], path: Path) -> Iterator[Imported]:
+def _from_tsv(lines: list[str], path: Path) -> Iterator[Line]:
     if tuple(lines[0].strip().split("\t")) != TSV_COLUMNS:
         raise AutoresearchError(f"{path}, line 1: the columns must be {', '.join(TSV_COLUMNS)}, separated by tabs")
     for number, line in enumerate(lines[1:], start=2):
@@ -118,11 +160,17 @@ def _from_tsv(lines: list[str], path: Path) -> Iterator[Imported]:
         fields = line.split("\t", 4)
         value, memory = (_number(fields[i]) if len(fields) == 5 else None for i in (1, 2))
         if value is None:
-            raise AutoresearchError(f"{path}, line {number}: five columns with a number in the second are expected")
-        yield _imported(fields[4], fields[3], value, fields[0], memory)
+            raise AutoresearchError(
+                f"{path}, line {number}: five columns with a number in the second are expected; "
+                "correct the line or take it out"
+            )
+        yield Line(number, _imported(fields[4], fields[3], value, fields[0], memory), value)
 
 
-def _from_jsonl(lines: list[str], path: Path) -> Iterator[Imported]:
+def _from_jsonl(lines: list[str], path: Path) -> Table:
+    found: list[Line] = []
+    config: dict[str, Any] = {}
+    segment = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -132,10 +180,17 @@ def _from_jsonl(lines: list[str], path: Path) -> Iterator[Imported]:
             raise AutoresearchError(
                 f"{path}, line {number}: neither a TSV that begins with 'commit' nor a JSON object per line"
             ) from None
-        if isinstance(entry.get("run"), int):
-            value = entry.get("metric")
-            stated = _number(str(value)) if isinstance(value, int | float) else None
-            yield _imported(entry.get("description"), entry.get("status"), stated, entry.get("commit"), None)
+        run, value, stated = entry.get("run"), entry.get("metric"), entry.get("segment")
+        if isinstance(run, int):
+            written = _number(str(value)) if isinstance(value, int | float) else None
+            trial = _imported(entry.get("description"), entry.get("status"), written, entry.get("commit"), None)
+            found.append(Line(number, trial, written, stated if isinstance(stated, int) else segment, run))
+        elif entry.get("type") == "config":
+            config = entry
+            segment += bool(found)
+    direction = {"lower": "minimize", "higher": "maximize"}.get(str(config.get("bestDirection")))
+    name, unit = (str(config.get(key) or "").strip()[:40] for key in ("metricName", "metricUnit"))
+    return Table("jsonl", found, name, cast("Direction | None", direction), unit)
 
 
 def _imported(idea: object, status: object, value: float | None, commit: object, memory: float | None) -> Imported:
