@@ -14,8 +14,7 @@ from helpers import History, make_study, play, step
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoresearch import ledger, luck, repeats
-from autoresearch.audit import Audit, audit
+from autoresearch.audit import Audit, audit, ledger, luck, repeats
 from autoresearch.cli import main
 from autoresearch.errors import AutoresearchError
 from autoresearch.interchange import TSV_COLUMNS

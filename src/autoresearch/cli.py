@@ -287,8 +287,7 @@ def import_(file: Path, folder: Path) -> None:
 @json_option
 def audit(file: Path, noise: float | None, as_json: bool) -> None:
     """Grade any log without running anything: ours, Karpathy's results.tsv, pi-autoresearch's JSONL."""
-    from autoresearch import ledger
-    from autoresearch.audit import audit
+    from autoresearch.audit import audit, ledger
     from autoresearch.report import audit as report
 
     found = audit(ledger.load(file), noise)

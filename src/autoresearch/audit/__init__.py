@@ -10,10 +10,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from autoresearch import luck
+from autoresearch.audit import luck
+from autoresearch.audit.ledger import LARGEST, Entry, Ledger
+from autoresearch.audit.repeats import Kind
 from autoresearch.errors import AutoresearchError
-from autoresearch.ledger import LARGEST, Entry, Ledger
-from autoresearch.repeats import Kind
 from autoresearch.stats import expected_best_of_noise, gain_error, pooled_sd
 from autoresearch.trial import Direction, Metric
 

@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch import interchange, log
+from autoresearch.audit.repeats import Kind, kind
 from autoresearch.errors import AutoresearchError
 from autoresearch.events import Noise, State
-from autoresearch.repeats import Kind, kind
 from autoresearch.trial import Direction, Metric, Trial
 
 LARGEST_JOURNAL = 256 << 20  # bytes; 100,000 events are 30 MiB
