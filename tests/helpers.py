@@ -258,6 +258,18 @@ class History:
         for value in values:
             self.end_run(self.begin_run(trial), value)
 
+    def begin_look(self, best: int, index: int, by: int | None = None) -> int:
+        """A fresh run of something that was kept."""
+        found, id = self.state.trials[best], self.state.next_run
+        assert found.tree is not None
+        trial, commit = best if by is None else by, found.kept_as or ""
+        run = Run(id, trial, found.tree, commit, index, 1000 + index, self.state.digest, purpose="record")
+        self.happen(ev.RunStarted(run=run))
+        return id
+
+    def look(self, best: int, index: int, value: float) -> None:
+        self.end_run(self.begin_look(best, index), value)
+
     def decide(self, trial: int, word: Word, value: float | None = None, **more: Any) -> None:
         kept_as = None
         if word == "keep":

@@ -123,20 +123,20 @@ def test_a_proposal_that_may_not_be_tried_is_rejected_and_never_run(tmp_path: Pa
 
 # Every other run is worse by 200; a run of the trial, which comes after five of the baseline, is better by 125.
 SCATTERS = "echo METRIC loss=$(( 100000 + AUTORESEARCH_RUN % 2 * 200 ))\n"
-SCATTERS_BETTER = "echo METRIC loss=$(( 99875 + (AUTORESEARCH_RUN + 1) % 2 * 200 ))\n"
+SCATTERS_BETTER = "case $AUTORESEARCH_RUN in 5) v=99980;; 6) v=100100;; *) v=100060;; esac; echo METRIC loss=$v\n"
 
 
 def test_a_gain_within_the_noise_is_inconclusive_after_its_repeats(tmp_path: Path) -> None:
     state = play(make_study(tmp_path, step(SCATTERS_BETTER), start=SCATTERS, decide={"calibrate": 5, "repeats": 3}))
     assert words(state) == ["inconclusive"]
     assert len(last(state).runs) == 3
-    assert verdict_of(last(state))[2] == pytest.approx(125)
+    assert verdict_of(last(state))[2] == pytest.approx(20)
     assert "too small to tell" in why(state)
     assert state.best is not None
     assert state.best.trial == 0
 
 
-def test_what_is_clearly_worse_is_decided_by_one_run_and_what_is_clearly_better_by_two(tmp_path: Path) -> None:
+def test_what_is_clearly_worse_is_decided_by_one_run_and_a_gain_by_two(tmp_path: Path) -> None:
     start = NOISY.format(base=1000, spread=97)
     better, worse = (step(NOISY.format(base=base, spread=97)) for base in (100, 2000))
     changes: dict[str, Any] = {"decide": {"calibrate": 4, "repeats": 5}, "metric": {"max_step": 1000.0}}

@@ -188,6 +188,7 @@ class State:
         self.open_runs: dict[int, None] = {}  # runs without a measurement, in order
         self.stale: dict[int, None] = {}  # stale trials that were not tried again yet, in order
         self.counts: dict[str, int] = {}  # verdict word -> trials, baselines excluded
+        self.tried_on: dict[str, int] = {}  # tree -> trials that were measured against it, baselines excluded
         self.spent_s = 0.0  # wall seconds of all finished runs and their scoring
         self.next_trial = 0
         self.next_run = 0
@@ -242,8 +243,13 @@ class State:
         return measurement.status != "stopped" and measurement.machine.tier == self.tier
 
     def values(self, tree: str, held: HeldSet = "search") -> dict[int, float]:
-        """Seed index -> value, over the finished runs on this content and this held set; not those in the clean room."""
-        runs = [run for run in self.runs_on(tree) if run.held == held and not run.careful]
+        """Seed index -> value, over the runs that decided on this content or looked at it again, on this held set."""
+        runs = [run for run in self.runs_on(tree) if run.held == held and run.purpose in ("trial", "record")]
+        return {run.seed_index: run.value for run in runs if run.value is not None}
+
+    def record(self, tree: str) -> dict[int, float]:
+        """Seed index -> value, over fresh runs alone: none of them is why this content was kept."""
+        runs = [run for run in self.runs_on(tree) if run.held == "search" and run.purpose == "record"]
         return {run.seed_index: run.value for run in runs if run.value is not None}
 
     def compute_s(self, tree: str) -> float | None:
@@ -252,7 +258,8 @@ class State:
         return sum(measurement.compute_s for measurement in done) / len(done) if done else None
 
     def mean(self, tree: str) -> float | None:
-        values = self.values(tree)
+        """Over its fresh runs; where there are none, over those that decided on it."""
+        values = self.record(tree) or self.values(tree)
         return sum(values.values()) / len(values) if values else None
 
     @property
@@ -337,6 +344,7 @@ class State:
         self.unfinished.pop(id, None)
         if not trial.is_baseline:
             self.counts[verdict.word] = self.counts.get(verdict.word, 0) + 1
+            self.tried_on[trial.base_tree] = self.tried_on.get(trial.base_tree, 0) + bool(trial.runs)
         if verdict.word == "stale":
             self.stale[id] = None
         if verdict.word == "keep" and event.kept_as and trial.tree:

@@ -14,7 +14,7 @@ from autoresearch.events import RunFinished, RunStarted, State, TrialAccepted, T
 from autoresearch.execute import Executor
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
-from autoresearch.policy import Policy, doubt
+from autoresearch.policy import Ask, Policy, doubt
 from autoresearch.propose import Proposer
 from autoresearch.report.brief import brief
 from autoresearch.seeds import seed
@@ -52,8 +52,8 @@ def work(lab: Lab) -> None:
                 if verdict := not_worth_a_run(state, trial):
                     log.append(TrialDecided(trial=trial.id, verdict=verdict))
                     continue
-                while (index := lab.policy.next_run(state, trial)) is not None:
-                    measure(lab, trial, tree, index)
+                while ask := lab.policy.next_run(state, trial):
+                    measure(lab, trial, tree, ask)
                 look_twice(lab, trial, tree)
                 decide(lab, trial)
         except ProposerError as error:
@@ -125,7 +125,7 @@ def repair(lab: Lab) -> None:
         lab.tell(warning)
 
 
-def measure(lab: Lab, trial: Trial, tree: Tree, index: int, *, base: bool = False, careful: bool = False) -> None:
+def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
     """
     One run of a trial, or of its base.
 
@@ -133,10 +133,10 @@ def measure(lab: Lab, trial: Trial, tree: Tree, index: int, *, base: bool = Fals
         Stopped: it was ended from outside; the run is recorded so, and does not count.
     """
     log = lab.log
-    content, commit = (trial.base_tree, trial.base) if base else (trial.tree, trial.commit)
+    content, commit = (trial.base_tree, trial.base) if ask.base else (trial.tree, trial.commit)
     assert content is not None
     assert commit is not None
-    if trial.runs or index or base:
+    if log.state.trials[trial.id].runs or ask.base:
         tree.reset(content)  # what an earlier run left behind must not help this one
     with log.lock:
         root = log.state.opened.seed if log.state.opened else 0
@@ -145,11 +145,11 @@ def measure(lab: Lab, trial: Trial, tree: Tree, index: int, *, base: bool = Fals
             trial=trial.id,
             tree=content,
             commit=commit,
-            seed_index=index,
-            seed=seed(root, index),
+            seed_index=ask.index,
+            seed=seed(root, ask.index),
             digest=log.state.digest,
             started_at=round(time.time(), 3),
-            careful=careful,
+            purpose=ask.purpose,
         )
         log.append(RunStarted(run=run))
     assert log.state.opened is not None
@@ -166,8 +166,8 @@ def look_twice(lab: Lab, trial: Trial, tree: Tree) -> None:
     """Measure a gain that is hard to believe once more, and its base beside it, in a clean room."""
     state = lab.log.state
     verdict = lab.policy.judge(state, trial)
-    for content, index in doubt.clean_room(state, lab.study, trial, verdict):
-        measure(lab, trial, tree, index, base=content == trial.base_tree, careful=True)
+    for ask in doubt.clean_room(state, lab.study, trial, verdict):
+        measure(lab, trial, tree, ask)
 
 
 def decide(lab: Lab, trial: Trial) -> None:

@@ -25,6 +25,13 @@ RunStatus = Literal[
 ]
 Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive", "suspect"]
 HeldSet = Literal["search", "confirm", "sealed"]  # what a value is measured on; see Measure.sets in study.py
+Purpose = Literal[
+    "trial",  # to decide a trial; what was kept because of it leans to the good side
+    "record",  # a fresh look at what is best already: the bar that later trials face
+    "control",  # the same again, to see whether the machine drifts
+    "careful",  # in the clean room; see doubt.py
+    "claim",  # for certify
+]
 
 BASELINE = "baseline"  # `by` of a trial that measures the best commit unchanged
 
@@ -88,7 +95,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     One execution of the measure command on a tree, with one seed.
 
     Runs belong to content (`tree`), not to a commit's message: a kept change is committed again with its
-    numbers in the message, and its runs stay its own. A `careful` run is one in the clean room (see doubt.py).
+    numbers in the message, and its runs stay its own.
     """
 
     id: int
@@ -100,8 +107,12 @@ class Run(Struct, frozen=True, omit_defaults=True):
     digest: str
     started_at: float = 0.0
     held: HeldSet = "search"
-    careful: bool = False
+    purpose: Purpose = "trial"
     measurement: Measurement | None = None
+
+    @property
+    def careful(self) -> bool:
+        return self.purpose == "careful"
 
     @property
     def value(self) -> float | None:

@@ -6,16 +6,26 @@ A policy is a pure function of the state: asked again after a crash, it answers 
 
 import importlib
 import itertools
+from collections.abc import Iterable
 from typing import Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.errors import StudyError
 from autoresearch.events import State
 from autoresearch.study import Study
-from autoresearch.trial import Best, Measurement, Trial, Verdict, Word
+from autoresearch.trial import Best, Measurement, Purpose, Trial, Verdict, Word
 
 BUILT_IN = {"climb": "autoresearch.policy.climb:Climb", "greedy": "autoresearch.policy.greedy:Greedy"}
+
+
+class Ask(Struct, frozen=True):
+    """A run that a policy wants: of the trial or of its base, with this seed index."""
+
+    index: int
+    base: bool = False
+    purpose: Purpose = "trial"
 
 
 class Policy(Protocol):
@@ -23,8 +33,8 @@ class Policy(Protocol):
         """The commit that the next trial starts from."""
         ...
 
-    def next_run(self, state: State, trial: Trial) -> int | None:
-        """The seed index to measure the trial with next; None when enough is known to judge."""
+    def next_run(self, state: State, trial: Trial) -> Ask | None:
+        """What to run next; None when enough is known to judge."""
         ...
 
     def judge(self, state: State, trial: Trial) -> Verdict:
@@ -61,11 +71,10 @@ def failure(state: State, trial: Trial) -> Measurement | None:
     return next((result for result in results if result and result.status not in {"ok", "stopped"}), None)
 
 
-def next_seed(state: State, trial: Trial) -> int:
-    """The first seed index that this content was not measured with."""
-    assert trial.tree is not None
-    done = state.values(trial.tree)
-    return next(index for index in itertools.count() if index not in done)
+def next_seed(state: State, tree: str, first: Iterable[int] = ()) -> int:
+    """A seed index that this content was not measured with: one of `first` in their order, else the smallest."""
+    done = {run.seed_index for run in state.runs_on(tree) if run.value is not None}
+    return next(index for index in itertools.chain(first, itertools.count()) if index not in done)
 
 
 def failed(measurement: Measurement) -> Verdict:

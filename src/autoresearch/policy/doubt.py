@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from autoresearch.events import State
+from autoresearch.policy import Ask
 from autoresearch.study import Study
 from autoresearch.trial import Measurement, Trial, Verdict
 
@@ -96,18 +97,16 @@ def _gains(state: State) -> Iterator[float]:
 # -- the clean room ------------------------------------------------------------------------------------
 
 
-def clean_room(state: State, study: Study, trial: Trial, verdict: Verdict) -> list[tuple[str, int]]:
-    """
-    Which trees are to be measured once more, and with which seed index: a doubted trial's base, then its own. Nothing
-    if it is not doubted, or what was measured so already.
-    """
+def clean_room(state: State, study: Study, trial: Trial, verdict: Verdict) -> list[Ask]:
+    """What is to be measured once more: a doubted trial's base, then itself. Nothing that was measured so already."""
     if examined(state, study, trial, verdict).word != "suspect":
         return []
     assert trial.tree is not None
     mine = [run for run in (state.runs[i] for i in state.trials[trial.id].runs) if run.careful]
     tried = {run.seed_index for run in state.runs.values() if run.tree in (trial.tree, trial.base_tree)}
     index = mine[0].seed_index if mine else max(tried, default=-1) + 1
-    return [(tree, index) for tree in (trial.base_tree, trial.tree) if tree not in _careful(state, trial)]
+    asks = {trial.base_tree: Ask(index, base=True, purpose="careful"), trial.tree: Ask(index, purpose="careful")}
+    return [ask for tree, ask in asks.items() if tree not in _careful(state, trial)]
 
 
 def _careful(state: State, trial: Trial) -> dict[str, Measurement]:

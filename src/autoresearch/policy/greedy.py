@@ -1,7 +1,7 @@
 """Karpathy's rule: one run, and whatever is better than the best seen is kept. Here to compare with."""
 
 from autoresearch.events import State
-from autoresearch.policy import failed, failure, unless_moved
+from autoresearch.policy import Ask, failed, failure, unless_moved
 from autoresearch.study import Study
 from autoresearch.trial import Best, Trial, Verdict
 
@@ -14,9 +14,9 @@ class Greedy:
         assert state.best is not None
         return state.best
 
-    def next_run(self, state: State, trial: Trial) -> int | None:
+    def next_run(self, state: State, trial: Trial) -> Ask | None:
         assert trial.tree is not None
-        return None if failure(state, trial) or state.values(trial.tree) else 0
+        return None if failure(state, trial) or state.values(trial.tree) else Ask(0)
 
     def judge(self, state: State, trial: Trial) -> Verdict:
         assert trial.tree is not None

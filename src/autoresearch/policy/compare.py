@@ -1,0 +1,84 @@
+"""
+A trial against its base: what was gained, and how well that is known.
+
+Runs with the same seed move together as far as the code uses its seed, so they are compared with each other where
+that is the sharper look. Pure functions of the state; decides nothing.
+"""
+
+import math
+from itertools import islice
+
+from msgspec import Struct
+
+from autoresearch.events import State
+from autoresearch.stats import gain_error, seed_correlation
+from autoresearch.trial import Metric, Trial
+
+# What is believed of the gain of something that was just kept, until fresh runs of it exist. It was kept because
+# its runs looked good, and what is chosen for looking good is less good. benchmarks/results/policies.md
+BELIEVED = 0.7
+TREES = 12  # the latest with repeats, from which the correlation of seeds is estimated
+
+
+class Comparison(Struct, frozen=True):
+    """Means over the compared runs, mean gain and its standard error (None while the noise is unknown)."""
+
+    value: float
+    before: float
+    gain: float
+    error: float | None
+    runs: int
+
+    @property
+    def score(self) -> float:
+        """The gain in standard errors; infinite where there is no noise."""
+        if self.error:
+            return self.gain / self.error
+        return math.copysign(math.inf, self.gain) if self.gain else 0.0
+
+
+def compare(state: State, metric: Metric, trial: Trial) -> Comparison:
+    """A trial's runs against the bar that its base sets; over the seeds they share, or over all, what errs less."""
+    assert trial.tree is not None
+    mine, base = state.values(trial.tree), bar(state, metric, trial.base_tree)
+    shared = [seed for seed in mine if seed in base]
+    known = state.noise
+    if known is None:
+        return _over(metric, list(mine.values()), list(base.values()), None)
+    rho = correlation(state) if known.sd else 0.0
+    over_all = gain_error(known.sd, len(mine), len(base), len(shared), rho)
+    if shared and (error := gain_error(known.sd, len(shared), len(shared), len(shared), rho)) < over_all:
+        return _over(metric, [mine[s] for s in shared], [base[s] for s in shared], error)
+    return _over(metric, list(mine.values()), list(base.values()), over_all)
+
+
+def _over(metric: Metric, mine: list[float], base: list[float], error: float | None) -> Comparison:
+    value, before = math.fsum(mine) / len(mine), math.fsum(base) / len(base)
+    return Comparison(value, before, metric.gain(before, value), error, len(mine))
+
+
+def bar(state: State, metric: Metric, tree: str) -> dict[int, float]:
+    """
+    Seed index -> the value that a trial on this base has to beat: its fresh runs. Before there is one, the runs that
+    it was kept for, moved back by the part of their gain that is luck.
+    """
+    if record := state.record(tree):
+        return record
+    values = state.values(tree)
+    kept = state.trials.get(state.best.trial) if state.best and state.best.tree == tree else None
+    gain = kept.verdict.gain if kept and kept.verdict and not kept.is_baseline else None
+    back = (1 - BELIEVED) * gain if gain and gain > 0 and len(values) and state.noise and state.noise.sd else 0.0
+    return {seed: value + (back if metric.direction == "minimize" else -back) for seed, value in values.items()}
+
+
+def correlation(state: State) -> float:
+    """
+    How far runs of one seed move together, from trees with repeats; 0 while too little is known, never below.
+
+    Only of trees that were ever best, and of trials with several runs: those that were promising.
+    """
+    trees = [state.trials[i].tree for i in state.kept]
+    trees += islice((trial.tree for trial in reversed(state.trials.values()) if len(trial.runs) > 1), TREES)
+    groups = [values for tree in dict.fromkeys(filter(None, trees)) if len(values := state.values(tree)) > 1]
+    found = seed_correlation(groups[-TREES:]) if len(groups) > 1 else None
+    return max(0.0, found) if found is not None else 0.0
