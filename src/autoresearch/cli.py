@@ -212,6 +212,30 @@ def diff(trial: int | None, folder: Path) -> None:
 
 
 @main.command()
+@folder_option
+@click.option("--runs", type=click.IntRange(3), default=5, show_default=True, help="Fresh seeds for each side.")
+@click.option("--shares/--no-shares", default=True, help="Measure what each kept change carries (default), or not.")
+@json_option
+def certify(folder: Path, runs: int, shares: bool, as_json: bool) -> None:
+    """Make the claim: the best against the start on fresh seeds, and what each kept change carries."""
+    import msgspec
+
+    from autoresearch import certify as certifying
+    from autoresearch.report import claim as pages
+    from autoresearch.terminal import JsonLines, Screen
+
+    console = _console()
+    if as_json:
+        found = certifying.certify(folder, runs, shares, JsonLines(_console(stderr=True)))
+        _print_json(msgspec.to_builtins(found))
+        return
+    with Screen(console) as screen:
+        found = certifying.certify(folder, runs, shares, screen)
+    console.print()
+    console.print(pages.page(found, _state(folder).metric), soft_wrap=True)
+
+
+@main.command()
 @click.argument("trial", type=int)
 @folder_option
 def accept(trial: int, folder: Path) -> None:

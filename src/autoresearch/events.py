@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from autoresearch.trial import (
     BASELINE,
     Best,
+    Claim,
     HeldSet,
     Imported,
     Machine,
@@ -127,6 +128,12 @@ class TrialAccepted(Event, frozen=True, tag="trial_accepted"):
     kept_as: str | None = None
 
 
+class Claimed(Event, frozen=True, tag="claimed"):
+    """The best was certified."""
+
+    claim: Claim
+
+
 class SealedOpened(Event, frozen=True, tag="sealed_opened"):
     """The sealed set is about to be measured on. Each opening counts: what was seen is sealed no more."""
 
@@ -152,6 +159,7 @@ AnyEvent = (
     | TrialDecided
     | TrialAccepted
     | SealedOpened
+    | Claimed
     | TrialsImported
 )
 
@@ -182,6 +190,7 @@ class State:
         self.imported: list[Imported] = []
         self.sources: list[str] = []
         self.openings: list[SealedOpened] = []
+        self.claims: list[Claim] = []
         self.session: SessionStarted | None = None  # None once it ended of its own accord
         self.tier = ""  # the machine of the latest session; values from another tier do not count
         self.unfinished: dict[int, None] = {}  # trials without a verdict, in order
@@ -317,6 +326,8 @@ class State:
                 self._accept(id, event)
             case SealedOpened():
                 self.openings.append(event)
+            case Claimed(claim=claim):
+                self.claims.append(claim)
             case TrialWithdrawn(trial=id):
                 again = self.trials.pop(id).again
                 self.unfinished.pop(id, None)

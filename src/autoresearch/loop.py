@@ -19,7 +19,7 @@ from autoresearch.propose import Proposer
 from autoresearch.report.brief import brief
 from autoresearch.seeds import seed
 from autoresearch.study import Study
-from autoresearch.trial import Best, Limits, Proposal, Run, Trial, Verdict
+from autoresearch.trial import Best, Limits, Measurement, Proposal, Run, Trial, Verdict
 from autoresearch.workspace import Change, Tree, Workspace, one_line
 
 GIVE_UP_AFTER = 10  # proposals in a row that came to nothing
@@ -138,21 +138,32 @@ def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
     assert commit is not None
     if log.state.trials[trial.id].runs or ask.base:
         tree.reset(content)  # what an earlier run left behind must not help this one
+    run_once(lab, trial, tree, ask, content, commit)
+
+
+def run_once(lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit: str) -> Measurement:
+    """
+    Run what is checked out in a tree, and write it down. `trial` is who asks for it.
+
+    Raises:
+        Stopped: as in `measure`.
+    """
+    log = lab.log
+    assert log.state.opened is not None
     with log.lock:
-        root = log.state.opened.seed if log.state.opened else 0
         run = Run(
             id=log.state.next_run,
             trial=trial.id,
             tree=content,
             commit=commit,
             seed_index=ask.index,
-            seed=seed(root, ask.index),
+            seed=seed(log.state.opened.seed, ask.index),
             digest=log.state.digest,
             started_at=round(time.time(), 3),
+            held=ask.held,
             purpose=ask.purpose,
         )
         log.append(RunStarted(run=run))
-    assert log.state.opened is not None
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
     usual = None if trial.is_baseline else log.state.usual
@@ -160,6 +171,7 @@ def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
     log.append(RunFinished(run=run.id, measurement=result))
     if result.status == "stopped":
         raise Stopped(result.why)
+    return result
 
 
 def look_twice(lab: Lab, trial: Trial, tree: Tree) -> None:

@@ -47,6 +47,9 @@ class Listener:
     def say(self, sentence: str) -> None:
         """Something a person should know."""
 
+    def expect(self, runs: int) -> None:
+        """So many runs come next, of no trial in particular."""
+
 
 class Goal(Struct, frozen=True):
     """When this session is over: what study.toml says, unless the command line says otherwise."""
@@ -246,10 +249,7 @@ def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], boo
 def run(folder: Path, goal: Goal, listener: Listener) -> State:
     """Work on the study until its budget is spent, nothing is left to try, or the person stops it."""
     with opened(folder, goal, listener) as lab, stoppable(lab):
-        machine = lab.executor.machine
-        lab.log.append(
-            SessionStarted(pid=os.getpid(), version=autoresearch.__version__, machine=machine, workers=lab.workers)
-        )
+        begin(lab)
         failures = run_workers(lab, lab.workers)
         if failures:
             raise failures[0]
@@ -257,6 +257,12 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
         lab.log.append(SessionEnded(why=why))
         listener.say(f"Ended: {why}.")
         return lab.log.state
+
+
+def begin(lab: Lab) -> None:
+    """Write down that this process took the study up, and on what machine: from here on only its values count."""
+    machine, version = lab.executor.machine, autoresearch.__version__
+    lab.log.append(SessionStarted(pid=os.getpid(), version=version, machine=machine, workers=lab.workers))
 
 
 def accept_trial(folder: Path, number: int) -> bool:

@@ -70,6 +70,7 @@ class Screen(Listener):
         )
         self._tasks: dict[int, TaskID] = {}
         self._header = False
+        self._claim: TaskID | None = None
 
     def __enter__(self) -> "Screen":
         self.bars.start()
@@ -88,8 +89,15 @@ class Screen(Listener):
             shown = f"loss {loss:.4g}" if loss is not None else f"{fraction:.0%}"
             self.bars.update(self._tasks[run.trial], completed=fraction, total=1.0, phase=shown)
 
+    def expect(self, runs: int) -> None:
+        self._claim = self.bars.add_task("", trial="claim", phase=f"0 of {runs}", idea="", total=runs)
+
     def event(self, event: Event, state: State) -> None:
         match event:
+            case RunStarted(run=run) if run.purpose == "claim":
+                pass
+            case RunFinished(run=number) if state.runs[number].purpose == "claim":
+                self._count()
             case TrialStarted(trial=id):
                 self._tasks[id] = self.bars.add_task("", trial=id, phase="thinking", idea="", total=None)
                 self._update(id, state)
@@ -110,6 +118,12 @@ class Screen(Listener):
                 self._drop(id)
             case StudyOpened():
                 self.say(f"study {event.study}: {event.metric.name}, {event.metric.direction}, from {event.start[:10]}")
+
+    def _count(self) -> None:
+        if self._claim is not None:
+            self.bars.advance(self._claim)
+            task = self.bars.tasks[self.bars.task_ids.index(self._claim)]
+            self.bars.update(self._claim, phase=f"{task.completed:.0f} of {task.total:.0f}")
 
     def _update(self, id: int, state: State) -> None:
         if id in self._tasks:

@@ -187,6 +187,51 @@ class Best(Struct, frozen=True):
     trial: int
 
 
+class Share(Struct, frozen=True, omit_defaults=True):
+    """
+    What the best loses without one kept change, with its interval; several trials where they build on each other.
+
+    `gain` is None where the change cannot be taken out by itself. `proven`: the change survives e-BH among all.
+    """
+
+    trials: tuple[int, ...]
+    idea: str
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    e_value: float = 0.0
+    proven: bool = False
+
+
+class Claim(Struct, frozen=True, omit_defaults=True):
+    """
+    What is said in public: the best against the start, measured anew on `runs` seeds that nothing was run with.
+
+    `before` and `after` are means, `low` to `high` is the 95 % interval of the gain. `climbing` is the gain as it
+    looked while climbing, `luck` what `tried` changes without any effect could be expected to show.
+    """
+
+    start: str
+    best: str
+    tree: str
+    held: HeldSet
+    runs: int
+    before: float
+    after: float
+    gain: float
+    low: float
+    high: float
+    climbing: float
+    tried: int
+    luck: float | None
+    digest: str
+    machine: Machine
+    shares: tuple[Share, ...] = ()
+    passengers: tuple[int, ...] = ()  # trials that carry nothing
+    pruned: str | None = None  # the best without them
+    pruned_gain: tuple[float, float, float] | None = None  # its own gain over the start, with low and high
+
+
 class Imported(Struct, frozen=True, omit_defaults=True):
     """A line of somebody else's log: a hint for proposers, never compared with values measured here."""
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,17 @@ class Tree:
             self.git("apply", "--3way", "--index", "-", input=patch)
         except WorkspaceError:
             raise ProposerError(f"the change of trial {stale.id} does not fit on the new best") from None
+
+    def take_out(self, kept: Trial) -> bool:
+        """Undo the patch of a kept trial; False where later changes build on it."""
+        assert kept.commit is not None
+        for context, how in (("-U3", ["--3way", "--index"]), ("-U0", ["--unidiff-zero", "--index"])):
+            patch = self.git("diff", *_AS_PATCH, context, kept.base, kept.commit)
+            with contextlib.suppress(WorkspaceError):
+                self.git("apply", "-R", *how, "-", input=patch)
+                return True
+            self.git("reset", "--quiet", "--hard")
+        return False
 
     def reset(self, tree: str) -> None:
         """Make the worktree hold exactly this content again, whatever a run or a proposer left in it."""
@@ -200,10 +211,16 @@ class Workspace:
     @contextlib.contextmanager
     def open(self, trial: Trial) -> Iterator[Tree]:
         """A fresh worktree at the trial's commit, or at its base when it has none yet; gone afterwards."""
-        top = self.home / "trees" / str(trial.id)
-        self._add_worktree(top, trial.commit or trial.base)
+        with self.at(str(trial.id), trial.commit or trial.base, trial.base) as tree:
+            yield tree
+
+    @contextlib.contextmanager
+    def at(self, name: str, commit: str, base: str) -> Iterator[Tree]:
+        """A fresh worktree of any commit, under a name of its own; gone afterwards."""
+        top = self.home / "trees" / name
+        self._add_worktree(top, commit)
         try:
-            yield Tree(self, top, trial.base)
+            yield Tree(self, top, base)
         finally:
             self._remove_worktree(top)
 
@@ -309,6 +326,17 @@ class Workspace:
             "Value-after": repr(after),
         }
         return self._commit_tree(trial.tree, trial.base, _message(trial.idea, trailers, body=numbers))
+
+    def commit_without(self, best: Best, removed: Sequence[Trial], name: str) -> tuple[str, str] | None:
+        """Commit and content of the best without some kept changes; None where others build on them."""
+        with self.at(f"without-{name}", best.commit, best.commit) as tree:
+            if not all(tree.take_out(trial) for trial in reversed(removed)):
+                return None
+            content = tree.change().tree
+        numbers = ", ".join(str(trial.id) for trial in removed)
+        commit = self._commit_tree(content, best.commit, _message(f"the best without trial {numbers}", {}))
+        git(self.folder, "update-ref", f"{self.refs}/without/{name}", commit)
+        return commit, content
 
     def _commit_tree(self, tree: str, parent: str, message: str) -> str:
         data = message.encode(errors="surrogateescape")

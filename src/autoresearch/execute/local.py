@@ -122,7 +122,7 @@ class Local:
             timeout_s,
             name="score",
             slot=slot,
-            bounds=scoring_bounds(cell, study, usual),
+            bounds=scoring_bounds(cell, study, usual if run.held == "search" else None),  # another set, another size
         )
         if problem := _problem(scoring, folder / "score", timeout_s):
             return record(*problem, own.extras, scoring)

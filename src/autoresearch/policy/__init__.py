@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from autoresearch.errors import StudyError
 from autoresearch.events import State
 from autoresearch.study import Study
-from autoresearch.trial import Best, Measurement, Purpose, Trial, Verdict, Word
+from autoresearch.trial import Best, HeldSet, Measurement, Purpose, Trial, Verdict, Word
 
+DECIDING = ("trial", "record")  # purposes of runs that say whether a trial works at all
 BUILT_IN = {"climb": "autoresearch.policy.climb:Climb", "greedy": "autoresearch.policy.greedy:Greedy"}
 
 
@@ -26,6 +27,7 @@ class Ask(Struct, frozen=True):
     index: int
     base: bool = False
     purpose: Purpose = "trial"
+    held: HeldSet = "search"
 
 
 class Policy(Protocol):
@@ -67,7 +69,7 @@ def failure(state: State, trial: Trial) -> Measurement | None:
     do not count: the baseline may be tried again.
     """
     runs = (state.runs[i] for i in state.trials[trial.id].runs)
-    results = (run.measurement for run in runs if run.tree == trial.tree and not run.careful)
+    results = (run.measurement for run in runs if run.tree == trial.tree and run.purpose in DECIDING)
     return next((result for result in results if result and result.status not in {"ok", "stopped"}), None)
 
 

@@ -54,8 +54,16 @@ def summary(state: State) -> str:
     gain = metric.gain(start, best)
     return (
         f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g}{noise}: "
-        f"{kept} of {tried} kept{_at_what_cost(state)}."
+        f"{kept} of {tried} kept{_at_what_cost(state)}. {certified(state)}"
     )
+
+
+def certified(state: State) -> str:
+    """What of the gain is certified, in a sentence."""
+    claim = state.claims[-1] if state.claims else None
+    if claim is None or state.best is None or (claim.tree, claim.digest) != (state.best.tree, state.digest):
+        return "Not certified yet: `autoresearch certify`."
+    return f"Certified on the {claim.held} set: {claim.gain:.4g} [{claim.low:.4g}, {claim.high:.4g}]."
 
 
 def _at_what_cost(state: State) -> str:
@@ -155,6 +163,7 @@ def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
         "best": best_value(state),
         "best_commit": state.best.commit if state.best else None,
         "noise": state.noise.sd if state.noise else None,
+        "claim": msgspec.to_builtins(state.claims[-1]) if state.claims else None,
         "sealed_openings": len(state.openings),
         "suspect": [trial.id for trial in state.trials.values() if trial.word == "suspect"],
         "summary": summary(state),

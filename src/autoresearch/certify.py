@@ -1,0 +1,256 @@
+"""
+The claim: the best against the start on fresh paired seeds, and each kept change's own share of it.
+
+Nothing that was measured while climbing enters: those runs are why the best is the best. Every seed is one that
+nothing was run with, and the runs of all sides alternate, so that a machine that drifts favours none of them. The
+gain is measured on the sealed set where the study has one; the shares are not, so that what is taken out because of
+them is judged on data that did not choose it.
+"""
+
+import importlib.util
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from autoresearch import stats
+from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyError
+from autoresearch.events import Claimed, SealedOpened, SessionEnded, State
+from autoresearch.loop import Lab, run_once
+from autoresearch.policy import Ask
+from autoresearch.policy.climb import KEEP
+from autoresearch.session import Goal, Listener, begin, opened, stoppable
+from autoresearch.study import Study
+from autoresearch.trial import Claim, HeldSet, Share, Trial
+
+ALPHA = 0.05
+LEAST = 3  # runs of each side; with fewer the interval says next to nothing
+
+
+class Content(NamedTuple):
+    """Something that is measured: a commit and what it holds."""
+
+    name: str
+    commit: str
+    tree: str
+
+
+Values = Mapping[str, Sequence[float]]  # name of a content -> its values, seed by seed
+
+
+def certify(folder: Path, runs: int, leave_one_out: bool, listener: Listener) -> Claim:
+    """
+    Measure the claim, write it down, and return it.
+
+    Raises:
+        AutoresearchError: nothing was kept, or something could not be measured. Then nothing is claimed.
+    """
+    if importlib.util.find_spec("scipy") is None:
+        raise MissingExtra("scipy", "stats", "certify")
+    with opened(folder, Goal(), listener) as lab, stoppable(lab):
+        begin(lab)
+        state = lab.log.state
+        start, best = ends(state)
+        shares: tuple[Share, ...] = ()
+        passengers: list[Trial] = []
+        if leave_one_out:
+            shares, passengers = measure_shares(lab, best, runs, listener)
+        pruned = take_out(lab, passengers) if passengers else None
+        held = final_set(lab.study)
+        if held == "sealed":
+            lab.log.append(SealedOpened(why=f"certify, {best.commit[:10]} against {start.commit[:10]}, {runs} seeds"))
+        contents = [start, best, *([pruned] if pruned else [])]
+        values = measure_all(lab, contents, runs, held, listener)
+        claim = conclude(lab, start, best, values, held, shares, passengers, pruned)
+        lab.log.append(Claimed(claim=claim))
+        lab.log.append(SessionEnded(why="the claim is made"))
+        return claim
+
+
+def ends(state: State) -> tuple[Content, Content]:
+    """
+    The start and the best.
+
+    Raises:
+        AutoresearchError: there is nothing to certify.
+    """
+    start, best = state.baseline, state.best
+    if start is None or best is None or start.tree is None or not state.ready:
+        raise AutoresearchError("nothing was measured here on this kind of machine yet: `autoresearch run` first")
+    if best.tree == start.tree:
+        raise AutoresearchError("no change was kept, so there is nothing to certify: `autoresearch run` goes on")
+    return Content("start", start.kept_as or start.base, start.tree), Content("best", best.commit, best.tree)
+
+
+def final_set(study: Study) -> HeldSet:
+    """The set for the claim: the one that the search had least to do with."""
+    return next(held for held in ("sealed", "confirm", "search") if held in study.measure.sets)
+
+
+# -- measuring -----------------------------------------------------------------------------------------
+
+
+def measure_all(lab: Lab, contents: Sequence[Content], runs: int, held: HeldSet, listener: Listener) -> Values:
+    """Each content with the same fresh seeds, in turn: forwards with one seed, backwards with the next."""
+    first = 1 + max((run.seed_index for run in lab.log.state.runs.values()), default=-1)
+    order = [
+        (content, index)
+        for index in range(first, first + runs)
+        for content in (contents if (index - first) % 2 == 0 else reversed(contents))
+    ]
+    listener.expect(len(order))
+    values: dict[tuple[str, int], float] = {}
+
+    def one(job: tuple[Content, int]) -> None:
+        content, index = job
+        if lab.log.stopping:
+            raise Stopped(f"{lab.log.stopping}; nothing is claimed")
+        values[content.name, index] = value_of(lab, content, Ask(index, purpose="claim", held=held))
+
+    with ThreadPoolExecutor(lab.workers) as pool:
+        waiting = [pool.submit(one, job) for job in order]
+        try:
+            for done in waiting:
+                done.result()
+        except BaseException:
+            for job in waiting:
+                job.cancel()
+            raise
+    return {c.name: [values[c.name, index] for index in range(first, first + runs)] for c in contents}
+
+
+def value_of(lab: Lab, content: Content, ask: Ask) -> float:
+    state = lab.log.state
+    assert state.best is not None
+    asker = state.trials[state.best.trial]
+    with lab.workspace.at(f"claim-{content.name}-{ask.index}", content.commit, content.commit) as tree:
+        result = run_once(lab, asker, tree, ask, content.tree, content.commit)
+    if result.value is None:
+        raise AutoresearchError(
+            f"{content.name} could not be measured ({result.status}: {result.why}); nothing is claimed"
+        )
+    return result.value
+
+
+# -- what each change carries --------------------------------------------------------------------------
+
+
+def measure_shares(lab: Lab, best: Content, runs: int, listener: Listener) -> tuple[tuple[Share, ...], list[Trial]]:
+    """Each kept change's share, in the order in which they were kept; and the trials that carry nothing."""
+    kept = kept_changes(lab.log.state)
+    if len(kept) < 2:
+        return (), []
+    without = {trial.id: best_without(lab, trial, kept) for trial in kept}
+    contents = {found[1].name: found[1] for found in without.values() if found}
+    listener.say(f"what each of {len(kept)} kept changes carries: the best without it, on {runs} fresh seeds")
+    held: HeldSet = "confirm" if "confirm" in lab.study.measure.sets else "search"
+    values = measure_all(lab, [best, *contents.values()], runs, held, listener) if contents else {}
+    gain = lab.study.metric.gain
+    shares: dict[tuple[int, ...], Share] = {}
+    for trial in kept:
+        if (found := without[trial.id]) is None:
+            shares[trial.id,] = Share((trial.id,), trial.idea)
+            continue
+        group, content = found
+        lost = [gain(less, full) for less, full in zip(values[content.name], values["best"], strict=True)]
+        interval = stats.paired(lost, ALPHA)
+        e_value = stats.t_e_value(lost)
+        shares[group] = Share(group, trial.idea, interval.estimate, interval.low, interval.high, e_value)
+    listed = list(shares.values())
+    proven = stats.e_bh([share.e_value for share in listed], ALPHA)
+    marked = tuple(Share(s.trials, s.idea, s.gain, s.low, s.high, s.e_value, i in proven) for i, s in enumerate(listed))
+    idle = {trial for share in marked if carries_nothing(share) for trial in share.trials}
+    return marked, [trial for trial in kept if trial.id in idle]
+
+
+def carries_nothing(share: Share) -> bool:
+    """By the bar at which a change is kept: less than KEEP standard errors, or nothing at all."""
+    if share.gain is None or share.low is None or share.high is None:
+        return False
+    # Half the width of the interval is some two standard errors; which t it is matters little here.
+    error = (share.high - share.low) / 4
+    return share.gain <= KEEP * error
+
+
+def kept_changes(state: State) -> list[Trial]:
+    """What was kept between the start and the best, in order."""
+    since = next((n for n, i in enumerate(state.kept) if state.baseline and i == state.baseline.id), 0)
+    return [state.trials[i] for i in state.kept[since:] if not state.trials[i].is_baseline]
+
+
+def best_without(lab: Lab, trial: Trial, kept: Sequence[Trial]) -> tuple[tuple[int, ...], Content] | None:
+    """The best without a change; with those that build on it, where it cannot be taken out alone."""
+    assert lab.log.state.best is not None
+    later = [other for other in kept if other.id > trial.id]
+    for group in ([trial], *([trial, other] for other in later), [trial, *later]):
+        numbers = tuple(t.id for t in group)
+        name = "-".join(map(str, numbers))
+        if found := lab.workspace.commit_without(lab.log.state.best, group, name):
+            return numbers, Content(f"without-{name}", *found)
+    return None
+
+
+def take_out(lab: Lab, passengers: Sequence[Trial]) -> Content | None:
+    """The best without all that carries nothing."""
+    assert lab.log.state.best is not None
+    found = lab.workspace.commit_without(lab.log.state.best, passengers, "passengers")
+    return Content("pruned", *found) if found else None
+
+
+# -- the claim -----------------------------------------------------------------------------------------
+
+
+def conclude(
+    lab: Lab,
+    start: Content,
+    best: Content,
+    values: Values,
+    held: HeldSet,
+    shares: tuple[Share, ...],
+    passengers: Iterable[Trial],
+    pruned: Content | None,
+) -> Claim:
+    state, gain = lab.log.state, lab.study.metric.gain
+
+    def over_start(name: str) -> stats.Interval:
+        pairs = zip(values["start"], values[name], strict=True)
+        return stats.paired([gain(before, after) for before, after in pairs], ALPHA)
+
+    whole, less = over_start("best"), over_start("pruned") if pruned else None
+    sd = state.noise.sd if state.noise else None
+    return Claim(
+        start=start.commit,
+        best=best.commit,
+        tree=best.tree,
+        held=held,
+        runs=len(values["best"]),
+        before=_mean(values["start"]),
+        after=_mean(values["best"]),
+        gain=whole.estimate,
+        low=whole.low,
+        high=whole.high,
+        climbing=while_climbing(state),
+        tried=state.decided,
+        luck=stats.expected_best_of_noise(sd, state.decided) if sd and state.decided else None,
+        digest=state.digest,
+        machine=lab.executor.machine,
+        shares=shares,
+        passengers=tuple(trial.id for trial in passengers),
+        pruned=pruned.commit if pruned else None,
+        pruned_gain=(less.estimate, less.low, less.high) if less else None,
+    )
+
+
+def while_climbing(state: State) -> float:
+    """The gain as the study showed it: the start's mean to the value for which the best was kept."""
+    assert state.baseline is not None
+    assert state.best is not None
+    verdict = state.trials[state.best.trial].verdict
+    start = state.mean(state.baseline.tree or "")
+    if verdict is None or verdict.value is None or start is None:
+        raise StudyError("the best was never measured by the current referee: `autoresearch run` first")
+    return state.metric.gain(start, verdict.value)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,65 @@
+"""
+A claim in words and as a table. Pure functions; what proposers wrote is escaped.
+"""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from autoresearch.report.text import clean, number
+from autoresearch.trial import Claim, Metric, Share
+
+
+def sentence(claim: Claim, metric: Metric) -> str:
+    """The one sentence that may be said in public."""
+    unit = f" {metric.unit}".rstrip()
+    luck = f", expected best of pure noise {claim.luck:.4g}" if claim.luck is not None else ""
+    return (
+        f"{metric.name}{unit and f' in{unit}'}: claimed while climbing {claim.climbing:.4g}, certified {claim.gain:.4g} "
+        f"[{claim.low:.4g}, {claim.high:.4g}] on the {claim.held} set ({number(claim.before)} to {number(claim.after)}, "
+        f"{claim.runs} fresh paired seeds), {claim.tried} {'try' if claim.tried == 1 else 'tries'}{luck}."
+    )
+
+
+def page(claim: Claim, metric: Metric) -> RenderableType:
+    parts: list[RenderableType] = []
+    if claim.shares:
+        parts += [_shares(claim), Text("")]
+    if claim.passengers:
+        parts += [Text(_passengers(claim)), Text("")]
+    if claim.low <= 0:
+        parts.append(Text("The interval holds 0: this is no proof of a gain.", "bold yellow"))
+    if claim.held == "search":
+        parts.append(Text("The study has no set that the search did not see (measure.sets), so this may flatter."))
+    return Group(*parts, Text(sentence(claim, metric), "bold"))
+
+
+def _shares(claim: Claim) -> Table:
+    shown = Table(
+        box=None, pad_edge=False, header_style="bold", title="What each kept change carries", title_justify="left"
+    )
+    for name, justify in (("trial", "right"), ("share", "right"), ("95 %", "left"), ("", "left")):
+        shown.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    shown.add_column("idea", overflow="fold", ratio=1)
+    for share in claim.shares:
+        shown.add_row(*_row(share, claim.passengers))
+    return shown
+
+
+def _row(share: Share, passengers: tuple[int, ...]) -> tuple[RenderableType, ...]:
+    trials, idea = "+".join(map(str, share.trials)), clean(share.idea)
+    if share.gain is None:
+        return trials, "-", "", "cannot be taken out", idea
+    word = "carries nothing" if set(share.trials) <= set(passengers) else "proven" if share.proven else "likely"
+    return trials, f"{share.gain:+.4g}", f"[{share.low:.4g}, {share.high:.4g}]".replace("[", "\\["), word, idea
+
+
+def _passengers(claim: Claim) -> str:
+    trials = ", ".join(map(str, claim.passengers))
+    if claim.pruned is None or claim.pruned_gain is None:
+        return f"Trial {trials} carry nothing by themselves, but cannot be taken out together."
+    gain, low, high = claim.pruned_gain
+    return (
+        f"Without what carries nothing (trial {trials}) the gain is {gain:.4g} [{low:.4g}, {high:.4g}]: "
+        f"`git diff {claim.best[:10]} {claim.pruned[:10]}` shows what to leave out."
+    )
