@@ -96,7 +96,7 @@ def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
-    above = {"loop", "session", "check", "demo", "cli", "terminal", "__main__", "mcp", "web"}
+    above = {"loop", "session", "check", "certify", "demo", "cli", "terminal", "__main__", "mcp", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
             assert not set(imported(path)) & {"loop", "session", "check", "demo"}, name

@@ -291,7 +291,10 @@ def test_log_is_a_table_with_a_line_for_each_trial(night: Path) -> None:
         ["5", "keep"],
     ]
     assert "better [bold]by one[/bold]" in lines[2]
-    assert lines[-1] == "loss went from 10 to 8.5 s, a gain of 1.5: 2 of 5 trials kept."
+    assert (
+        lines[-1]
+        == "loss went from 10 to 8.5 s, a gain of 1.5: 2 of 5 trials kept. Not certified yet: `autoresearch certify`."
+    )
     assert call("log", "--last", 2, "-C", night).output.splitlines()[1].split()[0] == "4"
 
 
@@ -391,7 +394,7 @@ def test_check_says_what_is_frozen_and_what_may_change_and_leaves_no_trace(tmp_p
     assert done.exit_code == 0, done.output
     assert "may change  step.sh" in done.output
     assert "data/x.txt" in done.output.partition("frozen")[2].splitlines()[0]
-    assert "baseline    10, with another seed 10 " in done.output
+    assert "baseline    10, with other seeds 10" in done.output
     assert "measure.score is missing: the candidate marks itself" in done.output
     assert "measure.budget is missing" in done.output
     assert done.output.rstrip().endswith("Ready: autoresearch run")
@@ -405,11 +408,12 @@ def test_check_says_what_is_frozen_and_what_may_change_and_leaves_no_trace(tmp_p
 def test_check_with_json_can_be_read_by_a_script(tmp_path: Path) -> None:
     folder = make_study(tmp_path, measure={"budget": "5 steps"})
     found = json.loads(call("check", "--json", "-C", folder).stdout)
-    assert found["measurement"]["value"] == 10.0
+    assert found["measurements"][0]["value"] == 10.0
     assert found["asset"] == ["step.sh"]
     assert sorted(found["frozen"]) == ["program.md", "steps.jsonl"] or "program.md" in found["frozen"]
     assert len(found["advice"]) == 4
-    assert found["second"]["value"] == 10.0
+    assert len(found["measurements"]) == 2
+    assert found["calibration"].startswith("runs do not scatter")
     assert any("ignores AUTORESEARCH_SEED" in sentence for sentence in found["advice"])
     assert found["sandbox"] == "none"
     assert not all(guarantee["holds"] for guarantee in found["guarantees"])

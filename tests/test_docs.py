@@ -25,7 +25,16 @@ from autoresearch.study import Study, parse
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
-RECORDS = (trial.Metric, trial.Machine, trial.Run, trial.Measurement, trial.Verdict, trial.Imported)
+RECORDS = (
+    trial.Metric,
+    trial.Machine,
+    trial.Run,
+    trial.Measurement,
+    trial.Verdict,
+    trial.Imported,
+    trial.Claim,
+    trial.Share,
+)
 COMMANDS = sorted(main.commands)
 
 
@@ -94,7 +103,7 @@ def _command_words(cells: list[str]) -> list[list[str]]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_of_a_command_are_those_in_its_table(name: str) -> None:
     options = [p for p in main.commands[name].params if isinstance(p, click.Option)]
-    exist = {opt for option in options for opt in option.opts}
+    exist = {opt for option in options for opt in (*option.opts, *option.secondary_opts)}
 
     assert set(first_cells(section(page("cli.md"), f"## `autoresearch {name}`"))) == exist
 

@@ -7,6 +7,7 @@ Leaves no trace in the log; what it runs, it runs as the study would.
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,30 +21,35 @@ from autoresearch.execute.sandbox import choose
 from autoresearch.policy.doubt import false_claims, seeds_in
 from autoresearch.propose.cell import ProposerCell
 from autoresearch.propose.guarantees import tried as tried_proposer
+from autoresearch.report import calibration
 from autoresearch.report.brief import SMALL_SET
 from autoresearch.seeds import seed
 from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
+from autoresearch.stats import pooled_sd
 from autoresearch.study import Study, load
 from autoresearch.trial import Measurement, Run, Trial
 from autoresearch.workspace import Workspace
 
+LEAST_RUNS = 2  # one cannot show whether the seed matters
+CALIBRATE_S = 120.0  # after which no further run is started
+
 
 class Checked(Struct, frozen=True):
-    """What `check` found: changeable and frozen files, a measurement for each of two seeds, and sentences of advice."""
+    """What `check` found: changeable and frozen files, a measurement for each seed tried, and sentences of advice."""
 
     study: str
     asset: list[str]
     frozen: list[str]
-    measurement: Measurement
-    second: Measurement
+    measurements: list[Measurement]
+    calibration: str
     sandbox: str
     guarantees: list[Guarantee]
     advice: list[str]
 
 
-def check(folder: Path, listener: Listener) -> Checked:
+def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
     """
-    Run the baseline with two seeds and say what was seen.
+    Run the baseline with a few seeds, at most so many, and say what was seen.
 
     Raises:
         AutoresearchError: something is missing or wrong, or the baseline gives no value.
@@ -65,9 +71,14 @@ def check(folder: Path, listener: Listener) -> Checked:
             digest = study.digest(frozen)
             prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)
-            results = []
+            results: list[Measurement] = []
             with scratch.open(trial) as opened:
-                for index in range(2):
+                began = time.monotonic()
+                wanted = most or max(LEAST_RUNS, study.decide.calibrate)
+                while len(results) < min(LEAST_RUNS, wanted) or (
+                    len(results) < wanted and time.monotonic() - began < CALIBRATE_S
+                ):
+                    index = len(results)
                     run = Run(index, 0, tree, commit, index, seed(0, index), digest)
                     results.append(executor.run(run, opened.path, study))
                     opened.reset(tree)
@@ -80,7 +91,15 @@ def check(folder: Path, listener: Listener) -> Checked:
             scratch.clean()
     names = [line.partition("\t")[2] for line in frozen]
     advice = [*proposer_problem, *_advice(study, results[0]), *_about_seeds(files, results)]
-    return Checked(study.name, list(files), names, results[0], results[1], sandbox.name, guarantees, advice)
+    return Checked(
+        study.name, list(files), names, results, _calibration(study, results), sandbox.name, guarantees, advice
+    )
+
+
+def _calibration(study: Study, results: list[Measurement]) -> str:
+    values = [result.value for result in results if result.value is not None]
+    sd, dof = pooled_sd([values]) or (0.0, 0)
+    return calibration.sentence(sd, dof, study.decide.calibrate, study.decide.repeats, study.budget.trials)
 
 
 def _is_running_already(workspace: Workspace) -> bool:
@@ -123,9 +142,9 @@ def _tried_proposer(study: Study, folder: Path, executor: Local) -> list[Guarant
 def _about_seeds(files: dict[str, bytes], results: list[Measurement]) -> list[str]:
     """Whether the seed that the harness chooses has an effect, and where the code has one of its own."""
     found = []
-    if results[0].value == results[1].value:
+    if len(results) > 1 and len({result.value for result in results}) == 1:
         found.append(
-            "two seeds gave the same value to the last digit: the code ignores AUTORESEARCH_SEED, or nothing in it is "
+            f"{len(results)} seeds gave the same value to the last digit: the code ignores AUTORESEARCH_SEED, or nothing in it is "
             "random. Then repeats say nothing about noise"
         )
     for name, content in files.items():

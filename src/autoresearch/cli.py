@@ -78,7 +78,7 @@ def init(folder: Path, template: str) -> None:
 @folder_option
 @json_option
 def check(folder: Path, as_json: bool) -> None:
-    """Say what is frozen and what may change, run the baseline with two seeds, and try the sandbox."""
+    """Say what is frozen and what may change, run the baseline with a few seeds, and try the sandbox."""
     import msgspec
 
     from autoresearch import check as checking
@@ -90,14 +90,16 @@ def check(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    m = found.measurement
+    m = found.measurements[0]
     shown = ", ".join(found.frozen[:6]) + (f" and {len(found.frozen) - 6} more" if len(found.frozen) > 6 else "")
     click.echo(f"study       {found.study}")
     click.echo(f"may change  {', '.join(found.asset)}")
     click.echo(f"frozen      {shown or 'nothing'}")
     click.echo(f"machine     {m.machine.tier}")
     took = f"{m.wall_s:.1f} s running, {m.score_s:.1f} s scoring, {m.peak_memory_mb:.0f} MB"
-    click.echo(f"baseline    {m.value:.6g}, with another seed {found.second.value:.6g}  ({took})")
+    others = ", ".join(f"{other.value:.6g}" for other in found.measurements[1:])
+    click.echo(f"baseline    {m.value:.6g}, with other seeds {others}  ({took})")
+    click.echo(f"            {found.calibration}")
     click.echo(f"sandbox     {found.sandbox}, each guarantee tried just now:")
     for guarantee in found.guarantees:
         click.echo(f"  {'holds ' if guarantee.holds else 'BROKEN'}    {guarantee.promise}")

@@ -16,6 +16,7 @@ from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.policy import Ask, Policy, doubt
 from autoresearch.propose import Proposer
+from autoresearch.report import calibration
 from autoresearch.report.brief import brief
 from autoresearch.seeds import seed
 from autoresearch.study import Study
@@ -194,6 +195,9 @@ def decide(lab: Lab, trial: Trial) -> None:
         log.append(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
         if kept_as and (warning := move_best(log, workspace)):
             lab.tell(warning)
+    if trial.is_baseline and verdict.word == "keep" and (noise := state.noise):
+        runs, most = len(state.values(trial.tree or "")), lab.study.decide.repeats
+        lab.tell(f"Calibrated: {calibration.sentence(noise.sd, noise.dof, runs, most, lab.study.budget.trials)}.")
     if verdict.word == "suspect":
         lab.tell(f"trial {trial.id} is suspect: {verdict.why}. Look at it: `autoresearch show {trial.id}`")
     elif verdict.word != "keep":
