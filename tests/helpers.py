@@ -242,11 +242,11 @@ class History:
             )
         )
 
-    def begin_run(self, trial: int) -> int:
+    def begin_run(self, trial: int, index: int | None = None) -> int:
         found, id = self.state.trials[trial], self.state.next_run
         assert found.tree is not None
         assert found.commit is not None
-        index = len(self.state.runs_on(found.tree))
+        index = len(self.state.runs_on(found.tree)) if index is None else index
         self.happen(ev.RunStarted(run=Run(id, trial, found.tree, found.commit, index, 1000 + index, self.state.digest)))
         return id
 

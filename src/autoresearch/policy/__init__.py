@@ -18,7 +18,11 @@ from autoresearch.study import Study
 from autoresearch.trial import Best, HeldSet, Measurement, Purpose, Trial, Verdict, Word
 
 DECIDING = ("trial", "record")  # purposes of runs that say whether a trial works at all
-BUILT_IN = {"climb": "autoresearch.policy.climb:Climb", "greedy": "autoresearch.policy.greedy:Greedy"}
+BUILT_IN = {
+    "climb": "autoresearch.policy.climb:Climb",
+    "strict": "autoresearch.policy.strict:Strict",
+    "greedy": "autoresearch.policy.greedy:Greedy",
+}
 
 
 class Ask(Struct, frozen=True):

@@ -1,0 +1,95 @@
+"""
+For those who pay for false keeps: a change is kept only on evidence that counts every look and every trial.
+
+A trial and its base are run with the same seeds, one after the other, and an e-value grows with their differences; it
+may be looked at after each run. A trial is kept when its e-value passes the level that is left for it after all trials
+before, so that of all kept changes at most ALPHA in expectation are false. Source: Xu and Ramdas 2024 (e-LOND);
+Perez-Ortiz et al. 2024 (the t e-value, which needs no known noise).
+"""
+
+import math
+
+from autoresearch.events import State
+from autoresearch.policy import Ask, failed, failure, next_seed, unless_moved
+from autoresearch.stats import e_lond_level, t_e_value
+from autoresearch.study import Study
+from autoresearch.trial import Best, Trial, Verdict
+
+ALPHA = 0.05
+TIMES_REPEATS = 4  # runs that a trial may get, in multiples of decide.repeats: proof costs more than a hint
+HOPELESS = 0.3  # an e-value below which no more runs are spent
+LEAST = 2  # differences before a trial can look hopeless
+
+
+class Strict:
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def base(self, state: State) -> Best:
+        assert state.best is not None
+        return state.best
+
+    def next_run(self, state: State, trial: Trial) -> Ask | None:
+        assert trial.tree is not None
+        if failure(state, trial):
+            return None
+        done = len(state.values(trial.tree))
+        if trial.is_baseline:
+            wanted = done < self.study.decide.calibrate
+            return Ask(next_seed(state, trial.tree), purpose="record") if wanted else None
+        if done and self._is_over(state, trial, done):
+            return None
+        untried = [seed for seed in state.record(trial.base_tree) if seed not in state.values(trial.tree)]
+        if untried:
+            return Ask(untried[0])
+        return Ask(next_seed(state, trial.base_tree), base=True, purpose="record")
+
+    def _is_over(self, state: State, trial: Trial, done: int) -> bool:
+        differences = self.differences(state, trial)
+        if state.noise and not state.noise.sd and differences:
+            return True
+        e_value = t_e_value(differences)
+        enough = done >= self.study.decide.repeats * TIMES_REPEATS
+        return enough or e_value >= self.needed(state, trial) or (len(differences) >= LEAST and e_value < HOPELESS)
+
+    def differences(self, state: State, trial: Trial) -> list[float]:
+        """Gains, seed by seed, over the base's fresh runs."""
+        mine, base = state.values(trial.tree or ""), state.record(trial.base_tree)
+        return [self.study.metric.gain(base[seed], value) for seed, value in mine.items() if seed in base]
+
+    def needed(self, state: State, trial: Trial) -> float:
+        """
+        The e-value at which this trial is kept, after all that were tried before it. What may go wrong is shared out
+        evenly among `budget.trials`, or ever more thinly where nobody says how many there will be.
+        """
+        before = [t for t in tuple(state.trials.values()) if t.id < trial.id and t.runs and not t.is_baseline]
+        kept, trials = sum(t.word == "keep" for t in before), self.study.budget.trials
+        if trials is not None and len(before) >= trials:
+            return math.inf  # more than were said: nothing is left for them
+        return 1 / e_lond_level(len(before), kept, ALPHA, 1 / trials if trials else None)
+
+    def judge(self, state: State, trial: Trial) -> Verdict:
+        assert trial.tree is not None
+        if problem := failure(state, trial):
+            return failed(problem)
+        if trial.is_baseline:
+            values = state.values(trial.tree)
+            return Verdict("keep", f"the value to beat, from {len(values)} runs", value=state.mean(trial.tree))
+        differences = self.differences(state, trial)
+        if not differences:
+            return Verdict("discard", "none of its runs can be paired with one of its base")
+        gain, e_value, needed = sum(differences) / len(differences), t_e_value(differences), self.needed(state, trial)
+        value = sum(state.values(trial.tree).values()) / len(state.values(trial.tree))
+        before = value + gain if self.study.metric.direction == "minimize" else value - gain
+        numbers = (value, before, gain, None)
+        runs = f"{len(differences)} pair{'s' if len(differences) > 1 else ''} of runs"
+        certain = state.noise is not None and not state.noise.sd and gain > 0
+        if certain or e_value >= needed:
+            why = f"better by {gain:.4g} over {runs}; evidence {e_value:.3g} of {needed:.3g} needed"
+            return unless_moved(Verdict("keep", why, *numbers), state, trial)
+        if gain > 0:
+            why = f"better by {gain:.4g} over {runs}, which is no proof: evidence {e_value:.3g} of {needed:.3g} needed"
+            return Verdict("inconclusive", why, *numbers)
+        return Verdict(
+            "discard", f"worse by {-gain:.4g} over {runs}" if gain else f"no difference over {runs}", *numbers
+        )
