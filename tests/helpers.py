@@ -23,7 +23,7 @@ from autoresearch import events as ev
 from autoresearch import session
 from autoresearch.events import Event, State
 from autoresearch.session import Goal, Listener
-from autoresearch.trial import Imported, Machine, Measurement, Metric, Run, RunStatus, Trial, Verdict, Word
+from autoresearch.trial import Imported, Machine, Measurement, Metric, Purpose, Run, RunStatus, Trial, Verdict, Word
 
 PYTHON = sys.executable
 MACHINE = Machine("test, 1 core", 1)
@@ -242,12 +242,13 @@ class History:
             )
         )
 
-    def begin_run(self, trial: int, index: int | None = None) -> int:
+    def begin_run(self, trial: int, index: int | None = None, purpose: Purpose = "trial") -> int:
         found, id = self.state.trials[trial], self.state.next_run
         assert found.tree is not None
         assert found.commit is not None
         index = len(self.state.runs_on(found.tree)) if index is None else index
-        self.happen(ev.RunStarted(run=Run(id, trial, found.tree, found.commit, index, 1000 + index, self.state.digest)))
+        about = (id, trial, found.tree, found.commit, index, 1000 + index, self.state.digest)
+        self.happen(ev.RunStarted(run=Run(*about, purpose=purpose)))
         return id
 
     def end_run(self, run: int, value: float | None, status: RunStatus = "ok", **more: Any) -> None:
@@ -258,12 +259,12 @@ class History:
         for value in values:
             self.end_run(self.begin_run(trial), value)
 
-    def begin_look(self, best: int, index: int, by: int | None = None) -> int:
-        """A fresh run of something that was kept."""
+    def begin_look(self, best: int, index: int, by: int | None = None, purpose: Purpose = "record") -> int:
+        """Another run of something that was kept."""
         found, id = self.state.trials[best], self.state.next_run
         assert found.tree is not None
         trial, commit = best if by is None else by, found.kept_as or ""
-        run = Run(id, trial, found.tree, commit, index, 1000 + index, self.state.digest, purpose="record")
+        run = Run(id, trial, found.tree, commit, index, 1000 + index, self.state.digest, purpose=purpose)
         self.happen(ev.RunStarted(run=run))
         return id
 
@@ -279,7 +280,8 @@ class History:
 
     def baseline(self, *values: float) -> int:
         trial = self.start(baseline=True)
-        self.measured(trial, *values)
+        for value in values:
+            self.end_run(self.begin_run(trial, purpose="record"), value)
         self.decide(trial, "keep", sum(values) / len(values))
         return trial
 

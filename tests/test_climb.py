@@ -9,12 +9,21 @@ from hypothesis import strategies as st
 
 from autoresearch.events import Event, fold
 from autoresearch.policy.climb import KEEP, LOOK_AGAIN, PROMISING, Climb
+from autoresearch.report import text
 from autoresearch.study import parse
 
 
 def climb(calibrate: int = 3, repeats: int = 3, direction: str = "minimize") -> Climb:
     return Climb(
-        parse(toml(contract(decide={"calibrate": calibrate, "repeats": repeats}, metric={"direction": direction})))
+        parse(
+            toml(
+                contract(
+                    decide={"calibrate": calibrate, "repeats": repeats},
+                    metric={"direction": direction},
+                    measure={"budget": "1 steps"},
+                )
+            )
+        )
     )
 
 
@@ -313,3 +322,40 @@ def test_a_trial_is_run_with_the_seeds_of_the_fresh_runs_of_its_base_first() -> 
     trial = past.start()
     past.propose(trial)
     assert ask(policy, past, trial) == 4
+
+
+def test_every_so_many_trials_a_run_of_the_best_is_repeated_where_the_machines_speed_matters() -> None:
+    for budget, controls in (("5 seconds", [(25, 0), (50, 1)]), ("5 tokens", [])):
+        tables = contract(measure={"run": "x", "budget": budget}, decide={"calibrate": 3})
+        past, policy, seen = History(), Climb(parse(toml(tables))), []
+        past.baseline(10.0, 11.0, 12.0)
+        for number in range(60):
+            trial = past.start()
+            past.propose(trial)
+            wanted = policy.next_run(past.state, past.state.trials[trial])
+            if wanted and wanted.purpose == "control":
+                assert wanted.base
+                seen.append((number, wanted.index))
+                past.end_run(past.begin_look(0, wanted.index, purpose="control"), 10.5)
+            past.measured(trial, 20.0)
+            past.decide(trial, "discard", 20.0)
+        assert seen == controls
+        assert past.state.values("t0") == {0: 10.0, 1: 11.0, 2: 12.0}, "a control is no run of its own"
+
+
+def test_a_machine_that_got_slower_is_reported() -> None:
+    past = History()
+    past.baseline(10.0, 11.0, 12.0)
+    for seed, value in enumerate((10.4, 11.5, 12.6)):
+        assert text.drift(past.state) == ""
+        past.end_run(past.begin_look(0, seed, purpose="control"), value)
+    said = text.drift(past.state)
+    assert "3 runs of the best, repeated with the same seed, came out worse by 0.5 +- 0.06" in said
+
+
+def test_repeats_that_only_scatter_are_no_drift() -> None:
+    past = History()
+    past.baseline(10.0, 11.0, 12.0)
+    for seed, value in enumerate((10.9, 10.3, 12.4)):
+        past.end_run(past.begin_look(0, seed, purpose="control"), value)
+    assert text.drift(past.state) == ""

@@ -191,6 +191,7 @@ class State:
         self.sources: list[str] = []
         self.openings: list[SealedOpened] = []
         self.claims: list[Claim] = []
+        self.controls: list[int] = []  # runs that repeat an earlier one, in order
         self.session: SessionStarted | None = None  # None once it ended of its own accord
         self.tier = ""  # the machine of the latest session; values from another tier do not count
         self.unfinished: dict[int, None] = {}  # trials without a verdict, in order
@@ -286,6 +287,7 @@ class State:
                 self.runs[run.id] = run
                 self.next_run = max(self.next_run, run.id + 1)
                 self.open_runs[run.id] = None
+                self.controls += [run.id] if run.purpose == "control" else []
                 self._runs_on.setdefault((run.tree, run.digest), []).append(run.id)
                 trial = self.trials[run.trial]
                 self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))

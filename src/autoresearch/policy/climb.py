@@ -18,6 +18,9 @@ KEEP = 0.5
 # Look at the best again after so many trials on it, divided by (1 - correlation)^1.5: where seeds pair well, a lucky
 # run is one of a lucky seed, which it shares with its rivals.
 LOOK_AGAIN = (5, 15, 30)
+CONTROL_EVERY = 25  # trials; a run of 26 or so that shows whether the machine is still what it was
+LEAST_SEEDS = 3  # that such runs take turns with
+DRIFTS = {None, "seconds", "processor_seconds"}  # budgets under which a slower machine gives a worse value
 
 
 class Climb:
@@ -38,6 +41,8 @@ class Climb:
             return Ask(next_seed(state, trial.tree), purpose="record") if wanted else None
         if not done and self._wants_a_look_at(state, trial):
             return Ask(next_seed(state, trial.base_tree), base=True, purpose="record")
+        if not done and (repeat := self._control(state, trial)) is not None:
+            return Ask(repeat, base=True, purpose="control")
         if done and self._is_clear(self.compare(state, trial), done):
             return None
         return Ask(next_seed(state, trial.tree, bar(state, self.study.metric, trial.base_tree)))
@@ -60,6 +65,16 @@ class Climb:
         stretch = (1 - correlation(state)) ** 1.5
         due = sum(state.tried_on.get(best.tree, 0) * stretch >= after for after in LOOK_AGAIN)
         return not waiting and len(looks) < due
+
+    def _control(self, state: State, trial: Trial) -> int | None:
+        """The seed of a run of the best that is to be repeated now, to see whether the machine drifts."""
+        budget = self.study.measure.allowance
+        if (budget.unit if budget else None) not in DRIFTS or len(state.controls) >= state.decided // CONTROL_EVERY:
+            return None
+        best = state.best
+        seeds = list(state.record(best.tree)) if best is not None and best.tree == trial.base_tree else []
+        # Not runs that it was kept for: those were lucky, so every repeat would look worse.
+        return seeds[len(state.controls) % len(seeds)] if len(seeds) >= LEAST_SEEDS else None
 
     def judge(self, state: State, trial: Trial) -> Verdict:
         if problem := failure(state, trial):

@@ -4,6 +4,7 @@ Tables and sentences for a terminal, and the same as plain data for scripts. Pur
 Whatever a proposer or a run wrote is escaped before it reaches the terminal.
 """
 
+import statistics
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ COLORS = {
     "running": "blue",
 }
 DEARER, DEARER_S = 1.2, 0.2  # times the start's compute, and seconds above it, from which on it is mentioned
+LEAST_CONTROLS = 3
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -207,11 +209,31 @@ def row_data(trial: Trial) -> dict[str, Any]:
     return {"word": trial.word} | fields
 
 
+def drift(state: State) -> str:
+    """What repeated runs of the best say about the machine, as a sentence; empty while they say nothing."""
+    moved: dict[tuple[str, int], list[float]] = {}
+    for control in (state.runs[i] for i in state.controls):
+        before = state.record(control.tree).get(control.seed_index)
+        if control.value is not None and before is not None and control.digest == state.digest:
+            moved.setdefault((control.tree, control.seed_index), []).append(state.metric.gain(before, control.value))
+    by_seed = [statistics.fmean(gains) for gains in moved.values()]  # repeats of one run share its luck
+    if len(by_seed) < LEAST_CONTROLS or not any(by_seed):
+        return ""
+    mean, error = statistics.fmean(by_seed), statistics.stdev(by_seed) / len(by_seed) ** 0.5
+    if abs(mean) < 4 * error:
+        return ""
+    way = "better" if mean > 0 else "worse"
+    return (
+        f"The machine drifts: {len(by_seed)} runs of the best, repeated with the same seed, came out {way} by "
+        f"{abs(mean):.2g} +- {error:.1g}. Gains of that size say nothing."
+    )
+
+
 def notes(state: State) -> str:
     """What a person should read below the table: who waits for them, and what the marks mean."""
     marked = any(trial.verdict and trial.verdict.flags for trial in state.trials.values())
     mark = "! marks what to read before believing it: `autoresearch show TRIAL`" if marked else ""
-    return "".join(f"{line}\n" for line in (held(state), mark) if line)
+    return "".join(f"{line}\n" for line in (held(state), drift(state), mark) if line)
 
 
 def show(state: State, trial: Trial, patch: str) -> RenderableType:
