@@ -216,8 +216,8 @@ class World:
 
     def __init__(self, mix: Mix, number: int) -> None:
         self.mix = mix
-        # Three streams, so that two policies meet the same proposals and seeds however many runs each makes.
-        self._ideas, self._seeds, self._noise = (random.Random(f"{number} {what}") for what in ("i", "s", "n"))
+        # Streams of their own, so that all policies meet the same proposals and seeds however many runs each makes.
+        self._ideas, self._races, self._seeds, self._noise = (random.Random(f"{number} {what}") for what in "irsn")
         self._luck: list[float] = []
 
     def effect(self) -> float:
@@ -227,7 +227,7 @@ class World:
         return 0.25 * (mix.largest / 0.25) ** size if u < mix.harmful + mix.helpful else 0.0
 
     def raced(self, effect: float) -> bool:
-        return effect < RACED_BELOW or (effect > 0 and self._ideas.random() < RACED_BETTER)
+        return effect < RACED_BELOW or (effect > 0 and self._races.random() < RACED_BETTER)
 
     def value(self, level: float, seed_index: int, elapsed: float = 0.0) -> float:
         """What a run shows after this share of the study."""
@@ -263,9 +263,7 @@ class Bench:
         self.spent = 0.0
         self.tried = 0
         self.state.apply(
-            StudyOpened(
-                study="s", start="c", start_tree="t", metric=Metric("m", "maximize"), digest="d", seed=number
-            )
+            StudyOpened(study="s", start="c", start_tree="t", metric=Metric("m", "maximize"), digest="d", seed=number)
         )
         self.state.apply(SessionStarted(pid=0, version="", machine=MACHINE, workers=1))
 
