@@ -388,7 +388,8 @@ Racing does not exist yet; `climb, racing` assumes that the first run of what is
 costs {cost:g} of a run and is a discard, and so for {better:.0%} of what is truly better. Reported is what the program
 shows: fresh runs of the best where there are some, less the mean of the start. Ratio: true gain by greedy's, +- one
 standard error. Covered: share of studies whose true gain lies in the 95 % interval of a certified gain, {fresh} fresh
-runs on each side in pairs, beyond the budget. False keeps are of changes that do nothing or harm.
+runs on each side in pairs, beyond the budget. Rules and mixes largely share the noise of those runs, so these shares err
+together. False keeps are of changes that do nothing or harm.
 
 {climbs}
 With nothing to find, the best that a rule can do is nothing. Certified: share of studies with a certified gain whose
