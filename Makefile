@@ -42,6 +42,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sandbox --write
 	$(BIN)/python -m benchmarks.scorer --write
 	$(BIN)/python -m benchmarks.kmodule --write
+	$(BIN)/python -m benchmarks.policies --write
 	$(BIN)/python -m benchmarks.kill --rounds 2000 --write
 
 clean:
