@@ -35,7 +35,8 @@ class OneConstant:
             source = (tree.path / file).read_bytes()
             knob = self.chance.choice(read(file, source))
             options = knob.range.values
-            value = self.chance.choice(options) if options else knob.range.at(self.chance.random(), knob.value)
+            anywhere = self.chance.uniform(*knob.range.box(knob.value))
+            value = self.chance.choice(options) if options else knob.range.at(anywhere, knob.value)
             (tree.path / file).write_bytes(write(file, source, {knob.name: value}))
             if brief.known(tree.snapshot()) is None:
                 return Proposal(f"{knob.name} {knob.value} -> {value}", "one constant")
@@ -48,7 +49,9 @@ def record(log: Path, trials: int) -> None:
         folder = Path(name) / "study"
         starter.make(folder, "gpt", own=True)
         contract = folder / "study.toml"
-        text = contract.read_text().replace('["search"]\n\n[decide]', '["benchmarks.race:OneConstant"]\n\n[decide]\nrace = false\nrepeats = 1')
+        text = contract.read_text().replace(
+            '["search"]\n\n[decide]', '["benchmarks.race:OneConstant"]\n\n[decide]\nrace = false\nrepeats = 1'
+        )
         contract.write_text(text.replace("cores = 1", "cores = 1\nworkers = 1"))
         git(folder, "commit", "-qam", "random changes, nothing stopped")
         session.run(folder, Goal(trials=trials), Copy(session.journal(folder), log))
