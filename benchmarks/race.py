@@ -110,7 +110,7 @@ def replay(log_file: Path) -> tuple[State, list[Decision]]:
 def whole_lines(log_file: Path) -> Iterator[Event]:
     for line in log_file.read_bytes().splitlines():
         with contextlib.suppress(msgspec.DecodeError):  # the last one, of a record under way
-            yield msgspec.json.decode(line, type=AnyEvent)  # type: ignore[arg-type]
+            yield msgspec.json.decode(line, type=AnyEvent)
 
 
 def stops_at(limit: race.Limit | None, result: Measurement) -> float:
