@@ -66,7 +66,7 @@ def test_a_hopeless_run_is_ended_with_all_it_started_and_a_killed_one_is_decided
 def test_rubbish_is_no_reason_to_stop_and_racing_can_be_turned_off(tmp_path: Path) -> None:
     rubbish = "".join(
         f"echo 'PROGRESS {line}'; sleep 0.11\n"
-        for line in ("0.4 loss=nan", "0.9 loss=1e999", "x loss=9", "-5 loss=9", "0.5", "0.2 loss=5", "9e9 loss=")
+        for line in ("0.4 loss=nan", "0.9 loss=1e999", "x loss=9", "-5", "0.5", "0.2 loss=5", "9e9 loss=")
     )
     folder = study_with_evidence(tmp_path, step(rubbish + "echo METRIC loss=9.5\n"), step(curve(9, 30)))
 
