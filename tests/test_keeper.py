@@ -15,6 +15,7 @@ from helpers import PYTHON, alive, eventually
 from msgspec import structs
 
 from autoresearch.errors import Stopped
+from autoresearch.execute import Hopeless
 from autoresearch.execute.keeper import HEAD_BYTES, TAIL_BYTES
 from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.local import Local
@@ -443,10 +444,10 @@ class Machine1:
         self.points: list[tuple[float, float | None]] = []
         self.local = Local(self.home, [Slot()], NONE, lambda run, fraction, loss: self.points.append((fraction, loss)))
 
-    def run(self, script: str, **measure: object) -> Measurement:
+    def run(self, script: str, hopeless: Hopeless | None = None, **measure: object) -> Measurement:
         (self.tree / "x").write_text(script)
         run = Run(3, 0, "t", "c", 0, 4711, "d")
-        return self.local.run(run, self.tree, parse(study("sh x", **measure)))
+        return self.local.run(run, self.tree, parse(study("sh x", **measure)), hopeless=hopeless)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from autoresearch.events import RunFinished, RunStarted, State, TrialAccepted, T
 from autoresearch.execute import Executor
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
-from autoresearch.policy import Ask, Policy, doubt
+from autoresearch.policy import Ask, Policy, doubt, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
 from autoresearch.report.brief import brief
@@ -164,11 +164,12 @@ def run_once(lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit:
             held=ask.held,
             purpose=ask.purpose,
         )
+        hopeless = race.watch(log.state, log.state.trials[trial.id], run) if lab.study.decide.race else None
         log.append(RunStarted(run=run))
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
     usual = None if trial.is_baseline else log.state.usual
-    result = lab.executor.run(run, tree.path, lab.study, usual)
+    result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
     log.append(RunFinished(run=run.id, measurement=result))
     if result.status == "stopped":
         raise Stopped(result.why)

@@ -187,10 +187,12 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
     """
     When a change is kept. `calibrate` runs of the baseline come first; a trial gets at most `repeats`.
 
-    With the Ladder, proposers learn no more of a trial that did not win than that it did not.
+    With the Ladder, proposers learn no more of a trial that did not win than that it did not. With `race`, a run
+    whose training curve is hopeless is ended early.
     """
 
     policy: str = "climb"
+    race: bool = True
     ladder: Literal["auto", "on", "off"] = "auto"
     calibrate: int = 5
     repeats: int = 3

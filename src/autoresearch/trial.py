@@ -21,6 +21,7 @@ RunStatus = Literal[
     "not_finite",  # it stated NaN or an infinity
     "implausible",  # it stated what the study says cannot be
     "infeasible",  # it broke a guard: a bound that the study sets on something else than the metric
+    "hopeless",  # ended early: its training curve was too far behind the best's; see policy/race.py
     "stopped",  # ended from outside; says nothing about the candidate
 ]
 Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive", "suspect"]
@@ -69,7 +70,8 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     What a run returned. Times and memory are taken from outside, never from the candidate's word.
 
     `wall_s`, `processor_s` and `peak_memory_mb` are those of the run command with all its descendants;
-    `score_s` and `score_processor_s` are those of the separate scorer.
+    `score_s` and `score_processor_s` are those of the separate scorer. `curve` is the candidate's word: the loss at
+    fractions of the budget, some 50 points.
     """
 
     status: RunStatus
@@ -83,6 +85,7 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     peak_memory_mb: float = 0.0
     score_s: float = 0.0
     score_processor_s: float = 0.0
+    curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def compute_s(self) -> float:

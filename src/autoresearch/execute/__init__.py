@@ -1,6 +1,6 @@
 """Where runs happen."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from autoresearch.study import Study
 from autoresearch.trial import Machine, Measurement, Run
 
 OnProgress = Callable[[Run, float, float | None], None]  # run, fraction of its budget, loss
+Hopeless = Callable[[Sequence[tuple[float, float]]], str]  # the curve so far -> why to end the run, or empty
 
 
 class Executor(Protocol):
@@ -22,11 +23,14 @@ class Executor(Protocol):
         """Where the runs happen; part of every measurement."""
         ...
 
-    def run(self, run: Run, tree: Path, study: Study, usual: Measurement | None = None) -> Measurement:
+    def run(
+        self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
+    ) -> Measurement:
         """
         Measure once. Blocks until a slot is free and the run has ended.
 
         `usual` is what the baseline took: a run that takes `measure.overrun` times as much is ended.
+        `hopeless` is asked whenever the run says how far it is; a reason ends the run, with the status of that name.
         """
         ...
 

@@ -22,7 +22,7 @@ KEEPER = Path(__file__).with_name("keeper.py")
 
 
 class Ending(Struct, frozen=True):
-    """How a kept command ended; see keeper.keep."""
+    """How a kept command ended; see keeper.keep. `unwanted`: whoever asked for it wanted no more of it."""
 
     how: str
     code: int | None = None
@@ -80,9 +80,14 @@ class Keepers:
         cores: tuple[int, ...] = (),
         stdin: Path | None = None,
         bounds: Bounds | None = None,
-        on_progress: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], object] = lambda text: None,
     ) -> Ending:
-        """Run a command to its end, and everything it started with it."""
+        """
+        Run a command to its end, and everything it started with it.
+
+        `on_progress` is told what follows the word PROGRESS; a true answer ends the command, as `unwanted`, unless
+        it ends by itself first.
+        """
         job = {
             "argv": argv,
             "cwd": str(cwd),
@@ -108,14 +113,20 @@ class Keepers:
                 with self._lock:
                     self._running.discard(ours)
 
-    def _listen(self, keeper: socket.socket, on_progress: Callable[[str], None]) -> Ending:
+    def _listen(self, keeper: socket.socket, on_progress: Callable[[str], object]) -> Ending:
+        unwanted = False
         with keeper.makefile("rb") as lines:
             for line in lines:
                 message: dict[str, Any] = json.loads(line)
                 if "progress" in message:
-                    on_progress(message["progress"])
+                    if not unwanted and on_progress(message["progress"]):
+                        unwanted = True
+                        with contextlib.suppress(OSError):
+                            keeper.shutdown(socket.SHUT_WR)
                 elif "ended" in message:
                     ending = Ending(**message["ended"])
+                    if ending.how == "stopped" and unwanted and not self._stopped:
+                        return structs.replace(ending, how="unwanted")
                     if ending.how == "stopped":
                         raise Stopped("ended by the person")
                     return ending

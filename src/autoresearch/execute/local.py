@@ -4,7 +4,6 @@ Runs on this machine: processes in slots, each with its own cores or GPU, each k
 Knows processes and their environment. Reads no value itself (measure.py does) and decides nothing.
 """
 
-import contextlib
 import os
 import queue
 import shlex
@@ -13,19 +12,19 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from msgspec import structs
 
 from autoresearch import measure
 from autoresearch.errors import Stopped
-from autoresearch.execute import OnProgress
+from autoresearch.execute import Hopeless, OnProgress, outcome
+from autoresearch.execute.curve import Curve
 from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.machine import Slot, this_machine
 from autoresearch.execute.sandbox import Backend, Cell, for_answers
 from autoresearch.files import keep_plain, remove
 from autoresearch.study import Study
-from autoresearch.trial import Machine, Measurement, Run, RunStatus
+from autoresearch.trial import Measurement, Run
 
 # What programs need to start and to speak the person's language; nothing that opens a door.
 HARMLESS = {"LANG", "LANGUAGE", "TZ", "TERM", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "USER", "LOGNAME"}
@@ -75,18 +74,22 @@ class Local:
 
     def last_words(self, name: str) -> str:
         """The last line that `prepare` printed, quoted."""
-        return _last_words(self.home / "data" / name)
+        return outcome.last_words(self.home / "data" / name)
 
-    def run(self, run: Run, tree: Path, study: Study, usual: Measurement | None = None) -> Measurement:
+    def run(
+        self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
+    ) -> Measurement:
         slot = self._free.get()
         try:
-            return self._run_in(slot, run, tree, study, usual)
+            return self._run_in(slot, run, tree, study, usual, Curve(hopeless))
         except Stopped as stopped:
             return Measurement("stopped", None, run.digest, self.machine, why=str(stopped))
         finally:
             self._free.put(slot)
 
-    def _run_in(self, slot: Slot, run: Run, tree: Path, study: Study, usual: Measurement | None) -> Measurement:
+    def _run_in(
+        self, slot: Slot, run: Run, tree: Path, study: Study, usual: Measurement | None, curve: Curve
+    ) -> Measurement:
         folder = self.home / "runs" / str(run.id)
         out = folder / "out"
         folder.mkdir(exist_ok=True)
@@ -95,14 +98,16 @@ class Local:
         env = environment(slot, told, study.execute.env)
         inside_env = env | INSIDE if self.sandbox.wraps else env
         cell = self._cell(slot, tree, out, study)
-        ending = self._candidate(run, cell, inside_env, folder, study, slot, usual)
-        record = _record(run, self.machine, ending)
-        if problem := _problem(ending, folder / "run", study.measure.timeout_s):
+        ending = self._candidate(run, cell, inside_env, folder, study, slot, usual, curve)
+        record = outcome.recorder(run, self.machine, ending, curve)
+        if ending.how == "unwanted":
+            return record("hopeless", None, curve.why)
+        if problem := outcome.problem(ending, folder / "run", study.measure.timeout_s):
             return record(*problem)
         keep_plain(out)
         own = measure.read(study.metric.name, folder / "run.out.txt", out / "result.json")
         if study.measure.score is None:
-            return record(*judged(own, study, ending), own.extras)
+            return record(*outcome.judged(own, study, ending), own.extras)
 
         inside = folder / "answers"  # what the scorer starts candidate code with
         write_launcher(inside, self.sandbox, for_answers(cell), inside_env)
@@ -124,10 +129,10 @@ class Local:
             slot=slot,
             bounds=scoring_bounds(cell, study, usual if run.held == "search" else None),  # another set, another size
         )
-        if problem := _problem(scoring, folder / "score", timeout_s):
+        if problem := outcome.problem(scoring, folder / "score", timeout_s):
             return record(*problem, own.extras, scoring)
         score = measure.read(study.metric.name, folder / "score.out.txt")
-        return record(*judged(score, study, ending), own.extras | score.extras, scoring)
+        return record(*outcome.judged(score, study, ending), own.extras | score.extras, scoring)
 
     def _cell(self, slot: Slot, tree: Path, out: Path, study: Study) -> Cell:
         """What a run of this study may see: its own tree, the open data, and its output folder to write to."""
@@ -151,12 +156,15 @@ class Local:
         study: Study,
         slot: Slot,
         usual: Measurement | None,
+        curve: Curve,
     ) -> Ending:
         """Run the candidate's own code, inside the sandbox."""
 
-        def on_progress(text: str) -> None:
+        def on_progress(text: str) -> str:
             if point := measure.progress(text):
                 self.on_progress(run, *point)
+                curve.add(*point)
+            return curve.why
 
         argv = self.sandbox.wrap(list(words(study.measure.run)), cell)
         return self._command(
@@ -187,7 +195,7 @@ class Local:
         name: str,
         slot: Slot | None = None,
         bounds: Bounds | None = None,
-        on_progress: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], object] = lambda text: None,
     ) -> Ending:
         """Run one command of the study; exit code 75 asks to be asked again, within the same time limit."""
         give_up = time.monotonic() + timeout_s
@@ -206,7 +214,7 @@ class Local:
                 on_progress=on_progress,
             )
             if ending.code != AGAIN:
-                return _altogether([*waited_for, ending])
+                return outcome.altogether([*waited_for, ending])
             if time.monotonic() + pause_s >= give_up:
                 return Ending("timeout", wall_s=timeout_s)
             if self._stopping.wait(pause_s):
@@ -215,21 +223,6 @@ class Local:
             if bounds is not None and bounds.processor_s is not None:  # asking again renews nothing
                 bounds = structs.replace(bounds, processor_s=max(0.01, bounds.processor_s - ending.processor_s))
             pause_s = min(60.0, pause_s * 2)
-
-
-def judged(reading: measure.Reading, study: Study, ending: Ending) -> tuple[RunStatus, float | None, str]:
-    """
-    Status, value and reason of what was stated, held against what the study says is possible and allowed.
-
-    What was measured from outside goes before what was stated under the same name.
-    """
-    if reading.value is None:
-        return reading.status, reading.value, reading.why
-    if why := study.metric.implausible(reading.value):
-        return "implausible", None, why
-    measured = {name: getattr(ending, name) for name in ("wall_s", "processor_s", "peak_memory_mb")}
-    broken = [why for guard in study.metric.bounds if (why := guard.broken(reading.extras | measured))]
-    return ("infeasible", None, "; ".join(broken)) if broken else (reading.status, reading.value, "")
 
 
 def bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
@@ -249,16 +242,6 @@ def scoring_bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bound
     """What scoring may use: it runs candidate code that answers, which could go on training."""
     processor_s = usual.score_processor_s * study.measure.overrun + 1 if usual is not None else None
     return Bounds(memory_mb=cell.memory_mb, processes=cell.processes, processor_s=processor_s)
-
-
-def _altogether(endings: list[Ending]) -> Ending:
-    """How a command ended that was asked several times, with what all the asking took."""
-    return structs.replace(
-        endings[-1],
-        wall_s=sum(e.wall_s for e in endings),
-        processor_s=sum(e.processor_s for e in endings),
-        peak_memory_mb=max(e.peak_memory_mb for e in endings),
-    )
 
 
 def environment(slot: Slot, told: Mapping[str, str], passed: Iterable[str] = ()) -> dict[str, str]:
@@ -317,59 +300,6 @@ def _data_folders(home: Path, held: bool = False, sealed: bool = False) -> dict[
     folders |= {"AUTORESEARCH_HELD": home / "data" / "held"} if held else {}
     folders |= {"AUTORESEARCH_SEALED": home / "data" / "sealed"} if sealed else {}
     return {name: str(folder) for name, folder in folders.items()}
-
-
-def _record(run: Run, machine: Machine, ending: Ending) -> Callable[..., Measurement]:
-    def record(
-        status: Any,
-        value: float | None,
-        why: str = "",
-        extras: dict[str, float] | None = None,
-        scoring: Ending | None = None,
-    ) -> Measurement:
-        return Measurement(
-            status=status,
-            value=value,
-            digest=run.digest,
-            machine=machine,
-            extras=extras or {},
-            why=why,
-            wall_s=ending.wall_s,
-            processor_s=ending.processor_s,
-            peak_memory_mb=ending.peak_memory_mb,
-            score_s=scoring.wall_s if scoring else 0.0,
-            score_processor_s=scoring.processor_s if scoring else 0.0,
-        )
-
-    return record
-
-
-def _problem(ending: Ending, output: Path, timeout_s: float) -> tuple[str, None, str] | None:
-    """Why a command's output is not worth reading, if so: status, no value, reason."""
-    what = output.name
-    if ending.how == "timeout":
-        return "timeout", None, f"{what} was ended after {timeout_s:g} s"
-    if ending.how == "overran":
-        why = f"{what} {ending.why} and was ended: more than measure.overrun allows over the baseline"
-        return "timeout", None, why
-    if ending.how == "bounds":
-        return "crash", None, f"{what} {ending.why} and was ended"
-    if ending.how == "failed":
-        return "crash", None, f"{what} could not start: {ending.why}"
-    if ending.code:
-        how = f"was ended by signal {-ending.code}" if ending.code < 0 else f"ended with exit code {ending.code}"
-        return "crash", None, f"{what} {how}{_last_words(output)}"
-    return None
-
-
-def _last_words(output: Path) -> str:
-    """The last line that a command left, quoted: usually the exception."""
-    for stream in ("err", "out"):
-        with contextlib.suppress(OSError):
-            text = output.with_name(f"{output.name}.{stream}.txt").read_bytes()[-4096:].decode(errors="replace")
-            if lines := [line for line in text.splitlines() if line.strip()]:
-                return f": {' '.join(lines[-1].split())[:200]!r}"
-    return ""
 
 
 def words(command: str) -> tuple[str, ...]:

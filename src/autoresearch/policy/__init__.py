@@ -85,7 +85,7 @@ def next_seed(state: State, tree: str, first: Iterable[int] = ()) -> int:
 
 def failed(measurement: Measurement) -> Verdict:
     """A run without a value decides the trial: a crash is never a number."""
-    words: dict[str, Word] = {"timeout": "timeout", "infeasible": "discard"}
+    words: dict[str, Word] = {"timeout": "timeout", "infeasible": "discard", "hopeless": "discard"}
     return Verdict(words.get(measurement.status, "crash"), measurement.why)
 
 

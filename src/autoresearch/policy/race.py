@@ -1,0 +1,183 @@
+"""
+Racing: whether a run whose training curve is behind its base's can still end well.
+
+How far behind is too far is learnt from the study's own runs: each one that was seen to its end says how far behind
+one may be, at a fraction of the budget, and still end no worse. Pure functions of the state.
+
+The loss is the candidate's word. One that prints a better loss than it has is not stopped, and gains nothing else.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from itertools import islice, pairwise
+from statistics import median
+
+from msgspec import Struct
+
+from autoresearch.events import State
+from autoresearch.trial import Run, Trial
+
+Points = tuple[tuple[float, float], ...]  # (fraction of the budget, loss), in order
+Levels = tuple[float | None, ...]  # one for each of GRID or LOOKS; None where the curve has not got to
+
+GRID = 50  # places, evenly over the budget, at which curves are compared
+WINDOW = 8  # of them over whose median a gap is taken: one batch's loss is noisy
+LOOKS = tuple(range(10, 46, 2))  # places at which a run may be stopped: never before 20 %, and 90 % is not worth it
+ENOUGH = 8  # finished runs with curves, before anything is stopped
+# The chance, look by look, that one more run which ends well is behind by more. There are many looks, and the truly
+# better are of other kinds than the many that change little: in simulation, 2 % of them are stopped; tests/test_race.py.
+WRONG = 0.005
+LOST = 3  # runs that were as far behind, and did not catch up
+TO_THE_END = 20  # every so many trials one goes on whatever its curve: else what is believed would never be checked
+RECENT = 300  # runs that are learnt from; the cost of a look at the past grows with them
+
+
+class Past(Struct, frozen=True):
+    """A run that was seen to its end: how far behind it was at each of LOOKS, and whether it ended well."""
+
+    tree: str
+    base_tree: str
+    behind: Levels
+    well: bool
+
+    @property
+    def is_base(self) -> bool:
+        return self.tree == self.base_tree
+
+
+class Limit(Struct, frozen=True):
+    """How far behind is too far, at each of LOOKS (None: nothing is), and the base's curve on GRID."""
+
+    at: Levels
+    base: Levels
+
+    def __call__(self, curve: Sequence[tuple[float, float]]) -> str:
+        """Why the run with this curve so far is hopeless; empty while it is not, or cannot be told."""
+        gaps = behind(tuple(curve), self.base)
+        reached = [i for i, gap in enumerate(gaps) if gap is not None]
+        if not reached or (limit := self.at[reached[-1]]) is None or not (gaps[reached[-1]] or 0.0) > limit:
+            return ""
+        look = LOOKS[reached[-1]]
+        mine, theirs = _level(on_grid(tuple(curve)), look), _level(self.base, look)
+        return (
+            f"stopped at {100 * look / GRID:.0f} % of its budget: loss {mine:.4g} where the best had {theirs:.4g}; "
+            "nothing so far behind has caught up"
+        )
+
+
+def watch(state: State, trial: Trial, run: Run) -> Limit | None:
+    """
+    What tells while this run goes on that it is hopeless; None for a run that is not to be stopped.
+
+    Only the first run of a trial is raced: one that has a value has shown that it can be compared.
+    """
+    own = run.tree == trial.tree != trial.base_tree and run.purpose == "trial"
+    if not own or trial.is_baseline or trial.again is not None or trial.id % TO_THE_END == 0:
+        return None
+    if state.noise is None or state.values(run.tree):
+        return None
+    base = mean_curve(_curves(state, trial.base_tree))
+    limits = too_far(evidence(state))
+    return Limit(limits, base) if any(limit is not None for limit in limits) else None
+
+
+def evidence(state: State) -> list[Past]:
+    """The latest runs with a curve and a value, under the current referee and on this kind of machine."""
+    sd = state.noise.sd if state.noise else 0.0
+    found: list[Past] = []
+    bases: dict[str, tuple[list[float], tuple[Points, ...]]] = {}
+    for run in islice(reversed(tuple(state.runs.values())), 2 * RECENT):
+        trial, measured = state.trials[run.trial], run.measurement
+        if run.value is None or measured is None or not measured.curve or measured.machine.tier != state.tier:
+            continue
+        if run.digest != state.digest or run.held != "search" or run.purpose not in ("trial", "record"):
+            continue
+        base = trial.base_tree
+        if base not in bases:
+            bases[base] = list(state.values(base).values()), _curves(state, base)
+        before, others = bases[base]
+        if run.tree == base:
+            others = _curves(state, base, without=run.id)
+        if others and before and len(found) < RECENT:
+            gain = state.metric.gain(sum(before) / len(before), run.value)
+            found.append(Past(run.tree, base, behind(measured.curve, mean_curve(others)), gain >= -sd))
+    return found
+
+
+def _curves(state: State, tree: str, without: int | None = None) -> tuple[Points, ...]:
+    runs = (run for run in state.runs_on(tree) if run.value is not None and run.id != without)
+    return tuple(run.measurement.curve for run in runs if run.measurement and run.measurement.curve)
+
+
+def too_far(past: Sequence[Past]) -> Levels:
+    """
+    For each of LOOKS, how far behind its base nothing has ever caught up from; None where too little is known.
+
+    It is the margin times the farthest that any run which ended well was behind, there or later; three that were beyond
+    it must have ended badly. Runs of a base beside others of it say what chance does, to either side.
+    """
+    well = {one.tree for one in past if one.well and not one.is_base and max(filter(None, one.behind), default=0) > 0}
+    times = margin(len(well))
+    farthest, found = 0.0, list[float | None]()
+    for look in reversed(range(len(LOOKS))):
+        known = [(one, gap) for one in past if (gap := one.behind[look]) is not None]
+        farthest = max([farthest, *(abs(gap) if one.is_base else gap for one, gap in known if one.well or one.is_base)])
+        limit = times * farthest
+        lost = sum(gap > limit for one, gap in known if not one.well)
+        found.append(limit if len(past) >= ENOUGH and lost >= LOST else None)
+    return tuple(reversed(found))
+
+
+@functools.cache
+def margin(n: int) -> float:
+    """
+    How many times the largest of n gaps the next one of their kind exceeds with a probability of WRONG; 1 at least.
+
+    For gaps with an exponential tail it is n! m! / (n + m)!, whatever their scale. None seen: infinite.
+    """
+    if n < 1:
+        return math.inf
+    low, high = 1.0, 1 / WRONG
+    for _ in range(40):
+        m = (low + high) / 2
+        chance = math.exp(math.lgamma(n + 1) + math.lgamma(m + 1) - math.lgamma(n + m + 1))
+        low, high = (m, high) if chance > WRONG else (low, m)
+    return high
+
+
+# -- curves --------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=4 * RECENT)  # the same runs are looked at again before every run
+def behind(curve: Points, base: Levels) -> Levels:
+    """How far a curve is behind its base's, at each of LOOKS: the median over the last places."""
+    gaps = tuple(
+        mine - theirs if mine is not None and theirs is not None else None
+        for mine, theirs in zip(on_grid(curve), base, strict=True)
+    )
+    return tuple(_level(gaps, look) for look in LOOKS)
+
+
+def _level(values: Levels, place: int) -> float | None:
+    """The median over the last places; None where the place itself is not known."""
+    known = [value for value in values[max(0, place - WINDOW + 1) : place + 1] if value is not None]
+    return median(known) if values[place] is not None else None
+
+
+@functools.lru_cache(maxsize=4 * RECENT)
+def mean_curve(curves: tuple[Points, ...]) -> Levels:
+    """On GRID, over the curves that are known there."""
+    places = zip(*map(on_grid, curves), strict=True) if curves else [()] * (GRID + 1)
+    known = [[value for value in place if value is not None] for place in places]
+    return tuple(sum(values) / len(values) if values else None for values in known)
+
+
+@functools.lru_cache(maxsize=4 * RECENT)
+def on_grid(curve: Points) -> Levels:
+    """A curve at even places, straight between its points; None before its first and after its last."""
+    found: list[float | None] = [None] * (GRID + 1)
+    for (f0, loss0), (f1, loss1) in pairwise(curve):
+        for place in range(math.ceil(f0 * GRID), math.floor(f1 * GRID) + 1):
+            found[place] = loss0 + (loss1 - loss0) * ((place / GRID - f0) / (f1 - f0) if f1 > f0 else 1.0)
+    return tuple(found)
