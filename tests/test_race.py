@@ -277,3 +277,9 @@ def test_a_constant_gap_is_the_gap_at_every_look_it_got_to(got_to: int, gap: flo
         None if look > got_to else g for look, g in zip(LOOKS, behind(mine, mean_curve((base,))), strict=True)
     ]
     assert len(on_grid(mine)) == GRID + 1
+
+
+def test_between_points_that_are_far_apart_nothing_is_known() -> None:
+    """A loss at the very start, and then one at a third: how the run came there was not said."""
+    known = race.on_grid(((0.0, 9.0), (0.34, 3.0), (0.36, 2.9)))
+    assert [place for place, value in enumerate(known) if value is not None] == [17, 18]

@@ -22,6 +22,7 @@ Points = tuple[tuple[float, float], ...]  # (fraction of the budget, loss), in o
 Levels = tuple[float | None, ...]  # one for each of GRID or LOOKS; None where the curve has not got to
 
 GRID = 50  # places, evenly over the budget, at which curves are compared
+NEAR = 0.101  # of the budget (a tenth, as floats have it); between points further apart nothing is known
 WINDOW = 8  # of them over whose median a gap is taken: one batch's loss is noisy
 LOOKS = tuple(range(10, 46, 2))  # places at which a run may be stopped: never before 20 %, and 90 % is not worth it
 ENOUGH = 8  # finished runs with curves, before anything is stopped
@@ -175,9 +176,11 @@ def mean_curve(curves: tuple[Points, ...]) -> Levels:
 
 @functools.lru_cache(maxsize=4 * RECENT)
 def on_grid(curve: Points) -> Levels:
-    """A curve at even places, straight between its points; None before its first and after its last."""
+    """A curve at even places, straight between points that are near; None elsewhere: nobody said what was there."""
     found: list[float | None] = [None] * (GRID + 1)
     for (f0, loss0), (f1, loss1) in pairwise(curve):
+        if f1 - f0 > NEAR:
+            continue
         for place in range(math.ceil(f0 * GRID), math.floor(f1 * GRID) + 1):
             found[place] = loss0 + (loss1 - loss0) * ((place / GRID - f0) / (f1 - f0) if f1 > f0 else 1.0)
     return tuple(found)
