@@ -57,7 +57,7 @@ def test_a_hopeless_run_is_ended_with_all_it_started_and_a_killed_one_is_decided
     results = [run.measurement for run in (state.runs[i] for i in last(state).runs) if run.measurement]
     assert [(result.status, result.value) for result in results] == [("stopped", None), ("hopeless", None)]
     assert results[-1].wall_s < 20
-    assert results[-1].curve == ((0.1, 8.0), (0.3, 8.0))
+    assert results[-1].curve == ((0.2, 8.0), (0.3, 8.0))
     assert eventually(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
     again = log.read(session.journal(folder))
     assert (again.runs, again.trials) == (state.runs, state.trials)
