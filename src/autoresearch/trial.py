@@ -93,6 +93,11 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
         return self.wall_s if self.machine.gpu else self.processor_s
 
 
+def is_dearer(now_s: float, before_s: float) -> bool:
+    """Whether a run costs so much more compute than another that a gain counts as bought: by a fifth, and 0.2 s."""
+    return now_s > max(before_s * 1.2, before_s + 0.2)
+
+
 class Run(Struct, frozen=True, omit_defaults=True):
     """
     One execution of the measure command on a tree, with one seed.

@@ -34,6 +34,23 @@ class Ask(Struct, frozen=True):
     held: HeldSet = "search"
 
 
+class OnBest:
+    """What policies have in common whose every trial starts from the best."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def base(self, state: State) -> Best:
+        assert state.best is not None
+        return state.best
+
+    def calibration(self, state: State, baseline: Trial) -> Ask | None:
+        """The next run of the unchanged code, `decide.calibrate` in all: nothing was chosen because of them."""
+        assert baseline.tree is not None
+        wanted = len(state.values(baseline.tree)) < self.study.decide.calibrate
+        return Ask(next_seed(state, baseline.tree), purpose="record") if wanted else None
+
+
 class Policy(Protocol):
     def base(self, state: State) -> Best:
         """The commit that the next trial starts from."""

@@ -7,10 +7,9 @@ run. Errors made here are found by `certify`, not here. The figures: docs/decidi
 """
 
 from autoresearch.events import State
-from autoresearch.policy import Ask, failed, failure, next_seed, unless_moved
+from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, unless_moved
 from autoresearch.policy.compare import Comparison, bar, compare, correlation
-from autoresearch.study import Study
-from autoresearch.trial import Best, Trial, Verdict
+from autoresearch.trial import Trial, Verdict
 
 # In standard errors of the gain; chosen in simulation, benchmarks/results/policies.md.
 PROMISING = 0.4  # below it, another run is spent better on the next idea
@@ -23,22 +22,14 @@ LEAST_SEEDS = 3  # that such runs take turns with
 DRIFTS = {None, "seconds", "processor_seconds"}  # budgets under which a slower machine gives a worse value
 
 
-class Climb:
-    def __init__(self, study: Study) -> None:
-        self.study = study
-
-    def base(self, state: State) -> Best:
-        assert state.best is not None
-        return state.best
-
+class Climb(OnBest):
     def next_run(self, state: State, trial: Trial) -> Ask | None:
         assert trial.tree is not None
         if failure(state, trial):
             return None
-        done = len(state.values(trial.tree))
         if trial.is_baseline:
-            wanted = done < self.study.decide.calibrate
-            return Ask(next_seed(state, trial.tree), purpose="record") if wanted else None
+            return self.calibration(state, trial)
+        done = len(state.values(trial.tree))
         if not done and self._wants_a_look_at(state, trial):
             return Ask(next_seed(state, trial.base_tree), base=True, purpose="record")
         if not done and (repeat := self._control(state, trial)) is not None:

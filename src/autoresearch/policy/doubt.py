@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from autoresearch.events import State
 from autoresearch.policy import Ask
 from autoresearch.study import Study
-from autoresearch.trial import Measurement, Trial, Verdict
+from autoresearch.trial import Measurement, Trial, Verdict, is_dearer
 
 # How far a gain may go before it is doubted. Wide on purpose: what is held waits for a person.
 FEW = 20  # trials; with fewer, "anything seen" says little
@@ -24,7 +24,6 @@ TIMES_NOISE = 10.0  # standard deviations of one run
 SHARE = 0.5  # ... of the baseline's value (of max - min where both are given) while there were few trials
 SHARE_LATER = 0.02
 
-DEARER, DEARER_S = 1.2, 0.2  # times the base's cost, and seconds above it, from which on a gain counts as bought
 SLACK, SLACK_S = 1.1, 1.0  # by which a stated time may differ from a measured one
 WHOLE_TIMES = {"seconds", "elapsed", "elapsed_s", "wall_s", "total_seconds", "total_s"}
 PART_TIMES = {"training_seconds", "train_seconds", "training_s", "train_s", "duration_s"}
@@ -46,17 +45,19 @@ def examined(state: State, study: Study, trial: Trial, verdict: Verdict, patch: 
         *(f"fixes a seed: {s}" for s in seeds_in(patch)),
     )
     verdict = replace(verdict, cost=cost, flags=flags)
-    if verdict.word == "keep" and not trial.accepted and (why := doubt(state, study, trial, verdict)):
+    if why := doubt(state, study, trial, verdict):
         return replace(verdict, word="suspect", why=f"{why}{_in_the_clean_room(state, trial)}")
     return verdict
 
 
 def doubt(state: State, study: Study, trial: Trial, verdict: Verdict) -> str:
     """
-    Why this gain is held until a person has looked at it, in a clause; empty if it is believed.
+    Why what a policy would keep is held until a person has looked at it, in a clause; empty if it is not.
 
     Once doubted, it stays so: what other trials found meanwhile makes it no more likely.
     """
+    if verdict.word != "keep" or trial.is_baseline or trial.accepted:
+        return ""
     if ignores_seed(state, trial):
         return "it ignores its seed, so a lucky one would pass as a gain"
     gain = verdict.gain or 0.0
@@ -99,7 +100,7 @@ def _gains(state: State) -> Iterator[float]:
 
 def clean_room(state: State, study: Study, trial: Trial, verdict: Verdict) -> list[Ask]:
     """What is to be measured once more: a doubted trial's base, then itself. Nothing that was measured so already."""
-    if examined(state, study, trial, verdict).word != "suspect":
+    if not doubt(state, study, trial, verdict):
         return []
     assert trial.tree is not None
     mine = [run for run in (state.runs[i] for i in state.trials[trial.id].runs) if run.careful]
@@ -176,5 +177,5 @@ def cost_of(state: State, trial: Trial) -> float | None:
 
 def _bought(state: State, trial: Trial, verdict: Verdict) -> Iterator[str]:
     mine, base = state.compute_s(trial.tree or ""), state.compute_s(trial.base_tree)
-    if mine and base and mine > max(base * DEARER, base + DEARER_S) and (verdict.gain or 0.0) > 0:
+    if mine and base and is_dearer(mine, base) and (verdict.gain or 0.0) > 0:
         yield f"bought with compute: a run costs {mine / base:.2f} times the base's"

@@ -1,19 +1,11 @@
 """Karpathy's rule: one run, and whatever is better than the best seen is kept. Here to compare with."""
 
 from autoresearch.events import State
-from autoresearch.policy import Ask, failed, failure, unless_moved
-from autoresearch.study import Study
-from autoresearch.trial import Best, Trial, Verdict
+from autoresearch.policy import Ask, OnBest, failed, failure, unless_moved
+from autoresearch.trial import Trial, Verdict
 
 
-class Greedy:
-    def __init__(self, study: Study) -> None:
-        self.study = study
-
-    def base(self, state: State) -> Best:
-        assert state.best is not None
-        return state.best
-
+class Greedy(OnBest):
     def next_run(self, state: State, trial: Trial) -> Ask | None:
         assert trial.tree is not None
         return None if failure(state, trial) or state.values(trial.tree) else Ask(0)

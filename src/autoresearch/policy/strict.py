@@ -10,10 +10,9 @@ Perez-Ortiz et al. 2024 (the t e-value, which needs no known noise).
 import math
 
 from autoresearch.events import State
-from autoresearch.policy import Ask, failed, failure, next_seed, unless_moved
+from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, unless_moved
 from autoresearch.stats import e_lond_level, t_e_value
-from autoresearch.study import Study
-from autoresearch.trial import Best, Trial, Verdict
+from autoresearch.trial import Trial, Verdict
 
 ALPHA = 0.05
 TIMES_REPEATS = 4  # runs that a trial may get, in multiples of decide.repeats: proof costs more than a hint
@@ -21,22 +20,14 @@ HOPELESS = 0.3  # an e-value below which no more runs are spent
 LEAST = 2  # differences before a trial can look hopeless
 
 
-class Strict:
-    def __init__(self, study: Study) -> None:
-        self.study = study
-
-    def base(self, state: State) -> Best:
-        assert state.best is not None
-        return state.best
-
+class Strict(OnBest):
     def next_run(self, state: State, trial: Trial) -> Ask | None:
         assert trial.tree is not None
         if failure(state, trial):
             return None
-        done = len(state.values(trial.tree))
         if trial.is_baseline:
-            wanted = done < self.study.decide.calibrate
-            return Ask(next_seed(state, trial.tree), purpose="record") if wanted else None
+            return self.calibration(state, trial)
+        done = len(state.values(trial.tree))
         if done and self._is_over(state, trial, done):
             return None
         untried = [seed for seed in state.record(trial.base_tree) if seed not in state.values(trial.tree)]

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch.events import State
-from autoresearch.trial import Trial
+from autoresearch.trial import Trial, is_dearer
 
 COLORS = {
     "keep": "bold green",
@@ -27,7 +27,6 @@ COLORS = {
     "suspect": "bold yellow",
     "running": "blue",
 }
-DEARER, DEARER_S = 1.2, 0.2  # times the start's compute, and seconds above it, from which on it is mentioned
 LEAST_CONTROLS = 3
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -72,7 +71,7 @@ def _at_what_cost(state: State) -> str:
     """A clause where a run of the best takes more compute than one of the start did."""
     start = state.compute_s(state.baseline.tree or "") if state.baseline else None
     best = state.compute_s(state.best.tree) if state.best else None
-    dearer = start and best and best > max(start * DEARER, start + DEARER_S)
+    dearer = start and best and is_dearer(best, start)
     return f"; a run now takes {best / start:.2g} times the compute" if dearer and best and start else ""
 
 
