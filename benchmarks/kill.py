@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 from autoresearch import log
-from autoresearch.events import State
+from autoresearch.state import State
 from benchmarks.tables import markdown, report
 
 STEPS = 60  # proposals in one study

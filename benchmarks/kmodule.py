@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from autoresearch.events import State, StudyOpened, TrialDecided, TrialProposed, TrialStarted
+from autoresearch.events import StudyOpened, TrialDecided, TrialProposed, TrialStarted
 from autoresearch.propose import Proposer
 from autoresearch.propose.search import Search
 from autoresearch.report.brief import brief
+from autoresearch.state import State
 from autoresearch.trial import Direction, Limits, Metric, Trial, Verdict, Word
 from benchmarks.tables import markdown, report
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from statistics import median
 
 from autoresearch import session
-from autoresearch.events import Event, State, TrialDecided
+from autoresearch.events import Event, TrialDecided
 from autoresearch.propose import Tree
 from autoresearch.report.brief import Brief
 from autoresearch.session import Goal, Listener
+from autoresearch.state import State
 from autoresearch.trial import Limits, Proposal
 from benchmarks.tables import markdown, report
 

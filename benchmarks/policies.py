@@ -29,7 +29,6 @@ from autoresearch.events import (
     RunFinished,
     RunStarted,
     SessionStarted,
-    State,
     StudyOpened,
     TrialDecided,
     TrialProposed,
@@ -38,6 +37,7 @@ from autoresearch.events import (
 from autoresearch.policy import Ask, Policy
 from autoresearch.policy.climb import Climb
 from autoresearch.policy.greedy import Greedy
+from autoresearch.state import State
 from autoresearch.study import Study, parse
 from autoresearch.trial import Best, Machine, Measurement, Metric, Run, Trial, Verdict
 from benchmarks.tables import markdown, report

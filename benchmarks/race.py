@@ -20,13 +20,14 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch import session, starter
-from autoresearch.events import AnyEvent, Event, RunFinished, RunStarted, State, TrialDecided
+from autoresearch.events import AnyEvent, Event, RunFinished, RunStarted, TrialDecided
 from autoresearch.git import git
 from autoresearch.policy import race
 from autoresearch.propose import Tree
 from autoresearch.propose.knobs import read, write
 from autoresearch.report.brief import Brief
 from autoresearch.session import Goal, Listener
+from autoresearch.state import State
 from autoresearch.trial import Limits, Measurement, Proposal
 from benchmarks.tables import markdown, report
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from autoresearch import events as ev
 from autoresearch import session
-from autoresearch.events import Event, State
+from autoresearch.events import Event
 from autoresearch.session import Goal, Listener
+from autoresearch.state import State
 from autoresearch.trial import Imported, Machine, Measurement, Metric, Purpose, Run, RunStatus, Trial, Verdict, Word
 
 PYTHON = sys.executable
@@ -234,12 +235,10 @@ class History:
         self.happen(ev.TrialStarted(trial=id, base=best.commit, base_tree=best.tree, again=again, baseline=baseline))
         return id
 
-    def propose(self, trial: int, tree: str | None = None, memo: dict[str, Any] | None = None) -> None:
+    def propose(self, trial: int, tree: str | None = None, **more: Any) -> None:
         tree = tree or f"t{trial}"
         self.happen(
-            ev.TrialProposed(
-                trial=trial, idea=f"idea {trial}", by="script", commit=f"c{trial}", tree=tree, memo=memo or {}
-            )
+            ev.TrialProposed(trial=trial, idea=f"idea {trial}", by="script", commit=f"c{trial}", tree=tree, **more)
         )
 
     def begin_run(self, trial: int, index: int | None = None, purpose: Purpose = "trial") -> int:
@@ -285,10 +284,10 @@ class History:
         self.decide(trial, "keep", sum(values) / len(values))
         return trial
 
-    def tried(self, *values: float, tree: str | None = None) -> int:
+    def tried(self, *values: float, tree: str | None = None, **more: Any) -> int:
         """A trial with runs, not yet decided."""
         trial = self.start()
-        self.propose(trial, tree)
+        self.propose(trial, tree, **more)
         self.measured(trial, *values)
         return trial
 
@@ -319,7 +318,7 @@ def _act(draw: st.DrawFn, past: History, action: str) -> None:
     elif action == "again" and state.stale:
         past.start(again=next(iter(state.stale)))
     elif action == "propose" and thinking:
-        past.propose(draw(st.sampled_from(thinking)), draw(st.sampled_from([None, "t1", "t2"])), draw(_MEMO))
+        past.propose(draw(st.sampled_from(thinking)), draw(st.sampled_from([None, "t1", "t2"])), memo=draw(_MEMO))
     elif action == "withdraw" and thinking:
         past.happen(ev.TrialWithdrawn(trial=draw(st.sampled_from(thinking)), why="given back"))
     elif action == "run" and running:

@@ -25,9 +25,9 @@ from helpers import contract as base_contract
 from autoresearch import log, session
 from autoresearch.certify import certify
 from autoresearch.errors import AutoresearchError
-from autoresearch.events import State
 from autoresearch.report.claim import sentence
 from autoresearch.session import Listener
+from autoresearch.state import State
 from autoresearch.trial import Claim, Metric, Run
 
 IDENTITY = "[user]\n\tname = A Person\n\temail = person@example.org\n"

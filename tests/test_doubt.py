@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 from helpers import Recorder, autoresearch, eventually, git, last, make_study, play, says, started, step, why, words
-from hypothesis import given
-from hypothesis import strategies as st
 
 from autoresearch import log, session
-from autoresearch.events import SealedOpened, State, TrialAccepted
+from autoresearch.events import SealedOpened, TrialAccepted
 from autoresearch.policy import doubt
 from autoresearch.report import text
 from autoresearch.report.brief import brief
+from autoresearch.state import State
 from autoresearch.study import parse
 from autoresearch.trial import Best, Machine, Measurement, Trial
 
@@ -171,29 +170,6 @@ def test_a_seed_written_into_the_code_is_flagged(tmp_path: Path) -> None:
     trial = last(play(make_study(tmp_path, step(code))))
     assert trial.word == "keep"
     assert flags(trial) == ("fixes a seed: SEED=137",)
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("torch.manual_seed(137)", True),
-        ("rng = np.random.default_rng(42)", True),
-        ("random.Random(7)", True),
-        ("model = Forest(random_state=0)", True),
-        ("SEED = 1337", True),
-        ("torch.manual_seed(int(os.environ['AUTORESEARCH_SEED']))", False),
-        ("seed = int(os.environ['SEED'])  # was seed = 3", False),
-        ("default_rng(seed)", False),
-        ("seeds = range(3)", False),
-    ],
-)
-def test_which_lines_fix_a_seed(line: str, found: bool) -> None:
-    assert bool(doubt.seeds_in(f"+    {line}\n- torch.manual_seed(1)\n+++ b/seed = 5\n")) == found
-
-
-@given(st.text())
-def test_any_patch_can_be_looked_through(patch: str) -> None:
-    assert all(len(line) <= 120 for line in doubt.seeds_in(patch))
 
 
 # -- what a run says of itself -------------------------------------------------------------------------

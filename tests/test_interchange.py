@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from autoresearch import interchange
 from autoresearch.errors import AutoresearchError
-from autoresearch.events import Event, TrialProposed, fold
+from autoresearch.events import Event, TrialProposed
+from autoresearch.state import fold
 from autoresearch.trial import Imported
 
 HEADER = "commit\tval_bpb\tmemory_gb\tstatus\tdescription"

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 
 from autoresearch import log
 from autoresearch.errors import Busy, LogError
-from autoresearch.events import Event, SessionEnded, State, TrialDecided, TrialProposed, TrialsImported
+from autoresearch.events import Event, SessionEnded, TrialDecided, TrialProposed, TrialsImported
 from autoresearch.log import Log
+from autoresearch.state import State
 from autoresearch.trial import Best, Imported, Trial, Verdict
 
 

@@ -33,8 +33,9 @@ from helpers import (
 
 from autoresearch import log, session
 from autoresearch.errors import BaselineError, StudyError
-from autoresearch.events import SessionEnded, State, TrialDecided
+from autoresearch.events import SessionEnded, TrialDecided
 from autoresearch.seeds import seed
+from autoresearch.state import State
 from autoresearch.trial import Trial
 
 # A value that scatters with the seed, so that no single run is certain.

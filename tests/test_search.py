@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from autoresearch.errors import NothingLeft, StudyError
-from autoresearch.events import State, TrialDecided, TrialProposed, TrialStarted
+from autoresearch.events import TrialDecided, TrialProposed, TrialStarted
 from autoresearch.propose import choices, sampler
 from autoresearch.propose.history import WINDOW, History
 from autoresearch.propose.knobs import read
 from autoresearch.propose.search import Search
 from autoresearch.propose.simplify import compiles, cuts
 from autoresearch.report.brief import Brief, brief
+from autoresearch.state import State
 from autoresearch.trial import Metric, Verdict
 from benchmarks.kmodule import Bench, Files, one_at_a_time, search, targets
 

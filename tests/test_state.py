@@ -7,7 +7,8 @@ import pytest
 from helpers import MACHINE, History, histories
 from hypothesis import example, given
 
-from autoresearch.events import Event, RunFinished, State, StudyOpened, TrialDecided, TrialStarted, TrialWithdrawn, fold
+from autoresearch.events import Event, RunFinished, StudyOpened, TrialDecided, TrialStarted, TrialWithdrawn
+from autoresearch.state import State, fold
 from autoresearch.trial import Machine
 
 

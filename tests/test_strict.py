@@ -5,8 +5,9 @@ import random
 from helpers import History, contract, histories, toml
 from hypothesis import given
 
-from autoresearch.events import Event, fold
+from autoresearch.events import Event
 from autoresearch.policy.strict import ALPHA, Strict
+from autoresearch.state import fold
 from autoresearch.study import parse
 
 

@@ -29,6 +29,7 @@ from helpers import (
 
 from autoresearch import session
 from autoresearch.errors import ProposerError, StudyError, WorkspaceError
+from autoresearch.patch import code_lines
 from autoresearch.study import Study, load, parse
 from autoresearch.trial import Proposal, Trial
 from autoresearch.workspace import Workspace
@@ -508,12 +509,12 @@ def test_what_may_change_may_be_edited_added_deleted_and_made_executable(workspa
         change = tree.change()
         assert workspace.problem(change) is None
         assert change.modes == {"st/lib/a.py": "100755", "st/lib/new/b.py": "100644", "st/opt.py": "100644"}
-        assert change.lines == (3, 0)
+        assert code_lines(change.patch) == (3, 0)
         (tree.path / "lib" / "a.py").unlink()
         change = tree.change()
         assert workspace.problem(change) is None
         assert change.modes["st/lib/a.py"] == "000000"
-        assert change.lines == (3, 1)
+        assert code_lines(change.patch) == (3, 1)
 
 
 def test_a_binary_asset_counts_as_no_lines(workspace: Workspace) -> None:
@@ -521,7 +522,7 @@ def test_a_binary_asset_counts_as_no_lines(workspace: Workspace) -> None:
         (tree.path / "opt.py").write_bytes(b"\0\1\2" * 100)
         change = tree.change()
     assert workspace.problem(change) is None
-    assert change.lines == (0, 0)
+    assert code_lines(change.patch) == (0, 0)
 
 
 def test_a_commit_by_the_proposer_itself_is_seen_through(workspace: Workspace) -> None:

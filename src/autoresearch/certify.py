@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from autoresearch import stats
 from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyError
-from autoresearch.events import Claimed, SealedOpened, SessionEnded, State
+from autoresearch.events import Claimed, SealedOpened, SessionEnded
 from autoresearch.loop import Lab, run_once
 from autoresearch.policy import Ask
 from autoresearch.policy.climb import KEEP
 from autoresearch.session import Goal, Listener, begin, opened, stoppable
+from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Claim, HeldSet, Share, Trial
 

@@ -18,7 +18,8 @@ from autoresearch.execute.guarantees import Guarantee, tried
 from autoresearch.execute.local import Local, words
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
-from autoresearch.policy.doubt import false_claims, seeds_in
+from autoresearch.patch import seeds_in
+from autoresearch.policy.doubt import false_claims
 from autoresearch.propose.cell import ProposerCell
 from autoresearch.propose.guarantees import tried as tried_proposer
 from autoresearch.report import calibration

@@ -18,7 +18,7 @@ from autoresearch.errors import AutoresearchError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from autoresearch.events import State
+    from autoresearch.state import State
     from autoresearch.trial import Trial
 
 TEMPLATES = ("toy", "gpt", "blank")  # starter.TEMPLATES; a test holds them equal

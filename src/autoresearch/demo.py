@@ -9,10 +9,10 @@ from pathlib import Path
 
 from autoresearch import check, session, starter
 from autoresearch.errors import MissingExtra, StudyError
-from autoresearch.events import State
 from autoresearch.git import git
 from autoresearch.report import plot
 from autoresearch.session import Goal, Listener
+from autoresearch.state import State
 from autoresearch.study import FILE, load
 
 PICTURE = "progress.png"

@@ -1,30 +1,17 @@
-"""
-What can happen in a study, and what follows from it.
+"""What can happen in a study. An `Event` is one line of the log; what follows from them is in state.py."""
 
-An `Event` is one line of the log. `State` is their fold, and `State.apply` the only place where state
-changes. Knows no files, no git, no clock: the same events always give the same state.
-"""
-
-import math
-from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from autoresearch.trial import (
-    BASELINE,
-    Best,
     Claim,
-    HeldSet,
     Imported,
     Machine,
     Measurement,
     Metric,
     Run,
-    Trial,
     Verdict,
-    Word,
 )
 
 
@@ -78,7 +65,11 @@ class TrialStarted(Event, frozen=True, tag="trial_started"):
 
 
 class TrialProposed(Event, frozen=True, tag="trial_proposed"):
-    """A trial has its idea and the commit that carries it. With a `problem`, it is not going to be run."""
+    """
+    A trial has its idea and the commit that carries it. With a `problem`, it is not going to be run.
+
+    `lines` of code were added and removed, blank lines and comments not counted; `seeds` are lines that fix a seed.
+    """
 
     trial: int
     idea: str
@@ -87,6 +78,7 @@ class TrialProposed(Event, frozen=True, tag="trial_proposed"):
     tree: str
     memo: dict[str, Any] = {}
     lines: tuple[int, int] = (0, 0)
+    seeds: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -162,238 +154,3 @@ AnyEvent = (
     | Claimed
     | TrialsImported
 )
-
-
-class Noise(Struct, frozen=True):
-    """Standard deviation of one run, and the degrees of freedom it was estimated from."""
-
-    sd: float
-    dof: int
-
-
-class State:
-    """
-    The fold of the log.
-
-    Readers on other threads may look up single entries at any time; whoever iterates takes a tuple first
-    (`tuple(state.trials.values())` is one step under the interpreter's lock).
-    """
-
-    def __init__(self) -> None:
-        self.opened: StudyOpened | None = None
-        self.trials: dict[int, Trial] = {}
-        self.runs: dict[int, Run] = {}
-        self.best: Best | None = None
-        self.ready = False  # the best was measured under the current referee: there is a value to beat
-        self.kept: list[int] = []  # trials in the order in which they became best, baselines included
-        self.trees: dict[str, int] = {}  # tree -> the first trial that carried it
-        self.imported: list[Imported] = []
-        self.sources: list[str] = []
-        self.openings: list[SealedOpened] = []
-        self.claims: list[Claim] = []
-        self.controls: list[int] = []  # runs that repeat an earlier one, in order
-        self.session: SessionStarted | None = None  # None once it ended of its own accord
-        self.tier = ""  # the machine of the latest session; values from another tier do not count
-        self.unfinished: dict[int, None] = {}  # trials without a verdict, in order
-        self.open_runs: dict[int, None] = {}  # runs without a measurement, in order
-        self.stale: dict[int, None] = {}  # stale trials that were not tried again yet, in order
-        self.counts: dict[str, int] = {}  # verdict word -> trials, baselines excluded
-        self.tried_on: dict[str, int] = {}  # tree -> trials that were measured against it, baselines excluded
-        self.spent_s = 0.0  # wall seconds of all finished runs and their scoring
-        self.next_trial = 0
-        self.next_run = 0
-        self._runs_on: dict[tuple[str, str], list[int]] = {}  # (tree, digest) -> runs, in order
-
-    # -- reading ---------------------------------------------------------------------------------------
-
-    @property
-    def digest(self) -> str:
-        return self.opened.digest if self.opened else ""
-
-    @property
-    def metric(self) -> Metric:
-        assert self.opened is not None, "a study is opened before its metric is asked for"
-        return self.opened.metric
-
-    @property
-    def decided(self) -> int:
-        """Trials with a verdict, baselines not counted."""
-        return sum(self.counts.values())
-
-    @property
-    def noise(self) -> Noise | None:
-        """
-        Pooled over the repeats of everything that was ever best; None before any of it was run twice.
-
-        Not over all trials: one candidate that diverged with its second seed would hide every later gain.
-        """
-        squares, dof = 0.0, 0
-        ever_best = {self.trials[i].tree for i in self.kept} | {self.best.tree if self.best else None}
-        for tree in sorted(filter(None, ever_best)):
-            values = list(self.values(tree).values())
-            mean = math.fsum(values) / len(values) if values else 0.0
-            squares += math.fsum((value - mean) ** 2 for value in values)
-            dof += max(0, len(values) - 1)
-        return Noise(math.sqrt(squares / dof), dof) if dof else None
-
-    @property
-    def usual(self) -> Measurement | None:
-        """What the most expensive run of the baseline took; later runs are held against it."""
-        trial = self.baseline
-        results = [run.measurement for run in self.runs_on(trial.tree or "")] if trial else []
-        done = [result for result in results if result and result.value is not None]
-        return max(done, key=lambda result: result.processor_s, default=None)
-
-    def runs_on(self, tree: str) -> list[Run]:
-        """Every finished run on this content that counts now: same digest, same machine tier, not stopped."""
-        found = (self.runs[i] for i in tuple(self._runs_on.get((tree, self.digest), ())))
-        return [run for run in found if run.measurement and self._counts(run.measurement)]
-
-    def _counts(self, measurement: Measurement) -> bool:
-        return measurement.status != "stopped" and measurement.machine.tier == self.tier
-
-    def values(self, tree: str, held: HeldSet = "search") -> dict[int, float]:
-        """Seed index -> value, over the runs that decided on this content or looked at it again, on this held set."""
-        runs = [run for run in self.runs_on(tree) if run.held == held and run.purpose in ("trial", "record")]
-        return {run.seed_index: run.value for run in runs if run.value is not None}
-
-    def record(self, tree: str) -> dict[int, float]:
-        """Seed index -> value, over fresh runs alone: none of them is why this content was kept."""
-        runs = [run for run in self.runs_on(tree) if run.held == "search" and run.purpose == "record"]
-        return {run.seed_index: run.value for run in runs if run.value is not None}
-
-    def compute_s(self, tree: str) -> float | None:
-        """What a run on this content takes on average; None before one gave a value."""
-        done = [run.measurement for run in self.runs_on(tree) if run.measurement and run.value is not None]
-        return sum(measurement.compute_s for measurement in done) / len(done) if done else None
-
-    def mean(self, tree: str) -> float | None:
-        """Over its fresh runs; where there are none, over those that decided on it."""
-        values = self.record(tree) or self.values(tree)
-        return sum(values.values()) / len(values) if values else None
-
-    @property
-    def baseline(self) -> Trial | None:
-        """The first trial measured under the current digest: the code as it stood before any change."""
-        under = (t for t in (self.trials[i] for i in self.kept) if t.is_baseline and t.tree is not None)
-        return next((t for t in under if self.values(t.tree or "")), None)
-
-    # -- changing --------------------------------------------------------------------------------------
-
-    def apply(self, event: Event) -> None:
-        """Fold one event in. Events of a kind this version does not know never get here (see log.py)."""
-        match event:
-            case RunStarted(run=run):
-                self.runs[run.id] = run
-                self.next_run = max(self.next_run, run.id + 1)
-                self.open_runs[run.id] = None
-                self.controls += [run.id] if run.purpose == "control" else []
-                self._runs_on.setdefault((run.tree, run.digest), []).append(run.id)
-                trial = self.trials[run.trial]
-                self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))
-            case RunFinished():
-                run = replace(self.runs[event.run], measurement=event.measurement)
-                self.runs[run.id] = run
-                self.open_runs.pop(run.id, None)
-                self.spent_s += event.measurement.wall_s + event.measurement.score_s
-            case TrialStarted(trial=id):
-                trial = Trial(id, event.base, event.base_tree, event.at, event.again)
-                if event.again is not None:
-                    before = self.trials[event.again]
-                    trial = replace(trial, idea=before.idea, accepted=before.accepted)
-                if event.baseline:
-                    idea = "the code as it stands"
-                    trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
-                    self.trees.setdefault(event.base_tree, id)
-                self.trials[id] = trial
-                self.next_trial = max(self.next_trial, id + 1)
-                self.unfinished[id] = None
-                if event.again is not None:
-                    self.stale.pop(event.again, None)
-            case TrialProposed(trial=id):
-                self.trials[id] = replace(
-                    self.trials[id],
-                    idea=event.idea,
-                    by=event.by,
-                    commit=event.commit,
-                    tree=event.tree,
-                    memo=event.memo,
-                    lines=event.lines,
-                    problem=event.problem,
-                )
-                self.trees.setdefault(event.tree, id)
-            case TrialDecided(trial=id, verdict=verdict):
-                self._decide(id, verdict, event)
-            case TrialAccepted(trial=id):
-                self._accept(id, event)
-            case SealedOpened():
-                self.openings.append(event)
-            case Claimed(claim=claim):
-                self.claims.append(claim)
-            case TrialWithdrawn(trial=id):
-                again = self.trials.pop(id).again
-                self.unfinished.pop(id, None)
-                if again is not None:
-                    self.stale[again] = None
-            case StudyOpened():
-                self.opened = event
-                if not self.kept:
-                    self.best = Best(event.start, event.start_tree, 0)
-                self._start_over()
-            case SessionStarted():
-                self.session = event
-                if event.machine.tier != self.tier:
-                    self.tier = event.machine.tier
-                    self._start_over()
-            case SessionEnded():
-                self.session = None
-            case TrialsImported():
-                self.imported.extend(event.trials)
-                self.sources.append(event.source)
-
-    def _decide(self, id: int, verdict: Verdict, event: TrialDecided) -> None:
-        trial = replace(self.trials[id], verdict=verdict, decided_at=event.at, kept_as=event.kept_as)
-        self.trials[id] = trial
-        self.unfinished.pop(id, None)
-        if not trial.is_baseline:
-            self.counts[verdict.word] = self.counts.get(verdict.word, 0) + 1
-            self.tried_on[trial.base_tree] = self.tried_on.get(trial.base_tree, 0) + bool(trial.runs)
-        if verdict.word == "stale":
-            self.stale[id] = None
-        if verdict.word == "keep" and event.kept_as and trial.tree:
-            self._become_best(trial, event.kept_as)
-
-    def _accept(self, id: int, event: TrialAccepted) -> None:
-        trial = self.trials[id]
-        assert trial.verdict is not None, "only a decided trial can be accepted"
-        was = trial.verdict.word
-        self.counts[was] -= 1
-        if not self.counts[was]:
-            del self.counts[was]
-        word: Word = "keep" if event.kept_as else "stale"
-        verdict = replace(trial.verdict, word=word, why=f"accepted by the person; before: {trial.verdict.why}")
-        self.trials[id] = trial = replace(trial, verdict=verdict, kept_as=event.kept_as, accepted=True)
-        self.counts[word] = self.counts.get(word, 0) + 1
-        if event.kept_as:
-            self._become_best(trial, event.kept_as)
-        else:
-            self.stale[id] = None
-
-    def _become_best(self, trial: Trial, commit: str) -> None:
-        assert trial.tree is not None
-        self.best = Best(commit, trial.tree, trial.id)
-        self.kept.append(trial.id)
-        self.ready = True
-
-    def _start_over(self) -> None:
-        """Another referee or another kind of machine: nothing measured before compares with what comes now."""
-        self.ready = False
-        self.trees = {}
-
-
-def fold(events: Iterable[Event]) -> State:
-    """The state that follows from these events."""
-    state = State()
-    for event in events:
-        state.apply(event)
-    return state

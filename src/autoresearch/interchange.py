@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import AutoresearchError
-from autoresearch.events import State
+from autoresearch.state import State
 from autoresearch.trial import Direction, Imported, Trial
 
 TSV_COLUMNS = ("commit", "val_bpb", "memory_gb", "status", "description")

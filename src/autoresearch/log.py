@@ -21,7 +21,8 @@ from pathlib import Path
 import msgspec
 
 from autoresearch.errors import Busy, LogError
-from autoresearch.events import AnyEvent, Event, RunFinished, State, TrialStarted, TrialWithdrawn, fold
+from autoresearch.events import AnyEvent, Event, RunFinished, TrialStarted, TrialWithdrawn
+from autoresearch.state import State, fold
 from autoresearch.trial import Best, Machine, Measurement, Trial
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(AnyEvent)

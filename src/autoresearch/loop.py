@@ -10,15 +10,17 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from autoresearch.errors import BaselineError, NothingLeft, ProposerError, Stopped
-from autoresearch.events import RunFinished, RunStarted, State, TrialAccepted, TrialDecided, TrialProposed
+from autoresearch.events import RunFinished, RunStarted, TrialAccepted, TrialDecided, TrialProposed
 from autoresearch.execute import Executor
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
+from autoresearch.patch import code_lines, seeds_in
 from autoresearch.policy import Ask, Policy, doubt, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
 from autoresearch.report.brief import brief
 from autoresearch.seeds import seed
+from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Best, Limits, Measurement, Proposal, Run, Trial, Verdict
 from autoresearch.workspace import Change, Tree, Workspace, one_line
@@ -107,7 +109,8 @@ def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: s
                 commit=commit,
                 tree=change.tree,
                 memo=proposal.memo,
-                lines=change.lines,
+                lines=code_lines(change.patch),
+                seeds=seeds_in(change.patch),
                 problem=problem,
             )
         )
@@ -189,9 +192,7 @@ def decide(lab: Lab, trial: Trial) -> None:
     log, state, workspace = lab.log, lab.log.state, lab.workspace
     with log.lock:
         verdict = lab.policy.judge(state, trial)
-        wins = verdict.word == "keep" and not trial.is_baseline and trial.commit is not None
-        patch = workspace.diff(trial.base, trial.commit or "").decode(errors="replace") if wins else ""
-        verdict = doubt.examined(state, lab.study, trial, verdict, patch)
+        verdict = doubt.examined(state, lab.study, trial, verdict)
         kept_as = workspace.keep(trial, verdict) if verdict.word == "keep" else None
         log.append(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
         if kept_as and (warning := move_best(log, workspace)):

@@ -20,7 +20,7 @@ from msgspec import Struct
 import autoresearch
 from autoresearch import policy
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
-from autoresearch.events import Event, SessionEnded, SessionStarted, State, StudyOpened
+from autoresearch.events import Event, SessionEnded, SessionStarted, StudyOpened
 from autoresearch.execute.local import Local, words
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
@@ -28,6 +28,7 @@ from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.loop import Lab, accept, repair, work
 from autoresearch.propose import Proposer
+from autoresearch.state import State
 from autoresearch.study import Study, load
 from autoresearch.trial import Metric, Run
 from autoresearch.workspace import HOME, Workspace

@@ -188,7 +188,8 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
     When a change is kept. `calibrate` runs of the baseline come first; a trial gets at most `repeats`.
 
     With the Ladder, proposers learn no more of a trial that did not win than that it did not. With `race`, a run
-    whose training curve is hopeless is ended early.
+    whose training curve is hopeless is ended early. `simplicity` is what one more line of code has to gain, in
+    standard deviations of a run; 0: nothing.
     """
 
     policy: str = "climb"
@@ -196,9 +197,12 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
     ladder: Literal["auto", "on", "off"] = "auto"
     calibrate: int = 5
     repeats: int = 3
+    simplicity: float = 0.02
 
     def __post_init__(self) -> None:
         _check_positive(self, "calibrate", "repeats")
+        if not 0 <= self.simplicity < float("inf"):
+            raise ValueError("simplicity must be 0 or more")
 
 
 class Stop(Struct, frozen=True, forbid_unknown_fields=True):

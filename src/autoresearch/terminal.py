@@ -17,7 +17,6 @@ from autoresearch.events import (
     Event,
     RunFinished,
     RunStarted,
-    State,
     StudyOpened,
     TrialDecided,
     TrialProposed,
@@ -26,6 +25,7 @@ from autoresearch.events import (
 )
 from autoresearch.report import text
 from autoresearch.session import Listener
+from autoresearch.state import State
 from autoresearch.trial import Run, Trial
 
 IDEA_WIDTH = 48

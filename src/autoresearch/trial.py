@@ -170,7 +170,8 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     idea: str = ""
     by: str = ""
     memo: dict[str, Any] = {}
-    lines: tuple[int, int] = (0, 0)  # added, removed
+    lines: tuple[int, int] = (0, 0)  # of code, added and removed; blank lines and comments are not counted
+    seeds: tuple[str, ...] = ()  # lines that write a seed into the code
     problem: str = ""  # why it may not be tried
     runs: tuple[int, ...] = ()
     verdict: Verdict | None = None

@@ -28,19 +28,19 @@ REFEREE = "referee"  # the worktree of the study's own commit, where frozen code
 IDEA_LENGTH = 300  # characters that reach a commit's first line
 PLAIN_FILES = {"100644", "100755", "000000"}  # modes: no links, no nested repositories
 
-_AS_CHANGE = ["--raw", "--numstat", "-z", "--abbrev=40", *PLAIN_DIFF]
+_AS_CHANGE = ["--raw", "--patch", "--unified=0", "-z", "--abbrev=40", *PLAIN_DIFF]
 _AS_PATCH = ["--binary", "--full-index", *PLAIN_DIFF]
 
 
 class Change(Struct, frozen=True):
     """
-    What a worktree holds against its base: the content's identity, changed paths with their new modes, and
-    lines added and removed.
+    What a worktree holds against its base: the content's identity, changed paths with their new modes, and the
+    patch, for reading.
     """
 
     tree: str
     modes: dict[str, str]
-    lines: tuple[int, int]
+    patch: str
 
 
 class Tree:
@@ -369,18 +369,11 @@ class Workspace:
 
 
 def _read_change(tree: str, listed: bytes) -> Change:
-    """Read `git diff` in the form _AS_CHANGE: raw entries as ':modes...' NUL path, then 'added removed path'."""
-    modes: dict[str, str] = {}
-    added = removed = 0
-    entries = iter(filter(None, listed.decode(errors="surrogateescape").split("\0")))
-    for entry in entries:
-        if entry.startswith(":"):
-            modes[next(entries)] = entry.split(" ")[1]
-        else:
-            plus, minus, _ = entry.split("\t", 2)
-            added += int(plus) if plus != "-" else 0  # '-' stands for a binary file
-            removed += int(minus) if minus != "-" else 0
-    return Change(tree, modes, (added, removed))
+    """Read `git diff` in the form _AS_CHANGE: raw entries as ':modes...' NUL path NUL, one more NUL, the patch."""
+    raw, _, patch = listed.partition(b"\0\0")
+    entries = raw.decode(errors="surrogateescape").removesuffix("\0").split("\0") if raw else []
+    modes = {path: mode.split(" ")[1] for mode, path in zip(entries[::2], entries[1::2], strict=True)}
+    return Change(tree, modes, patch.decode(errors="replace"))
 
 
 def _message(idea: str, trailers: dict[str, object], body: str = "") -> str:

@@ -17,8 +17,9 @@ import pytest
 from helpers import Recorder, contract, fingerprint, git, play, repository, script, toml
 
 from autoresearch import log, session
-from autoresearch.events import Event, State, TrialDecided, TrialStarted
+from autoresearch.events import Event, TrialDecided, TrialStarted
 from autoresearch.execute import sandbox
+from autoresearch.state import State
 from autoresearch.trial import Trial
 from benchmarks.kill import survivors
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import play, repository, script, toml
 
-from autoresearch.events import State
+from autoresearch.state import State
 from autoresearch.trial import Trial
 from faults.conftest import fault_contract
 

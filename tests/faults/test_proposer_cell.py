@@ -14,9 +14,9 @@ from helpers import PYTHON, fingerprint, git, play
 from upstream import EVENTS, GAP_S, Decoy, Upstream, certificate
 
 from autoresearch import log, session
-from autoresearch.events import State
 from autoresearch.execute.keepers import Keepers
 from autoresearch.propose.cell import PORT, ProposerCell
+from autoresearch.state import State
 from autoresearch.study import load
 from faults.conftest import PRELUDE, Watcher, fault_study
 from faults.test_escapes import OPEN, READ

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.errors import StudyError
-from autoresearch.events import State
+from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Best, HeldSet, Measurement, Purpose, Trial, Verdict, Word
 

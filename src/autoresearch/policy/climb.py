@@ -1,19 +1,26 @@
 """
 The default: lenient while climbing, repeats only where they pay, and a bar of fresh runs.
 
-One run drops what is not better; what looks better is run with another seed. Where runs scatter, nothing is kept on
-one seed: it could be that seed's luck, or the seed itself that was changed. What was kept is looked at again with fresh seeds the longer it stays the best, so that no later trial has to beat a lucky
-run. Errors made here are found by `certify`, not here. The figures: docs/deciding.md.
+One run drops what is not better; what looks better is run with another seed. One run is enough to keep only where
+seeds were seen to pair well, and never where the patch writes a seed: it could be that seed's luck. What was kept is
+looked at again with fresh seeds the longer it stays the best, so that no later trial has to beat a lucky run. Code
+that was added has to gain more, and what was taken away may gain nothing. Errors made here are found by `certify`, not
+here. The figures: docs/deciding.md.
 """
 
-from autoresearch.events import State
-from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, unless_moved
-from autoresearch.policy.compare import Comparison, bar, compare, correlation
+from msgspec.structs import replace
+
+from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, simple, unless_moved
+from autoresearch.policy.compare import Comparison, bar, compare
+from autoresearch.state import State
 from autoresearch.trial import Trial, Verdict
 
 # In standard errors of the gain; chosen in simulation, benchmarks/results/policies.md.
-PROMISING = 0.4  # below it, another run is spent better on the next idea
-KEEP = 0.5
+PROMISING = 0.15  # below it, another run is spent better on the next idea
+KEEP = 0.25
+SIMPLER = 2 * KEEP  # given at most for code that was taken away: it may then be worse by no more than KEEP
+ALONE = 1.0  # times what seeds leave unexplained: what one run has to show to be kept without another
+PAIRED = 3.0  # degrees of freedom that show how far seeds pair, before one run may be enough
 # Look at the best again after so many trials on it, divided by (1 - correlation)^1.5: where seeds pair well, a lucky
 # run is one of a lucky seed, which it shares with its rivals.
 LOOK_AGAIN = (5, 15, 30)
@@ -34,14 +41,19 @@ class Climb(OnBest):
             return Ask(next_seed(state, trial.base_tree), base=True, purpose="record")
         if not done and (repeat := self._control(state, trial)) is not None:
             return Ask(repeat, base=True, purpose="control")
-        if done and self._is_clear(self.compare(state, trial), done):
+        if done and self._is_clear(state, trial, done):
             return None
         return Ask(next_seed(state, trial.tree, bar(state, self.study.metric, trial.base_tree)))
 
-    def _is_clear(self, c: Comparison, done: int) -> bool:
-        if done >= self.study.decide.repeats or c.score < PROMISING or not c.error:
+    def _is_clear(self, state: State, trial: Trial, done: int) -> bool:
+        c = self.compare(state, trial)
+        worth = c.worth(SIMPLER)
+        if done >= self.study.decide.repeats or worth < PROMISING or not c.error:
             return True
-        return done > 1 and c.score >= KEEP
+        if done > 1:
+            return worth >= KEEP
+        seen = state.pairing.dof >= PAIRED and not trial.seeds
+        return seen and worth >= max(KEEP, ALONE * (1 - state.pairing.correlation))
 
     def _wants_a_look_at(self, state: State, trial: Trial) -> bool:
         """Whether the base has been best for so long that another fresh run of it pays."""
@@ -53,7 +65,7 @@ class Climb(OnBest):
         looks = [run for run in state.runs_on(best.tree) if run.purpose == "record"]
         running = [state.runs[i] for i in tuple(state.open_runs)]
         waiting = any(run.tree == best.tree and run.purpose == "record" for run in running)
-        stretch = (1 - correlation(state)) ** 1.5
+        stretch = (1 - state.pairing.correlation) ** 1.5
         due = sum(state.tried_on.get(best.tree, 0) * stretch >= after for after in LOOK_AGAIN)
         return not waiting and len(looks) < due
 
@@ -76,13 +88,15 @@ class Climb(OnBest):
         numbers = (c.value, c.before, c.gain, c.error)
         runs = f"{c.runs} run{'s' if c.runs > 1 else ''}"
         scatter = f" +- {c.error:.2g}" if c.error else ""
-        if c.score >= KEEP:
-            why = f"better by {c.gain:.4g}{scatter} over {runs}"
-            return unless_moved(Verdict("keep", why, *numbers), state, trial)
-        if c.score > 0:
-            return Verdict("inconclusive", f"better by {c.gain:.4g}{scatter} over {runs}: too small to tell", *numbers)
-        how = f"worse by {-c.gain:.4g}{scatter}" if c.gain else "no difference"
-        return Verdict("discard", f"{how} over {runs}", *numbers)
+        better = f"better by {c.gain:.4g}{scatter} over {runs}"
+        worse = f"worse by {-c.gain:.4g}{scatter} over {runs}" if c.gain else f"no difference over {runs}"
+        if c.worth(SIMPLER) >= KEEP:
+            no_gain = f"{worse}{', which is none to speak of' if c.gain else ''}, and {-c.lines:.3g} lines simpler"
+            return unless_moved(Verdict("keep", better if c.gain > 0 else no_gain, *numbers), state, trial)
+        if c.gain > 0:
+            too_little = f"for {c.lines:.3g} lines more" if c.score >= KEEP else "to tell"
+            return Verdict("inconclusive", f"{better}: too small {too_little}", *numbers)
+        return Verdict("discard", worse, *numbers)
 
     def _baseline(self, state: State, trial: Trial) -> Verdict:
         assert trial.tree is not None
@@ -91,4 +105,6 @@ class Climb(OnBest):
         return Verdict("keep", f"the value to beat, from {len(values)} runs{noise}", value=state.mean(trial.tree))
 
     def compare(self, state: State, trial: Trial) -> Comparison:
-        return compare(state, self.study.metric, trial)
+        found = compare(state, self.study.metric, trial)
+        lines, knob = simple.lines_more(state, trial), self.study.decide.simplicity
+        return replace(found, lines=lines, price=simple.price(state, trial, knob)) if knob else found

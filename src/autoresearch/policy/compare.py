@@ -6,28 +6,33 @@ that is the sharper look. Pure functions of the state; decides nothing.
 """
 
 import math
-from itertools import islice
 
 from msgspec import Struct
 
-from autoresearch.events import State
-from autoresearch.stats import gain_error, seed_correlation
+from autoresearch.state import State
+from autoresearch.stats import gain_error
 from autoresearch.trial import Metric, Trial
 
 # What is believed of the gain of something that was just kept, until fresh runs of it exist. It was kept because
 # its runs looked good, and what is chosen for looking good is less good. benchmarks/results/policies.md
-BELIEVED = 0.7
-TREES = 12  # the latest with repeats, from which the correlation of seeds is estimated
+BELIEVED = 0.8
 
 
 class Comparison(Struct, frozen=True):
-    """Means over the compared runs, mean gain and its standard error (None while the noise is unknown)."""
+    """
+    Means over the compared runs, mean gain and its standard error (None while the noise is unknown).
+
+    `lines` of code are more than the base's, and `price` is the gain that they have to bring; both negative where
+    code was taken away.
+    """
 
     value: float
     before: float
     gain: float
     error: float | None
     runs: int
+    lines: float = 0.0
+    price: float = 0.0
 
     @property
     def score(self) -> float:
@@ -35,6 +40,12 @@ class Comparison(Struct, frozen=True):
         if self.error:
             return self.gain / self.error
         return math.copysign(math.inf, self.gain) if self.gain else 0.0
+
+    def worth(self, most: float) -> float:
+        """The score after the price; for what was taken away no more is given than so many errors, or a tie."""
+        if self.error:
+            return (self.gain - max(self.price, -most * self.error)) / self.error
+        return self.score or (math.copysign(math.inf, -self.lines) if self.lines else 0.0)
 
 
 def compare(state: State, metric: Metric, trial: Trial) -> Comparison:
@@ -45,7 +56,7 @@ def compare(state: State, metric: Metric, trial: Trial) -> Comparison:
     known = state.noise
     if known is None:
         return _over(metric, list(mine.values()), list(base.values()), None)
-    rho = correlation(state) if known.sd else 0.0
+    rho = state.pairing.correlation if known.sd else 0.0
     over_all = gain_error(known.sd, len(mine), len(base), len(shared), rho)
     if shared and (error := gain_error(known.sd, len(shared), len(shared), len(shared), rho)) < over_all:
         return _over(metric, [mine[s] for s in shared], [base[s] for s in shared], error)
@@ -69,16 +80,3 @@ def bar(state: State, metric: Metric, tree: str) -> dict[int, float]:
     gain = kept.verdict.gain if kept and kept.verdict and not kept.is_baseline else None
     back = (1 - BELIEVED) * gain if gain and gain > 0 and len(values) and state.noise and state.noise.sd else 0.0
     return {seed: value + (back if metric.direction == "minimize" else -back) for seed, value in values.items()}
-
-
-def correlation(state: State) -> float:
-    """
-    How far runs of one seed move together, from trees with repeats; 0 while too little is known, never below.
-
-    Only of trees that were ever best, and of trials with several runs: those that were promising.
-    """
-    trees = [state.trials[i].tree for i in state.kept]
-    trees += islice((trial.tree for trial in reversed(state.trials.values()) if len(trial.runs) > 1), TREES)
-    groups = [values for tree in dict.fromkeys(filter(None, trees)) if len(values := state.values(tree)) > 1]
-    found = seed_correlation(groups[-TREES:]) if len(groups) > 1 else None
-    return max(0.0, found) if found is not None else 0.0

@@ -2,17 +2,16 @@
 What a person should know before believing a verdict, and which gains are held until one has looked.
 
 Works beside any policy: the policy says whether a change is better, this says whether that can be so. Pure
-functions of the state (and of the patch, for seeds written into code). Starts nothing.
+functions of the state. Starts nothing.
 """
 
-import re
 import statistics
 from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from autoresearch.events import State
 from autoresearch.policy import Ask
+from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Measurement, Trial, Verdict, is_dearer
 
@@ -27,14 +26,9 @@ SHARE_LATER = 0.02
 SLACK, SLACK_S = 1.1, 1.0  # by which a stated time may differ from a measured one
 WHOLE_TIMES = {"seconds", "elapsed", "elapsed_s", "wall_s", "total_seconds", "total_s"}
 PART_TIMES = {"training_seconds", "train_seconds", "training_s", "train_s", "duration_s"}
-_SEED = re.compile(
-    r"(?:seed|random_state)\w*\s*(?:[:=]|\()\s*\(?\s*(\d+)\b"  # SEED = 137, manual_seed(137), random_state=0
-    r"|default_rng\(\s*(\d+)\s*\)|\bRandom\(\s*(\d+)\s*\)|RandomState\(\s*(\d+)\s*\)",
-    re.IGNORECASE,
-)
 
 
-def examined(state: State, study: Study, trial: Trial, verdict: Verdict, patch: str = "") -> Verdict:
+def examined(state: State, study: Study, trial: Trial, verdict: Verdict) -> Verdict:
     """A policy's verdict with what it cost and what is odd about it; a gain that cannot be so is `suspect`."""
     if trial.is_baseline or trial.tree is None:
         return verdict
@@ -42,7 +36,7 @@ def examined(state: State, study: Study, trial: Trial, verdict: Verdict, patch: 
     flags = (
         *oddities(state, study, trial),
         *_bought(state, trial, verdict),
-        *(f"fixes a seed: {s}" for s in seeds_in(patch)),
+        *(f"fixes a seed: {line}" for line in trial.seeds),
     )
     verdict = replace(verdict, cost=cost, flags=flags)
     if why := doubt(state, study, trial, verdict):
@@ -161,12 +155,6 @@ def false_claims(study: Study, result: Measurement) -> Iterator[str]:
     stated = result.extras.get(budget.unit, 0.0) if budget else 0.0
     if budget and stated > budget.amount * 1.001:
         yield f"states {budget.unit} = {stated:g}, but the budget is {budget.amount:g}"
-
-
-def seeds_in(patch: str) -> list[str]:
-    """Lines of a patch (or of a file, each with a plus) that write a seed into the code."""
-    added = [line[1:].strip() for line in patch.splitlines() if line.startswith("+") and not line.startswith("+++")]
-    return list(dict.fromkeys(line[:120] for line in added if _SEED.search(line.partition("#")[0])))
 
 
 def cost_of(state: State, trial: Trial) -> float | None:

@@ -1,7 +1,7 @@
 """Karpathy's rule: one run, and whatever is better than the best seen is kept. Here to compare with."""
 
-from autoresearch.events import State
 from autoresearch.policy import Ask, OnBest, failed, failure, unless_moved
+from autoresearch.state import State
 from autoresearch.trial import Trial, Verdict
 
 

@@ -15,7 +15,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from autoresearch.events import State
+from autoresearch.state import State
 from autoresearch.trial import Run, Trial
 
 Points = tuple[tuple[float, float], ...]  # (fraction of the budget, loss), in order

@@ -9,8 +9,8 @@ Perez-Ortiz et al. 2024 (the t e-value, which needs no known noise).
 
 import math
 
-from autoresearch.events import State
 from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, unless_moved
+from autoresearch.state import State
 from autoresearch.stats import e_lond_level, t_e_value
 from autoresearch.trial import Trial, Verdict
 

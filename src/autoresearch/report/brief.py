@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoresearch.events import Noise, State
+from autoresearch.state import Noise, State
 from autoresearch.trial import Best, Imported, Metric, Trial, Verdict
 
 HISTORY_LINES = 200  # of text; the newest and the kept ones come first

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import MissingExtra
-from autoresearch.events import State
 from autoresearch.report.text import staircase, summary
+from autoresearch.state import State
 
 KEPT, TRIED, LINE, FAILED = "#2ca02c", "#b8b8b8", "#2ca02c", "#d62728"
 LABEL_LENGTH = 44  # characters

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch.events import State
+from autoresearch.state import State
 from autoresearch.trial import Trial, is_dearer
 
 COLORS = {

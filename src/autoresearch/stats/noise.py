@@ -13,7 +13,6 @@ from statistics import NormalDist
 from autoresearch.stats.checks import count, finite, not_negative, positive, probability, scale, squares
 
 MOST_CORRELATED = 0.99  # at 1 the error of a paired gain would be 0, which no finite number of runs shows
-FEWEST_PAIRED = 2  # degrees of freedom; with one, the estimate is the sign of a coin
 REACH = 40.0  # sigma; beyond it the normal tail is 0 in a float
 STEPS = 2000  # of Simpson's rule in each piece; the integrals below are exact to 1e-9 (tests/test_stats.py)
 
@@ -34,35 +33,49 @@ def pooled_sd(groups: Iterable[Sequence[float]]) -> tuple[float, int] | None:
     return unit * math.sqrt(total / dof), dof
 
 
-def seed_correlation(groups: Sequence[Mapping[int, float]]) -> float | None:
+def own_sd(groups: Sequence[Mapping[int, float]]) -> tuple[float, float] | None:
     """
-    How far values of the same seed index move together across trees: each group is one tree's {seed index: value}.
+    Standard deviation of what a run does not share with other runs of its seed, and its degrees of freedom: each
+    group is one tree's {seed index: value}.
 
-    Over all pairs of trees and the seeds that both have run: pooled covariance by pooled variance. With every seed
-    run on every tree this is the intraclass correlation ICC(C,1) of the layout value = tree + seed + error
-    (McGraw and Wong 1996; ICC(3,1) of Shrout and Fleiss 1979); the sum over pairs carries it over to
-    missing cells (the pairwise estimator of Karlin, Cameron and Williams 1981).
-
-    In [-1, 0.99]; with k complete trees not below -1 / (k - 1). None where the pairs hold fewer than two degrees of
-    freedom or nothing varies. Costs the square of the number of trees. From few seeds it is rough: with three trees
-    of three seeds it scatters by 0.4, and plugged into gain_error it turns false keeps of 5 % into up to 7 %
-    (docs/dev/LOG.md).
+    From differences between two trees over the seeds that both have run: whatever a seed does to both is not in them.
+    On a full table its square is the residual mean square of the layout value = tree + seed + error (Fisher 1925),
+    unbiased, with (trees - 1)(seeds - 1) degrees of freedom; with missing cells, the sum over pairs of trees
+    (Karlin, Cameron and Williams 1981). A common shift, as of a first run that was chosen for its value, is not in it.
+    None where no two trees share two seeds.
     """
     given = [dict(zip(group, finite(group.values(), least=0), strict=True)) for group in groups]
     unit = scale(*(list(group.values()) for group in given))
-    together, apart, dof = 0.0, 0.0, 0
-    for one, other in combinations(given, 2):
+    total, pairs, paired = 0.0, 0, set[int]()
+    for (i, one), (j, other) in combinations(enumerate(given), 2):
         seeds = one.keys() & other.keys()
         if len(seeds) < 2:
             continue
-        dof += len(seeds) - 1
-        a, b = [one[seed] / unit for seed in seeds], [other[seed] / unit for seed in seeds]
-        mean_a, mean_b = math.fsum(a) / len(a), math.fsum(b) / len(b)
-        together += math.fsum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
-        apart += (squares(a) + squares(b)) / 2
-    if dof < FEWEST_PAIRED or not apart:
+        total += squares([(one[seed] - other[seed]) / unit for seed in seeds]) / 2
+        pairs += len(seeds) - 1
+        paired |= {i, j}
+    if not pairs:
         return None
-    return max(-1.0, min(MOST_CORRELATED, together / apart))
+    return unit * math.sqrt(total / pairs), 2 * pairs / len(paired)
+
+
+def seed_correlation(
+    groups: Sequence[Mapping[int, float]], sd: float, believed: float = 0.0, weight: float = 0.0
+) -> tuple[float, float]:
+    """
+    How far runs of one seed move together across trees, in [0, 0.99], and the degrees of freedom it was seen with.
+
+    One less the share of a run's variance sd^2 that is its own (`own_sd`), as if `weight` more degrees of freedom had
+    shown it to be as `believed`. Few runs say little: two trees and two seeds are one degree of freedom, and 1 - F
+    scatters as much as an F statistic does.
+    """
+    positive("sd", sd), not_negative("weight", weight)
+    own = own_sd(groups)
+    variance, dof = (min(own[0] / sd, 1e9) ** 2, own[1]) if own else (0.0, 0.0)  # beyond 1 it is 0 seed all the same
+    if not dof + weight:
+        return 0.0, 0.0
+    share = (dof * variance + weight * (1 - believed)) / (dof + weight)
+    return max(0.0, min(MOST_CORRELATED, 1 - share)), dof
 
 
 def gain_error(sd: float, n: int, m: int, shared: int = 0, correlation: float = 0.0) -> float:

@@ -193,7 +193,7 @@ def train():
     # 6 for each weight, and causal attention, half of the square; a bit high, since a look-up multiplies nothing.
     flops_per_token = 6 * (n_parameters + DEPTH * SEQ_LEN * WIDTH)
     budget = start_budget(flops_per_token * BATCH_ROWS * SEQ_LEN)
-    step, smooth_loss, next_line = 0, None, 0.0
+    step, smooth_loss, losses, next_line = 0, None, [], 1 / PROGRESS_LINES
     while (spent := budget(step)) < 1:
         batch = next(source).to(device, non_blocking=True)
         with mixed_precision(device):
@@ -203,12 +203,15 @@ def train():
         nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
         optimizer.step(learning_rate_at(spent))
         step += 1
-        smooth_loss = loss.detach() if smooth_loss is None else smooth_loss.lerp(loss.detach(), 0.1)
+        losses.append(loss.detach())
+        smooth_loss = losses[-1] if smooth_loss is None else smooth_loss.lerp(losses[-1], 0.1)
         if spent >= next_line:  # not every step: reading the loss makes a GPU wait
-            print(f"PROGRESS {spent:.3f} loss={loss.item():.4f}", flush=True)
-            next_line = spent + 1 / PROGRESS_LINES
-            if not math.isfinite(loss.item()):
-                sys.exit(f"train.py: the loss is {loss.item()} after {step} steps")
+            # The mean since the last line: one batch's loss is noisy, and what is behind shows in the mean sooner.
+            mean_loss = torch.stack(losses).mean().item()
+            print(f"PROGRESS {spent:.3f} loss={mean_loss:.4f}", flush=True)
+            losses, next_line = [], next_line + 1 / PROGRESS_LINES
+            if not math.isfinite(mean_loss):
+                sys.exit(f"train.py: the loss is {mean_loss} after {step} steps")
     if not math.isfinite(smooth_loss.item()):
         sys.exit(f"train.py: the loss is {smooth_loss.item()} at the end")
 
