@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from autoresearch.policy import race
-from autoresearch.policy.race import GRID, LOOKS, Limit, behind, margin, mean_curve, on_grid
+from autoresearch.policy.race import GRID, LOOKS, Limit, behind, margin, on_grid
 
 SCATTER = 0.01  # of the final value, from seed to seed
 BATCH = 0.08  # of a single point of the curve
@@ -176,7 +176,15 @@ def test_a_run_as_far_behind_as_those_that_ended_badly_is_hopeless_and_one_besid
     assert limit(line(4.0, 5.102)) == ""
     why = limit(line(4.0, 6.5)[:12])
     assert why.startswith("stopped at 20 % of its budget: loss 5.98 where the best had 4.58; nothing so far behind has")
-    assert limit(line(4.0, 6.5)[:10]) == "", "never before a fifth"
+    assert limit(line(4.0, 6.5)[:8]) == "", "never before 16 %"
+
+
+def test_a_run_is_held_against_the_bases_run_with_its_own_seed() -> None:
+    past = hopeless_study()
+    trial = past.tried()
+    run = past.state.runs[past.begin_run(trial)]
+    limits = [race.watch(past.state, past.state.trials[trial], replace(run, seed_index=seed)) for seed in (0, 2, 7)]
+    assert [limit.base[10] if limit else None for limit in limits] == [pytest.approx(4.3), pytest.approx(4.299), None]
 
 
 def test_nothing_is_stopped_while_little_is_known() -> None:
@@ -231,10 +239,10 @@ def test_the_margin_keeps_its_promise_for_gaps_with_an_exponential_tail() -> Non
         beyond = 0
         for _ in range(4000):
             most = max(chance.expovariate(1.0) for _ in range(n))
-            beyond += chance.expovariate(1.0) > margin(n) * most
-        assert beyond <= allowed(4000, race.WRONG)
-    assert margin(0) == math.inf
-    assert margin(1000) == pytest.approx(1.0)
+            beyond += chance.expovariate(1.0) > margin(n, 0.005) * most
+        assert beyond <= allowed(4000, 0.005)
+    assert margin(0, 0.005) == math.inf
+    assert margin(1000, 0.005) == pytest.approx(1.0)
 
 
 # -- curves that are rubbish ---------------------------------------------------------------------------
@@ -258,7 +266,7 @@ def test_any_curves_give_a_decision_and_never_an_error(curves: list[Points], min
     limit = watched(past)
     if limit is not None:
         assert isinstance(limit(mine), str)
-    assert Limit((0.0,) * len(LOOKS), mean_curve(tuple(curves)))(()) == ""
+    assert Limit((0.0,) * len(LOOKS), on_grid(mine))(()) == ""
 
 
 @given(CURVES)
@@ -273,8 +281,8 @@ def test_a_curve_on_the_grid_stays_within_its_points(curve: Points) -> None:
 @given(st.integers(2, 50), st.floats(0.5, 5))
 def test_a_constant_gap_is_the_gap_at_every_look_it_got_to(got_to: int, gap: float) -> None:
     base, mine = line(4.0), line(4.0, 5 + gap)[: got_to + 1]
-    assert [None if g is None else pytest.approx(gap) for g in behind(mine, mean_curve((base,)))] == [
-        None if look > got_to else g for look, g in zip(LOOKS, behind(mine, mean_curve((base,))), strict=True)
+    assert [None if g is None else pytest.approx(gap) for g in behind(mine, on_grid(base))] == [
+        None if look > got_to else g for look, g in zip(LOOKS, behind(mine, on_grid(base)), strict=True)
     ]
     assert len(on_grid(mine)) == GRID + 1
 

@@ -1,8 +1,10 @@
 """
 Racing: whether a run whose training curve is behind its base's can still end well.
 
-How far behind is too far is learnt from the study's own runs: each one that was seen to its end says how far behind
-one may be, at a fraction of the budget, and still end no worse. Pure functions of the state.
+A run is held against the base's run with the same seed: as far as both read the same data from the same start, only
+what was changed is between them. How far behind is too far is learnt from the study's own runs: each one that was seen
+to its end says how far behind one may be, at a fraction of the budget, and still end no worse. Pure functions of the
+state.
 
 The loss is the candidate's word. One that prints a better loss than it has is not stopped, and gains nothing else.
 """
@@ -16,6 +18,7 @@ from statistics import median
 from msgspec import Struct
 
 from autoresearch.state import State
+from autoresearch.stats import gain_error
 from autoresearch.trial import Run, Trial
 
 Points = tuple[tuple[float, float], ...]  # (fraction of the budget, loss), in order
@@ -24,7 +27,7 @@ Levels = tuple[float | None, ...]  # one for each of GRID or LOOKS; None where t
 GRID = 50  # places, evenly over the budget, at which curves are compared
 NEAR = 0.101  # of the budget (a tenth, as floats have it); between points further apart nothing is known
 WINDOW = 8  # of them over whose median a gap is taken: one batch's loss is noisy
-LOOKS = tuple(range(10, 46, 2))  # places at which a run may be stopped: never before 20 %, and 90 % is not worth it
+LOOKS = tuple(range(8, 46, 2))  # places at which a run may be stopped: never before 16 %, and 90 % is not worth it
 ENOUGH = 8  # finished runs with curves, before anything is stopped
 # The chance, look by look, that one more run which ends well is behind by more. There are many looks, and the truly
 # better are of other kinds than the many that change little: in simulation, 2 % of them are stopped; tests/test_race.py.
@@ -38,13 +41,8 @@ class Past(Struct, frozen=True):
     """A run that was seen to its end: how far behind it was at each of LOOKS, and whether it ended well."""
 
     tree: str
-    base_tree: str
     behind: Levels
     well: bool
-
-    @property
-    def is_base(self) -> bool:
-        return self.tree == self.base_tree
 
 
 class Limit(Struct, frozen=True):
@@ -78,37 +76,38 @@ def watch(state: State, trial: Trial, run: Run) -> Limit | None:
         return None
     if state.noise is None or state.values(run.tree):
         return None
-    base = mean_curve(_curves(state, trial.base_tree))
+    base = _beside(state, trial.base_tree, run)
+    if base is None or base.measurement is None:
+        return None
     limits = too_far(evidence(state))
-    return Limit(limits, base) if any(limit is not None for limit in limits) else None
+    return Limit(limits, on_grid(base.measurement.curve)) if any(limit is not None for limit in limits) else None
 
 
 def evidence(state: State) -> list[Past]:
     """The latest runs with a curve and a value, under the current referee and on this kind of machine."""
     sd = state.noise.sd if state.noise else 0.0
+    scatter = gain_error(sd, 1, 1, 1, state.pairing.correlation)
     found: list[Past] = []
-    bases: dict[str, tuple[list[float], tuple[Points, ...]]] = {}
     for run in islice(reversed(tuple(state.runs.values())), 2 * RECENT):
         trial, measured = state.trials[run.trial], run.measurement
         if run.value is None or measured is None or not measured.curve or measured.machine.tier != state.tier:
             continue
         if run.digest != state.digest or run.held != "search" or run.purpose not in ("trial", "record"):
             continue
-        base = trial.base_tree
-        if base not in bases:
-            bases[base] = list(state.values(base).values()), _curves(state, base)
-        before, others = bases[base]
-        if run.tree == base:
-            others = _curves(state, base, without=run.id)
-        if others and before and len(found) < RECENT:
-            gain = state.metric.gain(sum(before) / len(before), run.value)
-            found.append(Past(run.tree, base, behind(measured.curve, mean_curve(others)), gain >= -sd))
+        base = _beside(state, trial.base_tree, run) if run.tree == trial.tree != trial.base_tree else None
+        if base is None or base.measurement is None or base.value is None or len(found) == RECENT:
+            continue
+        gaps = behind(measured.curve, on_grid(base.measurement.curve))
+        found.append(Past(run.tree, gaps, state.metric.gain(base.value, run.value) >= -scatter))
     return found
 
 
-def _curves(state: State, tree: str, without: int | None = None) -> tuple[Points, ...]:
-    runs = (run for run in state.runs_on(tree) if run.value is not None and run.id != without)
-    return tuple(run.measurement.curve for run in runs if run.measurement and run.measurement.curve)
+def _beside(state: State, tree: str, run: Run) -> Run | None:
+    """The run on this content, with a curve and a value, that had the same seed."""
+    same = (other for other in state.runs_on(tree) if other.seed_index == run.seed_index and other.held == run.held)
+    return next(
+        (other for other in same if other.value is not None and other.measurement and other.measurement.curve), None
+    )
 
 
 def too_far(past: Sequence[Past]) -> Levels:
@@ -116,34 +115,36 @@ def too_far(past: Sequence[Past]) -> Levels:
     For each of LOOKS, how far behind its base nothing has ever caught up from; None where too little is known.
 
     It is the margin times the farthest that any run which ended well was behind, there or later; three that were beyond
-    it must have ended badly. Runs of a base beside others of it say what chance does, to either side.
+    it must have ended badly.
     """
-    well = {one.tree for one in past if one.well and not one.is_base and max(filter(None, one.behind), default=0) > 0}
-    times = margin(len(well))
+    well, behind = {one.tree for one in past if one.well}, set[str]()
     farthest, found = 0.0, list[float | None]()
     for look in reversed(range(len(LOOKS))):
         known = [(one, gap) for one in past if (gap := one.behind[look]) is not None]
-        farthest = max([farthest, *(abs(gap) if one.is_base else gap for one, gap in known if one.well or one.is_base)])
-        limit = times * farthest
+        behind |= {one.tree for one, gap in known if one.well and gap > 0}
+        farthest = max([farthest, *(gap for one, gap in known if one.well)])
+        # Most that end well are never behind. What may go wrong falls on the others alone.
+        often = min(1.0, WRONG * (len(well) + 1) / (len(behind) + 1))
+        limit = farthest * margin(len(behind), often) if behind else math.inf
         lost = sum(gap > limit for one, gap in known if not one.well)
         found.append(limit if len(past) >= ENOUGH and lost >= LOST else None)
     return tuple(reversed(found))
 
 
 @functools.cache
-def margin(n: int) -> float:
+def margin(n: int, wrong: float) -> float:
     """
-    How many times the largest of n gaps the next one of their kind exceeds with a probability of WRONG; 1 at least.
+    How many times the largest of n gaps the next one of their kind exceeds with a probability of `wrong`; 1 at least.
 
     For gaps with an exponential tail it is n! m! / (n + m)!, whatever their scale. None seen: infinite.
     """
     if n < 1:
         return math.inf
-    low, high = 1.0, 1 / WRONG
+    low, high = 1.0, 1 / wrong
     for _ in range(40):
         m = (low + high) / 2
         chance = math.exp(math.lgamma(n + 1) + math.lgamma(m + 1) - math.lgamma(n + m + 1))
-        low, high = (m, high) if chance > WRONG else (low, m)
+        low, high = (m, high) if chance > wrong else (low, m)
     return high
 
 
@@ -164,14 +165,6 @@ def _level(values: Levels, place: int) -> float | None:
     """The median over the last places; None where the place itself is not known."""
     known = [value for value in values[max(0, place - WINDOW + 1) : place + 1] if value is not None]
     return median(known) if values[place] is not None else None
-
-
-@functools.lru_cache(maxsize=4 * RECENT)
-def mean_curve(curves: tuple[Points, ...]) -> Levels:
-    """On GRID, over the curves that are known there."""
-    places = zip(*map(on_grid, curves), strict=True) if curves else [()] * (GRID + 1)
-    known = [[value for value in place if value is not None] for place in places]
-    return tuple(sum(values) / len(values) if values else None for values in known)
 
 
 @functools.lru_cache(maxsize=4 * RECENT)
