@@ -18,13 +18,13 @@ from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyE
 from autoresearch.events import Claimed, SealedOpened, SessionEnded
 from autoresearch.loop import Lab, run_once
 from autoresearch.policy import Ask
-from autoresearch.policy.climb import KEEP
 from autoresearch.session import Goal, Listener, begin, opened, stoppable
 from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Claim, HeldSet, Share, Trial
 
 ALPHA = 0.05
+IDLE = 0.5  # standard errors that a kept change has to carry; below, it is proposed for removal
 LEAST = 3  # runs of each side; with fewer the interval says next to nothing
 
 
@@ -37,6 +37,7 @@ class Content(NamedTuple):
 
 
 Values = Mapping[str, Sequence[float]]  # name of a content -> its values, seed by seed
+Measured = tuple[Content, Sequence[float]]
 
 
 def certify(folder: Path, runs: int, leave_one_out: bool, listener: Listener) -> Claim:
@@ -153,9 +154,9 @@ def measure_shares(lab: Lab, best: Content, runs: int, listener: Listener) -> tu
             shares[trial.id,] = Share((trial.id,), trial.idea)
             continue
         group, content = found
+        interval = over(lab, (content, values[content.name]), (best, values["best"]), held)
         lost = [gain(less, full) for less, full in zip(values[content.name], values["best"], strict=True)]
-        interval = stats.paired(lost, ALPHA)
-        e_value = stats.t_e_value(lost)
+        e_value = 0.0 if lab.study.metric.is_proportion else stats.t_e_value(lost)
         shares[group] = Share(group, trial.idea, interval.estimate, interval.low, interval.high, e_value)
     listed = list(shares.values())
     proven = stats.e_bh([share.e_value for share in listed], ALPHA)
@@ -165,12 +166,12 @@ def measure_shares(lab: Lab, best: Content, runs: int, listener: Listener) -> tu
 
 
 def carries_nothing(share: Share) -> bool:
-    """By the bar at which a change is kept: less than KEEP standard errors, or nothing at all."""
+    """Less than IDLE standard errors, or nothing at all."""
     if share.gain is None or share.low is None or share.high is None:
         return False
     # Half the width of the interval is some two standard errors; which t it is matters little here.
     error = (share.high - share.low) / 4
-    return share.gain <= KEEP * error
+    return share.gain <= IDLE * error
 
 
 def kept_changes(state: State) -> list[Trial]:
@@ -211,13 +212,10 @@ def conclude(
     passengers: Iterable[Trial],
     pruned: Content | None,
 ) -> Claim:
-    state, gain = lab.log.state, lab.study.metric.gain
-
-    def over_start(name: str) -> stats.Interval:
-        pairs = zip(values["start"], values[name], strict=True)
-        return stats.paired([gain(before, after) for before, after in pairs], ALPHA)
-
-    whole, less = over_start("best"), over_start("pruned") if pruned else None
+    state = lab.log.state
+    before = (start, values["start"])
+    whole = over(lab, before, (best, values["best"]), held)
+    less = over(lab, before, (pruned, values["pruned"]), held) if pruned else None
     sd = state.noise.sd if state.noise else None
     return Claim(
         start=start.commit,
@@ -240,6 +238,25 @@ def conclude(
         pruned=pruned.commit if pruned else None,
         pruned_gain=(less.estimate, less.low, less.high) if less else None,
     )
+
+
+def over(lab: Lab, base: Measured, better: Measured, held: HeldSet) -> stats.Interval:
+    """How much better one content is than another, with the interval that suits what is measured."""
+    metric = lab.study.metric
+    if not metric.is_proportion:
+        pairs = zip(base[1], better[1], strict=True)
+        return stats.paired([metric.gain(before, after) for before, after in pairs], ALPHA)
+    counts = [_successes(lab.log.state, content, len(values), held) for content, values in (base, better)]
+    more, less = counts if metric.direction == "minimize" else reversed(counts)
+    return stats.success_rates(*more, *less, ALPHA)
+
+
+def _successes(state: State, content: Content, runs: int, held: HeldSet) -> tuple[int, int]:
+    """Successes and items of its latest runs; of one where all gave the same: they looked at the same items."""
+    done = [run for run in state.runs_on(content.tree) if run.purpose == "claim" and run.held == held][-runs:]
+    seen = [(run.value or 0.0, run.measurement.extras["items"]) for run in done if run.measurement]
+    seen = seen[:1] if len(set(seen)) == 1 else seen
+    return round(sum(rate * n for rate, n in seen)), round(sum(n for _, n in seen))
 
 
 def while_climbing(state: State) -> float:

@@ -149,10 +149,17 @@ class State:
     def runs_on(self, tree: str) -> list[Run]:
         """Every finished run on this content that counts now: same digest, same machine tier, not stopped."""
         found = (self.runs[i] for i in tuple(self._runs_on.get((tree, self.digest), ())))
-        return [run for run in found if run.measurement and self._counts(run.measurement)]
+        return [run for run in found if self.has_ended(run)]
 
-    def _counts(self, measurement: Measurement) -> bool:
-        return measurement.status != "stopped" and measurement.machine.tier == self.tier
+    def has_ended(self, run: Run) -> bool:
+        """Whether it counts now: it was not stopped, and ran under the same digest and on the same machine tier."""
+        done = run.measurement
+        return (
+            done is not None
+            and done.status != "stopped"
+            and run.digest == self.digest
+            and done.machine.tier == self.tier
+        )
 
     def values(self, tree: str, held: HeldSet = "search") -> dict[int, float]:
         """Seed index -> value, over the runs that decided on this content or looked at it again, on this held set."""

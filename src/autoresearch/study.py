@@ -11,7 +11,7 @@ import re
 import shlex
 import tomllib
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -27,6 +27,7 @@ from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
 FILE = "study.toml"
 SANDBOXES = ("auto", "bubblewrap", "namespaces", "docker", "podman", "none")
 UNITS = typing.get_args(BudgetUnit)
+_TIMES = {"s", "sec", "second", "seconds", "ms", "milliseconds", "us", "microseconds", "ns", "nanoseconds", "minutes"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "maximize"}
 
@@ -36,8 +37,13 @@ class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
     What is optimised. A value outside `min` to `max` is not possible, so a run that states one has no value.
 
     A gain of more than `max_step` in one trial is `suspect`; without it, what was seen so far is the measure.
+
+    `kind` says how values scatter, and with that how they are compared: `repeats` of a run with other seeds; `timing`,
+    where a trial and its base are run by turns, since a shared machine is now fast, now slow; `proportion`, successes
+    of so many `items`. `auto` is timing where the unit is one of time.
     """
 
+    kind: Literal["auto", "repeats", "timing", "proportion"] = "auto"
     min: float | None = None
     max: float | None = None
     max_step: float | None = None
@@ -48,8 +54,20 @@ class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
         """The guards, read: `peak_memory_mb <= 64000`."""
         return [Guard.read(text) for text in self.guards]
 
-    def implausible(self, value: float) -> str:
+    @property
+    def is_timing(self) -> bool:
+        return self.kind == "timing" or (self.kind == "auto" and self.unit.lower() in _TIMES)
+
+    @property
+    def is_proportion(self) -> bool:
+        return self.kind == "proportion"
+
+    def implausible(self, value: float, extras: Mapping[str, float]) -> str:
         """Why this value cannot be, in words; empty if it can."""
+        if self.is_proportion and not 0 <= value <= 1:
+            return f"{self.name} = {value:g} is no proportion: metric.kind asks for successes by items, from 0 to 1"
+        if self.is_proportion and not extras.get("items", 0) >= 1:
+            return "metric.kind is proportion, and no line `METRIC items=...` says of how many items"
         if self.min is not None and value < self.min:
             return f"{self.name} = {value:g} is below metric.min = {self.min:g}, so it cannot be"
         if self.max is not None and value > self.max:

@@ -26,7 +26,7 @@ def judged(reading: measure.Reading, study: Study, ending: Ending) -> tuple[RunS
     """
     if reading.value is None:
         return reading.status, reading.value, reading.why
-    if why := study.metric.implausible(reading.value):
+    if why := study.metric.implausible(reading.value, reading.extras):
         return "implausible", None, why
     measured = {name: getattr(ending, name) for name in ("wall_s", "processor_s", "peak_memory_mb")}
     broken = [why for guard in study.metric.bounds if (why := guard.broken(reading.extras | measured))]

@@ -10,7 +10,7 @@ here. The figures: docs/deciding.md.
 
 from msgspec.structs import replace
 
-from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, simple, unless_moved
+from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, simple, timing, unless_moved
 from autoresearch.policy.compare import Comparison, bar, compare
 from autoresearch.state import State
 from autoresearch.trial import Trial, Verdict
@@ -24,6 +24,7 @@ PAIRED = 3.0  # degrees of freedom that show how far seeds pair, before one run 
 # Look at the best again after so many trials on it, divided by (1 - correlation)^1.5: where seeds pair well, a lucky
 # run is one of a lucky seed, which it shares with its rivals.
 LOOK_AGAIN = (5, 15, 30)
+MOST_TURNS = 4  # times decide.repeats; two make a pair, and a base that fails now and then makes none
 CONTROL_EVERY = 25  # trials; a run of 26 or so that shows whether the machine is still what it was
 LEAST_SEEDS = 3  # that such runs take turns with
 DRIFTS = {None, "seconds", "processor_seconds"}  # budgets under which a slower machine gives a worse value
@@ -36,6 +37,8 @@ class Climb(OnBest):
             return None
         if trial.is_baseline:
             return self.calibration(state, trial)
+        if self.study.metric.is_timing:
+            return None if self._is_timed(state, trial) else timing.ask(state, trial)
         done = len(state.values(trial.tree))
         if not done and self._wants_a_look_at(state, trial):
             return Ask(next_seed(state, trial.base_tree), base=True, purpose="record")
@@ -50,10 +53,15 @@ class Climb(OnBest):
         worth = c.worth(SIMPLER)
         if done >= self.study.decide.repeats or worth < PROMISING or not c.error:
             return True
-        if done > 1:
+        if done > 1 or not state.noise or not state.noise.sd:
             return worth >= KEEP
-        seen = state.pairing.dof >= PAIRED and not trial.seeds
+        seen = state.pairing.dof >= PAIRED and not trial.seeds and not self.study.metric.is_timing
         return seen and worth >= max(KEEP, ALONE * (1 - state.pairing.correlation))
+
+    def _is_timed(self, state: State, trial: Trial) -> bool:
+        done, turns = len(timing.pairs(state, trial)), len(timing.turns(state, trial))
+        clear = done > 0 and turns % 2 == 0 and self._is_clear(state, trial, done)
+        return clear or turns >= MOST_TURNS * self.study.decide.repeats
 
     def _wants_a_look_at(self, state: State, trial: Trial) -> bool:
         """Whether the base has been best for so long that another fresh run of it pays."""

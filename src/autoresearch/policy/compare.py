@@ -1,16 +1,19 @@
 """
 A trial against its base: what was gained, and how well that is known.
 
-Runs with the same seed move together as far as the code uses its seed, so they are compared with each other where
-that is the sharper look. Pure functions of the state; decides nothing.
+Three kinds, chosen by the metric. Repeats: runs with the same seed move together as far as the code uses its seed, so
+they are compared with each other where that is the sharper look. Timings: those that were taken one after the other
+(timing.py). Proportions: all items together. Pure functions of the state; decides nothing.
 """
 
 import math
 
 from msgspec import Struct
 
+from autoresearch.policy import timing
 from autoresearch.state import State
 from autoresearch.stats import gain_error
+from autoresearch.study import MetricTable
 from autoresearch.trial import Metric, Trial
 
 # What is believed of the gain of something that was just kept, until fresh runs of it exist. It was kept because
@@ -48,10 +51,21 @@ class Comparison(Struct, frozen=True):
         return self.score or (math.copysign(math.inf, -self.lines) if self.lines else 0.0)
 
 
-def compare(state: State, metric: Metric, trial: Trial) -> Comparison:
-    """A trial's runs against the bar that its base sets; over the seeds they share, or over all, what errs less."""
+def compare(state: State, metric: MetricTable, trial: Trial) -> Comparison:
+    """A trial against its base, in the way that suits what is measured."""
     assert trial.tree is not None
-    mine, base = state.values(trial.tree), bar(state, metric, trial.base_tree)
+    if metric.is_timing and (found := timing.pairs(state, trial)):
+        sd = timing.scatter(state)
+        error = None if sd is None else sd / math.sqrt(len(found))
+        return _over(metric, [mine for _, mine in found], [base for base, _ in found], error)
+    if metric.is_proportion:
+        return _of_rates(metric, _counts(state, trial.tree), _counts(state, trial.base_tree))
+    return _over_seeds(state, metric, trial)
+
+
+def _over_seeds(state: State, metric: Metric, trial: Trial) -> Comparison:
+    """Over the seeds that both have run, or over all runs, what errs less."""
+    mine, base = state.values(trial.tree or ""), bar(state, metric, trial.base_tree)
     shared = [seed for seed in mine if seed in base]
     known = state.noise
     if known is None:
@@ -66,6 +80,27 @@ def compare(state: State, metric: Metric, trial: Trial) -> Comparison:
 def _over(metric: Metric, mine: list[float], base: list[float], error: float | None) -> Comparison:
     value, before = math.fsum(mine) / len(mine), math.fsum(base) / len(base)
     return Comparison(value, before, metric.gain(before, value), error, len(mine))
+
+
+def _of_rates(metric: Metric, mine: tuple[float, float, int], base: tuple[float, float, int]) -> Comparison:
+    """The score test of two proportions: the error where both succeed equally often (Newcombe 1998, section 1)."""
+    (rate, n, runs), (before, m, _) = mine, base
+    both = (rate * n + before * m) / (n + m)
+    error = math.sqrt(both * (1 - both) * (1 / n + 1 / m))
+    return Comparison(rate, before, metric.gain(before, rate), error, runs)
+
+
+def _counts(state: State, tree: str) -> tuple[float, float, int]:
+    """
+    Share of successes, of how many items, in how many runs: all runs together. Where all gave the same share, they
+    looked at the same items in the same way and count as one.
+    """
+    runs = [run for run in state.runs_on(tree) if run.held == "search" and run.purpose in ("trial", "record")]
+    seen = [(run.value, run.measurement.extras["items"]) for run in runs if run.measurement and run.value is not None]
+    if len(set(seen)) == 1:
+        return *seen[0], len(seen)
+    items = math.fsum(n for _, n in seen)
+    return math.fsum(rate * n for rate, n in seen) / items, items, len(seen)
 
 
 def bar(state: State, metric: Metric, tree: str) -> dict[int, float]:

@@ -9,9 +9,11 @@ Perez-Ortiz et al. 2024 (the t e-value, which needs no known noise).
 
 import math
 
-from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, unless_moved
+from autoresearch.errors import StudyError
+from autoresearch.policy import Ask, OnBest, failed, failure, next_seed, timing, unless_moved
 from autoresearch.state import State
 from autoresearch.stats import e_lond_level, t_e_value
+from autoresearch.study import Study
 from autoresearch.trial import Trial, Verdict
 
 ALPHA = 0.05
@@ -21,6 +23,13 @@ LEAST = 2  # differences before a trial can look hopeless
 
 
 class Strict(OnBest):
+    def __init__(self, study: Study) -> None:
+        super().__init__(study)
+        if study.metric.is_proportion:
+            raise StudyError(
+                'study.toml: decide.policy = "strict" cannot weigh proportions (metric.kind) yet: write "climb"'
+            )
+
     def next_run(self, state: State, trial: Trial) -> Ask | None:
         assert trial.tree is not None
         if failure(state, trial):
@@ -28,6 +37,9 @@ class Strict(OnBest):
         if trial.is_baseline:
             return self.calibration(state, trial)
         done = len(state.values(trial.tree))
+        if self.study.metric.is_timing:
+            whole = done and len(timing.turns(state, trial)) % 2 == 0
+            return None if whole and self._is_over(state, trial, done) else timing.ask(state, trial)
         if done and self._is_over(state, trial, done):
             return None
         untried = [seed for seed in state.record(trial.base_tree) if seed not in state.values(trial.tree)]
@@ -44,7 +56,9 @@ class Strict(OnBest):
         return enough or e_value >= self.needed(state, trial) or (len(differences) >= LEAST and e_value < HOPELESS)
 
     def differences(self, state: State, trial: Trial) -> list[float]:
-        """Gains, seed by seed, over the base's fresh runs."""
+        """Gains, seed by seed, over the base's fresh runs; timings over those beside them."""
+        if self.study.metric.is_timing:
+            return [self.study.metric.gain(before, after) for before, after in timing.pairs(state, trial)]
         mine, base = state.values(trial.tree or ""), state.record(trial.base_tree)
         return [self.study.metric.gain(base[seed], value) for seed, value in mine.items() if seed in base]
 
