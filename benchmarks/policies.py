@@ -17,9 +17,9 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Literal
 
 from msgspec import Struct
@@ -39,7 +39,18 @@ from autoresearch.policy.climb import Climb
 from autoresearch.policy.greedy import Greedy
 from autoresearch.state import State
 from autoresearch.study import Study, parse
-from autoresearch.trial import Best, Machine, Measurement, Metric, Run, Trial, Verdict
+from autoresearch.trial import Machine, Measurement, Metric, Run, Trial, Verdict
+from benchmarks.rules import (
+    Bootstrap,
+    ConfirmTwice,
+    HillClimbAnything,
+    Labloop,
+    LabloopDeviation,
+    MadBadge,
+    MinDelta,
+    Rule,
+    TwoSigma,
+)
 from benchmarks.tables import markdown, report
 
 STUDY = 'name = "simulated"\nasset = ["a"]\nmetric = {name = "m", direction = "maximize"}\nmeasure = {run = "none"}\n'
@@ -50,9 +61,6 @@ RACED_BELOW = -1.0
 RACED_BETTER = 0.02  # share of better candidates that is stopped too
 RACE_COST = 0.4  # of a run
 FRESH = 8  # runs on each side that a certified gain rests on, beyond the budget
-MIN_DELTA = 0.5  # the threshold of a person who happens to know the noise
-TWO_SIGMA = 2.0
-BADGE = 2.0  # median absolute deviations
 
 Drift = Literal[-1, 0, 1]
 
@@ -96,100 +104,6 @@ NULLS = [
 ]
 
 
-# -- rules from the field ------------------------------------------------------------------------------
-
-
-class Rule:
-    """One run of a change with the first seed, kept if `better`. The rules below differ in that, and in runs."""
-
-    calibrate = 1
-    runs = 1
-
-    def __init__(self, study: Study) -> None:
-        pass
-
-    def base(self, state: State) -> Best:
-        assert state.best is not None
-        return state.best
-
-    def next_run(self, state: State, trial: Trial) -> Ask | None:
-        done = values(state, trial.tree)
-        if trial.is_baseline:
-            return Ask(len(done)) if len(done) < max(self.calibrate, self.runs) else None
-        if len(done) == self.runs or (done and self.hopeless(state, trial)):
-            return None
-        return Ask(len(done))
-
-    def judge(self, state: State, trial: Trial) -> Verdict:
-        after, before = fmean(values(state, trial.tree)), fmean(values(state, trial.base_tree))
-        keep = trial.is_baseline or (not self.hopeless(state, trial) and self.better(state, trial, after - before))
-        return Verdict("keep" if keep else "discard", "", after, before, after - before)
-
-    def hopeless(self, state: State, trial: Trial) -> bool:
-        """Whether the runs at hand are enough to drop it."""
-        return False
-
-    def better(self, state: State, trial: Trial, gain: float) -> bool:
-        return gain > 0
-
-
-class MinDelta(Rule):
-    """Better by more than a fixed threshold."""
-
-    def better(self, state: State, trial: Trial, gain: float) -> bool:
-        return gain > MIN_DELTA
-
-
-class ConfirmTwice(Rule):
-    """Better, and better again with a second seed, each time than the best's run with that seed."""
-
-    runs = 2
-
-    def hopeless(self, state: State, trial: Trial) -> bool:
-        mine, base = values(state, trial.tree), values(state, trial.base_tree)
-        return any(after <= before for after, before in zip(mine, base, strict=False))
-
-
-class TwoSigma(Rule):
-    """One run better by two standard deviations, which five runs of the start have shown."""
-
-    calibrate = 5
-
-    def better(self, state: State, trial: Trial, gain: float) -> bool:
-        return state.noise is not None and gain > TWO_SIGMA * state.noise.sd
-
-
-class Bootstrap(Rule):
-    """Three seeds on each side, and the 95 % percentile interval of the difference of means lies above 0."""
-
-    runs = 3
-
-    def better(self, state: State, trial: Trial, gain: float) -> bool:
-        after, before = resampled(values(state, trial.tree)), resampled(values(state, trial.base_tree))
-        differences = sorted(a - b for a in after for b in before)
-        return differences[len(differences) * 25 // 1000] > 0
-
-
-class MadBadge(Rule):
-    """Better than the best by two median absolute deviations of all values so far; from the third value on."""
-
-    def better(self, state: State, trial: Trial, gain: float) -> bool:
-        seen = [run.value for run in state.runs.values() if run.value is not None]
-        middle = median(seen)
-        mad = median(abs(value - middle) for value in seen)
-        return gain > 0 and (len(seen) < 3 or gain >= BADGE * mad)
-
-
-def values(state: State, tree: str | None) -> list[float]:
-    assert tree is not None
-    return list(state.values(tree).values())
-
-
-def resampled(few: Sequence[float]) -> list[float]:
-    """The mean of every resample, each as likely as another."""
-    return [fmean(drawn) for drawn in itertools.product(few, repeat=len(few))]
-
-
 class Contender(Struct, frozen=True):
     name: str
     policy: Callable[[Study], Policy]
@@ -205,6 +119,9 @@ CONTENDERS = [
     Contender("two sigma", TwoSigma),
     Contender("bootstrap of 3", Bootstrap),
     Contender("MAD badge", MadBadge),
+    Contender("labloop, spread", Labloop),
+    Contender("labloop, sd", LabloopDeviation),
+    Contender("hillclimbanything", HillClimbAnything),
 ]
 
 
@@ -214,10 +131,10 @@ CONTENDERS = [
 class World:
     """What is true: the effects of proposals, the luck of seeds, the noise of runs, the level of the machine."""
 
-    def __init__(self, mix: Mix, number: int) -> None:
+    def __init__(self, mix: Mix, key: int | str) -> None:
         self.mix = mix
         # Streams of their own, so that all policies meet the same proposals and seeds however many runs each makes.
-        self._ideas, self._races, self._seeds, self._noise = (random.Random(f"{number} {what}") for what in "irsn")
+        self._ideas, self._races, self._seeds, self._noise = (random.Random(f"{key} {what}") for what in "irsn")
         self._luck: list[float] = []
 
     def effect(self) -> float:
@@ -316,18 +233,23 @@ def play(mix: Mix, contender: Contender, number: int, runs: int) -> Outcome:
     assert state.best is not None
     kept = [i for i in state.kept if not state.trials[i].is_baseline]
     false = sum(bench.levels[f"t{i}"] <= bench.levels[state.trials[i].base_tree] for i in kept)
-    after, before = state.mean(state.best.tree), state.mean("t")
+    level = bench.policy.level if isinstance(bench.policy, Rule) else State.mean
+    after, before = level(state, state.best.tree), level(state, "t")
     assert after is not None
     assert before is not None
     true = bench.levels[state.best.tree]
-    certified = certify(bench.world, true) if kept else None
+    certified = certify(mix, contender.name, number, true) if kept else None
     return Outcome(true, after - before, len(kept), false, bench.tried, certified)
 
 
-def certify(world: World, true: float) -> stats.Interval:
-    """A fresh look: best and start with seeds that nothing was chosen by, in pairs, with Student's interval."""
-    seeds = range(1000, 1000 + FRESH)
-    return stats.paired([world.value(true, seed) - world.value(0.0, seed) for seed in seeds])
+def certify(mix: Mix, rule: str, number: int, true: float) -> stats.Interval:
+    """
+    A fresh look: best and start with seeds that nothing was chosen by, in pairs, with Student's interval.
+
+    In a world of its own for every line of the tables: lines that share noise would be wrong together.
+    """
+    world = World(mix, f"certify {number} {rule} {mix.name} {mix.rho:g}")
+    return stats.paired([world.value(true, seed) - world.value(0.0, seed) for seed in range(FRESH)])
 
 
 # -- tables --------------------------------------------------------------------------------------------
@@ -382,14 +304,15 @@ TEXT = """
 The true and the reported gain of a study, in standard deviations of one run (sd), for the same {runs} runs of compute,
 calibration included; means over {studies} studies a line, and the same proposals for every rule. How a proposal's
 effect and a run's value are drawn: the docstrings of benchmarks/policies.py. `rho` is the share of the variance that
-comes with the seed.
+comes with the seed. The last three rules are those of two projects, labloop 1.0.5 and hillclimbanything 0.2.0, as
+benchmarks/rules.py states them and the settings they need.
 
 Racing does not exist yet; `climb, racing` assumes that the first run of what is truly worse by more than {below:g} sd
 costs {cost:g} of a run and is a discard, and so for {better:.0%} of what is truly better. Reported is what the program
-shows: fresh runs of the best where there are some, less the mean of the start. Ratio: true gain by greedy's, +- one
-standard error. Covered: share of studies whose true gain lies in the 95 % interval of a certified gain, {fresh} fresh
-runs on each side in pairs, beyond the budget. Rules and mixes largely share the noise of those runs, so these shares err
-together. False keeps are of changes that do nothing or harm.
+shows: fresh runs of the best where there are some, less the mean of the start; for rules from the field, what they go
+by. Ratio: true gain by greedy's, +- one standard error. Covered: share of studies whose true gain lies in the 95 %
+interval of a certified gain, {fresh} fresh runs on each side in pairs, beyond the budget. False keeps are of changes
+that do nothing or harm.
 
 {climbs}
 With nothing to find, the best that a rule can do is nothing. Certified: share of studies with a certified gain whose
