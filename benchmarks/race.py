@@ -1,17 +1,17 @@
 """
-What racing would have saved: the gpt template under random changes of single constants, every run to its end,
-recorded; then the decisions of policy/race.py are replayed on that record, in its order.
+What racing would have saved: the gpt template under random changes of its constants, every run to its end, recorded;
+then the decisions of policy/race.py are replayed on that record, in its order.
 
 A run that would have been stopped is unknown to the decisions after it, as it would have been that night.
 
-    python -m benchmarks.race record --log /tmp/race.jsonl     # about 10 s a run, on one core
-    python -m benchmarks.race replay --log /tmp/race.jsonl --write
+    python -m benchmarks.race record --proposals BoldOrNudge    # about 10 s a run, on one core
+    python -m benchmarks.race replay --write
 """
 
 import argparse
 import contextlib
+import gzip
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +29,11 @@ from autoresearch.propose.knobs import Knob, read, write
 from autoresearch.report.brief import Brief
 from autoresearch.session import Goal, Listener
 from autoresearch.state import State
+from autoresearch.stats import gain_error
 from autoresearch.trial import Limits, Measurement, Proposal
-from benchmarks.tables import markdown, report
+from benchmarks.tables import RESULTS, markdown, report
 
+RECORDS = Path(__file__).parent / "records"
 BOLD, BOLD_CONSTANTS = 0.6, 3  # share of bold proposals, and how many constants each changes
 NUDGE = 0.1  # of a constant's range, up or down
 
@@ -91,11 +93,13 @@ def record(log: Path, trials: int, proposals: str) -> None:
 
 
 class Copy(Listener):
+    """Keeps a copy of the log after every event: what was recorded stays, however the recording ends."""
+
     def __init__(self, journal: Path, to: Path) -> None:
         self.journal, self.to = journal, to
 
     def event(self, event: object, state: object) -> None:
-        shutil.copyfile(self.journal, self.to)
+        self.to.write_bytes(gzip.compress(self.journal.read_bytes(), mtime=0))
 
 
 class Decision(Struct, frozen=True):
@@ -110,7 +114,8 @@ class Decision(Struct, frozen=True):
     watched: bool
 
 
-def replay(log_file: Path) -> tuple[State, list[Decision]]:
+def replay(log_file: Path, stop: bool = True) -> tuple[State, list[Decision]]:
+    """The state that racing would have led to (or the one that was), and what it would have done with each trial."""
     state, decisions = State(), dict[int, Decision]()
     watches: dict[int, race.Limit | None] = {}
     for event in whole_lines(log_file):
@@ -123,7 +128,7 @@ def replay(log_file: Path) -> tuple[State, list[Decision]]:
             if run.tree == trial.tree and not trial.is_baseline:
                 watched = watches[run.id] is not None
                 decisions[trial.id] = Decision(trial.id, trial.idea, "", None, spent, result.compute_s, watched)
-            if spent < 1:
+            if spent < 1 and stop:
                 event = msgspec.structs.replace(event, measurement=hopeless(result, spent))
         if isinstance(event, TrialDecided) and event.trial in decisions:
             was, verdict = decisions[event.trial], event.verdict
@@ -133,7 +138,7 @@ def replay(log_file: Path) -> tuple[State, list[Decision]]:
 
 
 def whole_lines(log_file: Path) -> Iterator[Event]:
-    for line in log_file.read_bytes().splitlines():
+    for line in gzip.decompress(log_file.read_bytes()).splitlines():
         with contextlib.suppress(msgspec.DecodeError):  # the last one, of a record under way
             yield msgspec.json.decode(line, type=AnyEvent)
 
@@ -148,46 +153,106 @@ def hopeless(result: Measurement, spent: float) -> Measurement:
     return msgspec.structs.replace(result, status="hopeless", value=None, curve=points)
 
 
-def page(state: State, decisions: list[Decision]) -> str:
+# -- what is shown -------------------------------------------------------------------------------------
+
+
+def section(name: str, state: State, decisions: list[Decision]) -> str:
     raced = [d for d in decisions if d.gain is not None]
-    sd = state.noise.sd if state.noise else 0.0
+    pair = scatter_of_a_pair(state)
     groups = {
-        "worse by more than the noise": [d for d in raced if (d.gain or 0.0) < -sd],
-        "within the noise": [d for d in raced if abs(d.gain or 0.0) <= sd],
-        "better by more than the noise": [d for d in raced if (d.gain or 0.0) > sd],
+        "worse": [d for d in raced if (d.gain or 0.0) < -pair],
+        "as good": [d for d in raced if abs(d.gain or 0.0) <= pair],
+        "better": [d for d in raced if (d.gain or 0.0) > pair],
         "all": raced,
+        "all from the first that was watched on": [
+            d for d in raced if any(e.watched for e in raced if e.trial <= d.trial)
+        ],
     }
     rows = []
-    for name, some in groups.items():
-        stopped, compute = [d for d in some if d.spent < 1], sum(d.compute_s for d in some)
-        saved = sum(d.compute_s * (1 - d.spent) for d in some)
-        watched = sum(d.watched for d in some)
-        rows.append([name, str(len(some)), str(watched), str(len(stopped)), f"{saved / compute if compute else 0:.1%}"])
+    for group, some in groups.items():
+        compute, saved = sum(d.compute_s for d in some), sum(d.compute_s * (1 - d.spent) for d in some)
+        counted = [sum(d.watched for d in some), sum(d.spent < 1 for d in some)]
+        rows.append([group, str(len(some)), *map(str, counted), f"{saved / compute if compute else 0:.1%}"])
     table = markdown(["trials that ended", "trials", "watched", "stopped", "compute saved"], rows)
     stopped = [d for d in raced if d.spent < 1]
-    lines = [[str(d.trial), d.idea, f"{d.gain:+.4f}", f"{d.spent:.0%}"] for d in stopped]
+    lines = [[str(d.trial), d.idea.partition(": ")[0], f"{d.gain:+.4f}", f"{d.spent:.0%}"] for d in stopped]
     shown = markdown(["trial", "change", "gain", "stopped at"], lines) if lines else "Nothing was stopped.\n"
+    proposes = " ".join((PROPOSERS[name].__doc__ or "").split())
     return (
-        f"{table}\n{shown}\n`watched`: enough was known when the run began to stop it if need be. The noise is "
-        f"{sd:.2g} bits per byte; {len(decisions) - len(raced)} more trials gave no value (they overran the compute of "
-        "the baseline), and are not counted. Each trial changes one constant of the gpt template at random within its "
-        "hint, on the best so far (policy climb, one run each, a budget of 150,000 tokens)."
+        f"## {name}\n\n{proposes} {len(groups['worse']) / len(raced):.0%} of the {len(raced)} trials that ended are worse: "
+        f"by more than the {pair:.2g} bits per byte that the gain of one pair of runs scatters by. "
+        f"{len(decisions) - len(raced)} more gave no value and are not counted. `watched`: enough was known when the run began to stop it if need be.\n\n{table}\n{shown}"
     )
+
+
+PROPOSERS = {"OneConstant": OneConstant, "BoldOrNudge": BoldOrNudge}
+
+
+def scatter_of_a_pair(state: State) -> float:
+    """In bits per byte: how far the gain over the base's run with the same seed errs."""
+    return gain_error(state.noise.sd, 1, 1, 1, state.pairing.correlation) if state.noise else 0.0
+
+
+def draw(name: str, to: Path) -> None:
+    """How far each run was behind its base's run with the same seed, and where racing would have stopped it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+
+    state, decisions = replay(RECORDS / f"{name}.jsonl.gz")
+    whole, _ = replay(RECORDS / f"{name}.jsonl.gz", stop=False)
+    figure, axes = plt.subplots(figsize=(10, 5.5), layout="constrained")
+    pair, looks = scatter_of_a_pair(state), [look / race.GRID for look in race.LOOKS]
+    for decision in decisions:
+        trial = whole.trials[decision.trial]
+        run = whole.runs[trial.runs[0]]
+        base = next(r for r in whole.runs_on(trial.base_tree) if r.seed_index == run.seed_index)
+        if decision.gain is None or not run.measurement or not base.measurement:
+            continue
+        gaps = race.behind(run.measurement.curve, race.on_grid(base.measurement.curve))
+        points = [(look, gap) for look, gap in zip(looks, gaps, strict=True) if gap is not None]
+        bad = decision.gain < -pair
+        told = [point for point in points if point[0] <= decision.spent]
+        axes.plot(*zip(*points, strict=True), color=WORSE if bad else NOT_WORSE, alpha=0.2, linewidth=1)
+        axes.plot(*zip(*told, strict=True), color=WORSE if bad else NOT_WORSE, alpha=0.8, linewidth=1)
+        if decision.spent < 1:
+            axes.plot(*told[-1], "x", color="black", markersize=6)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_yscale("symlog", linthresh=0.02)
+    axes.set_xlabel("fraction of the budget")
+    axes.set_ylabel("loss above that of the base's run with the same seed (nats)")
+    handles = [
+        Line2D([], [], color=c, label=label) for c, label in ((WORSE, "ended worse"), (NOT_WORSE, "ended no worse"))
+    ]
+    handles.append(Line2D([], [], color="black", marker="x", linestyle="", label="would be stopped here"))
+    axes.legend(handles=handles, frameon=False, loc="upper right")
+    figure.savefig(to, dpi=110)
+
+
+WORSE, NOT_WORSE = "#d62728", "#1f77b4"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["record", "replay"])
-    parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=120)
-    parser.add_argument("--proposals", choices=["OneConstant", "BoldOrNudge"], default="BoldOrNudge")
+    parser.add_argument("--proposals", choices=list(PROPOSERS), default="BoldOrNudge")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.what == "record":
-        record(options.log, options.trials, options.proposals)
-    else:
-        title = "What racing saves on the gpt template, replayed on a study in which nothing was stopped"
-        report("race", title, page(*replay(options.log)), options.write)
+        record(RECORDS / f"{options.proposals}.jsonl.gz", options.trials, options.proposals)
+        return
+    title = "What racing saves on the gpt template, replayed on studies in which nothing was stopped"
+    sections = [section(name, *replay(RECORDS / f"{name}.jsonl.gz")) for name in reversed(PROPOSERS)]
+    if options.write:
+        draw("BoldOrNudge", RESULTS / "race.png")
+    about = (
+        "Real trainings, each to its end, on the best so far (policy climb, one run a trial, a budget of 150,000 tokens, "
+        "one core); what would have been stopped, and when, is found afterwards.\n\n![How far runs are behind](race.png)"
+    )
+    report("race", title, "\n\n".join([about, *sections]), options.write)
 
 
 if __name__ == "__main__":

@@ -322,7 +322,12 @@ def test_progress_lines_are_passed_on_while_the_command_runs(bench: Bench) -> No
 
 def test_a_flood_of_progress_is_thinned_out(bench: Bench) -> None:
     bench.python("for i in range(100_000): print(f'PROGRESS {i / 100_000}')")
-    assert 1 <= len(bench.progress) <= 40
+    assert 1 <= len(bench.progress) <= 140
+
+
+def test_a_short_run_loses_none_of_its_progress(bench: Bench) -> None:
+    bench.python("for i in range(50): print(f'PROGRESS {i / 50} loss=3', flush=True)")
+    assert len(bench.progress) == 50
 
 
 def test_stopping_ends_what_runs_and_starts_nothing_more(bench: Bench) -> None:

@@ -35,6 +35,15 @@ def test_counts_are_of_verdicts_without_baselines(past: list[Event]) -> None:
 
 
 @given(histories())
+def test_how_runs_scatter_is_the_same_whether_it_was_asked_before_or_not(past: list[Event]) -> None:
+    asked = State()
+    for number, event in enumerate(past, 1):
+        asked.apply(event)
+        fresh = fold(past[:number])
+        assert (asked.noise, asked.pairing) == (fresh.noise, fresh.pairing)
+
+
+@given(histories())
 def test_best_is_the_last_that_was_kept(past: list[Event]) -> None:
     state = fold(past)
     kept = [e for e in past if isinstance(e, TrialDecided) and e.verdict.word == "keep"]

@@ -200,6 +200,8 @@ class State:
                 self._runs_on.setdefault((run.tree, run.digest), []).append(run.id)
                 trial = self.trials[run.trial]
                 self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))
+                if trial.runs:
+                    self._known_scatter = None
             case RunFinished():
                 run = replace(self.runs[event.run], measurement=event.measurement)
                 self.runs[run.id] = run

@@ -34,9 +34,8 @@ GRACE_S = 1.0  # between the polite signal and the other one, after a timeout
 HEAD_BYTES = 4 << 20  # of each output stream that reach the disk: this much from the start ...
 TAIL_BYTES = 256 << 10  # ... and this much from the end, where results are printed
 LINE_BYTES = 4096  # a longer line is not a PROGRESS line
-PROGRESS_GAP_S = 0.1  # PROGRESS lines that come faster are passed over
-LINUX = sys.platform == "linux"
-LIBC = ctypes.CDLL(None)
+PROGRESS_GAP_S, PROGRESS_BURST_S = 0.1, 10.0  # PROGRESS lines that come faster, and for longer, are passed over
+LINUX, LIBC = sys.platform == "linux", ctypes.CDLL(None)
 IN_MEMORY = {0x01021994, 0x958458F6}  # linux/magic.h: tmpfs, which memfd files lie on too, and hugetlbfs
 KCMP, KCMP_FILES = {"x86_64": 312, "aarch64": 272}.get(os.uname().machine, -1), 2  # kcmp(2), which libc does not wrap
 
@@ -240,17 +239,18 @@ class Sink:
 
 
 class Progress:
-    """Finds PROGRESS lines in a stream and passes them on, at a bearable rate."""
+    """Finds PROGRESS lines in a stream and passes them on; a flood of them at a bearable rate."""
 
     def __init__(self, asker: socket.socket) -> None:
-        self.asker, self.rest, self.next = asker, b"", 0.0
+        self.asker, self.rest, self.due = asker, b"", 0.0
 
     def feed(self, data: bytes) -> None:
         *lines, self.rest = (self.rest + data).split(b"\n")
         self.rest = self.rest[:LINE_BYTES]
         for line in lines:
-            if line.startswith(b"PROGRESS ") and len(line) <= LINE_BYTES and time.monotonic() >= self.next:
-                self.next = time.monotonic() + PROGRESS_GAP_S
+            early = self.due - (now := time.monotonic())
+            if line.startswith(b"PROGRESS ") and len(line) <= LINE_BYTES and early <= PROGRESS_BURST_S:
+                self.due = max(self.due, now) + PROGRESS_GAP_S
                 _say(self.asker, progress=line[9:].decode(errors="replace").strip())
 
 
