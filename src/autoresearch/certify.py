@@ -94,7 +94,8 @@ def final_set(study: Study) -> HeldSet:
 
 def measure_all(lab: Lab, contents: Sequence[Content], runs: int, held: HeldSet, listener: Listener) -> Values:
     """Each content with the same fresh seeds, in turn: forwards with one seed, backwards with the next."""
-    first = 1 + max((run.seed_index for run in lab.log.state.runs.values()), default=-1)
+    known = lab.log.state.runs.values()
+    first = 1 + max((run.seed_index for run in known if run.purpose != "transfer"), default=-1)
     order = [
         (content, index)
         for index in range(first, first + runs)

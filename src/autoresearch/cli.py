@@ -4,7 +4,6 @@ The commands. Each reads its words, calls one thing, and prints what came of it.
 Whatever takes time to import is imported inside the command that needs it, so that --help stays instant.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,24 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import autoresearch
+from autoresearch.cli_transfer import transfer
 from autoresearch.errors import AutoresearchError
+from autoresearch.options import folder_option, json_option
+from autoresearch.options import make_console as _console
+from autoresearch.options import print_json as _print_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from autoresearch.state import State
     from autoresearch.trial import Trial
 
 TEMPLATES = ("toy", "gpt", "blank")  # starter.TEMPLATES; a test holds them equal
-
-folder_option = click.option(
-    "-C",
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
-    default=".",
-    help="The study's folder (default: this one).",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 class Commands(click.Group):
@@ -237,6 +229,9 @@ def certify(folder: Path, runs: int, shares: bool, as_json: bool) -> None:
     console.print(pages.page(found, _state(folder).metric), soft_wrap=True)
 
 
+main.add_command(transfer)
+
+
 @main.command()
 @click.argument("trial", type=int)
 @folder_option
@@ -355,12 +350,6 @@ def _short(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def _console(stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False)
-
-
 def _state(folder: Path) -> "State":
     from autoresearch import log
     from autoresearch.session import journal
@@ -388,7 +377,3 @@ def _bounds(state: "State") -> tuple[str, str]:
     if state.opened is None or state.best is None:
         raise AutoresearchError("this study has not been run yet: `autoresearch run`")
     return state.opened.start, state.best.commit
-
-
-def _print_json(data: Any, indent: int | None = 2) -> None:
-    click.echo(json.dumps(data, indent=indent, ensure_ascii=False))

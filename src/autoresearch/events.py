@@ -11,6 +11,7 @@ from autoresearch.trial import (
     Measurement,
     Metric,
     Run,
+    Transfer,
     Verdict,
 )
 
@@ -126,6 +127,12 @@ class Claimed(Event, frozen=True, tag="claimed"):
     claim: Claim
 
 
+class Transferred(Event, frozen=True, tag="transferred"):
+    """What was kept was measured on a ladder of other settings."""
+
+    transfer: Transfer
+
+
 class SealedOpened(Event, frozen=True, tag="sealed_opened"):
     """The sealed set is about to be measured on. Each opening counts: what was seen is sealed no more."""
 
@@ -152,5 +159,6 @@ AnyEvent = (
     | TrialAccepted
     | SealedOpened
     | Claimed
+    | Transferred
     | TrialsImported
 )

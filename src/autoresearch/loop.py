@@ -44,6 +44,16 @@ class Lab(Struct, frozen=True):
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
 
 
+class Terms(Struct, frozen=True):
+    """
+    What a run is held to where that is not what the study itself says: the digest under which its value counts, and
+    what is usual there (None: not known yet).
+    """
+
+    digest: str
+    usual: Measurement | None = None
+
+
 def work(lab: Lab) -> None:
     """Propose a change, measure it, keep it or not, until the budget is spent."""
     log, state = lab.log, lab.log.state
@@ -145,7 +155,9 @@ def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
     run_once(lab, trial, tree, ask, content, commit)
 
 
-def run_once(lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit: str) -> Measurement:
+def run_once(
+    lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit: str, terms: Terms | None = None
+) -> Measurement:
     """
     Run what is checked out in a tree, and write it down. `trial` is who asks for it.
 
@@ -162,7 +174,7 @@ def run_once(lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit:
             commit=commit,
             seed_index=ask.index,
             seed=seed(log.state.opened.seed, ask.index),
-            digest=log.state.digest,
+            digest=terms.digest if terms else log.state.digest,
             started_at=round(time.time(), 3),
             held=ask.held,
             purpose=ask.purpose,
@@ -171,7 +183,7 @@ def run_once(lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit:
         log.append(RunStarted(run=run))
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
-    usual = None if trial.is_baseline else log.state.usual
+    usual = terms.usual if terms else None if trial.is_baseline else log.state.usual
     result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
     log.append(RunFinished(run=run.id, measurement=result))
     if result.status == "stopped":

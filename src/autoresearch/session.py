@@ -30,7 +30,7 @@ from autoresearch.loop import Lab, accept, repair, work
 from autoresearch.propose import Proposer
 from autoresearch.state import State
 from autoresearch.study import Study, load
-from autoresearch.trial import Metric, Run
+from autoresearch.trial import Metric, Purpose, Run
 from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
@@ -48,7 +48,7 @@ class Listener:
     def say(self, sentence: str) -> None:
         """Something a person should know."""
 
-    def expect(self, runs: int) -> None:
+    def expect(self, runs: int, purpose: Purpose = "claim") -> None:
         """So many runs come next, of no trial in particular."""
 
 

@@ -19,6 +19,7 @@ from autoresearch.events import (
     SessionEnded,
     SessionStarted,
     StudyOpened,
+    Transferred,
     TrialAccepted,
     TrialDecided,
     TrialProposed,
@@ -27,7 +28,20 @@ from autoresearch.events import (
     TrialWithdrawn,
 )
 from autoresearch.stats import pooled_sd, seed_correlation
-from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Verdict, Word
+from autoresearch.trial import (
+    BASELINE,
+    Best,
+    Claim,
+    HeldSet,
+    Imported,
+    Measurement,
+    Metric,
+    Run,
+    Transfer,
+    Trial,
+    Verdict,
+    Word,
+)
 
 TREES = 12  # the latest with repeats, from which the correlation of seeds is estimated
 # What is believed of that correlation before it was seen, and how many degrees of freedom that belief counts for:
@@ -70,6 +84,7 @@ class State:
         self.sources: list[str] = []
         self.openings: list[SealedOpened] = []
         self.claims: list[Claim] = []
+        self.transfers: list[Transfer] = []
         self.controls: list[int] = []  # runs that repeat an earlier one, in order
         self.session: SessionStarted | None = None  # None once it ended of its own accord
         self.tier = ""  # the machine of the latest session; values from another tier do not count
@@ -196,6 +211,8 @@ class State:
                 self.runs[run.id] = run
                 self.next_run = max(self.next_run, run.id + 1)
                 self.open_runs[run.id] = None
+                if run.purpose == "transfer":
+                    return  # at other settings: it says nothing of a trial, of the noise or of what a run costs
                 self.controls += [run.id] if run.purpose == "control" else []
                 self._runs_on.setdefault((run.tree, run.digest), []).append(run.id)
                 trial = self.trials[run.trial]
@@ -207,7 +224,7 @@ class State:
                 self.runs[run.id] = run
                 self.open_runs.pop(run.id, None)
                 self.spent_s += event.measurement.wall_s + event.measurement.score_s
-                if len(self._runs_on[run.tree, run.digest]) > 1:
+                if len(self._runs_on.get((run.tree, run.digest), ())) > 1:
                     self._known_scatter = None
             case TrialStarted(trial=id):
                 trial = Trial(id, event.base, event.base_tree, event.at, event.again)
@@ -244,6 +261,8 @@ class State:
                 self.openings.append(event)
             case Claimed(claim=claim):
                 self.claims.append(claim)
+            case Transferred(transfer=transfer):
+                self.transfers.append(transfer)
             case TrialWithdrawn(trial=id):
                 again = self.trials.pop(id).again
                 self.unfinished.pop(id, None)

@@ -26,10 +26,11 @@ from autoresearch.events import (
 from autoresearch.report import text
 from autoresearch.session import Listener
 from autoresearch.state import State
-from autoresearch.trial import Run, Trial
+from autoresearch.trial import Purpose, Run, Trial
 
 IDEA_WIDTH = 48
 REFRESH_HZ = 8
+OF_NO_TRIAL: tuple[Purpose, ...] = ("claim", "transfer")
 
 
 class JsonLines(Listener):
@@ -89,14 +90,14 @@ class Screen(Listener):
             shown = f"loss {loss:.4g}" if loss is not None else f"{fraction:.0%}"
             self.bars.update(self._tasks[run.trial], completed=fraction, total=1.0, phase=shown)
 
-    def expect(self, runs: int) -> None:
-        self._claim = self.bars.add_task("", trial="claim", phase=f"0 of {runs}", idea="", total=runs)
+    def expect(self, runs: int, purpose: Purpose = "claim") -> None:
+        self._claim = self.bars.add_task("", trial=purpose, phase=f"0 of {runs}", idea="", total=runs)
 
     def event(self, event: Event, state: State) -> None:
         match event:
-            case RunStarted(run=run) if run.purpose == "claim":
+            case RunStarted(run=run) if run.purpose in OF_NO_TRIAL:
                 pass
-            case RunFinished(run=number) if state.runs[number].purpose == "claim":
+            case RunFinished(run=number) if state.runs[number].purpose in OF_NO_TRIAL:
                 self._count()
             case TrialStarted(trial=id):
                 self._tasks[id] = self.bars.add_task("", trial=id, phase="thinking", idea="", total=None)

@@ -334,9 +334,13 @@ class Workspace:
                 return None
             content = tree.change().tree
         numbers = ", ".join(str(trial.id) for trial in removed)
-        commit = self._commit_tree(content, best.commit, _message(f"the best without trial {numbers}", {}))
-        git(self.folder, "update-ref", f"{self.refs}/without/{name}", commit)
-        return commit, content
+        return self.store(content, best.commit, f"the best without trial {numbers}", f"without/{name}"), content
+
+    def store(self, content: str, parent: str, idea: str, name: str) -> str:
+        """A commit of any content, under a ref of its own."""
+        commit = self._commit_tree(content, parent, _message(idea, {}))
+        git(self.folder, "update-ref", f"{self.refs}/{name}", commit)
+        return commit
 
     def _commit_tree(self, tree: str, parent: str, message: str) -> str:
         data = message.encode(errors="surrogateescape")

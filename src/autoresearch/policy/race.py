@@ -88,7 +88,8 @@ def evidence(state: State) -> list[Past]:
     sd = state.noise.sd if state.noise else 0.0
     scatter = gain_error(sd, 1, 1, 1, state.pairing.correlation)
     found: list[Past] = []
-    for run in islice(reversed(tuple(state.runs.values())), 2 * RECENT):
+    known = (run for run in reversed(tuple(state.runs.values())) if run.purpose != "transfer")
+    for run in islice(known, 2 * RECENT):
         trial, measured = state.trials[run.trial], run.measurement
         if run.value is None or measured is None or not measured.curve or measured.machine.tier != state.tier:
             continue

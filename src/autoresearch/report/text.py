@@ -165,6 +165,7 @@ def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
         "best_commit": state.best.commit if state.best else None,
         "noise": state.noise.sd if state.noise else None,
         "claim": msgspec.to_builtins(state.claims[-1]) if state.claims else None,
+        "transfer": msgspec.to_builtins(state.transfers[-1]) if state.transfers else None,
         "sealed_openings": len(state.openings),
         "suspect": [trial.id for trial in state.trials.values() if trial.word == "suspect"],
         "summary": summary(state),

@@ -1,0 +1,180 @@
+"""
+A measured ladder in words and as a table. Pure functions; what proposers wrote is escaped.
+"""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from autoresearch.report.text import clean, number
+from autoresearch.trial import Crossing, Effect, Metric, Passage, Reach, Rung, Setting, Transfer, is_dearer
+
+STYLES = {"carries": "bold green", "shrinks": "yellow", "gone": "yellow", "reverses": "bold red"}
+SHORT = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def page(found: Transfer, metric: Metric) -> RenderableType:
+    unit = f", {metric.unit}" if metric.unit else ""
+    parts: list[RenderableType] = [_table(found, f"Gain in {metric.name}{unit}, 95 %"), Text("")]
+    parts += [Text(line) for line in (*sums(found), *costs(found), *reached(found, metric), *notes(found))]
+    return Group(*parts, Text(sentence(found, metric), "bold"))
+
+
+def sentence(found: Transfer, metric: Metric) -> str:
+    """What became of the whole, and of how many changes."""
+    top, bottom = found.rungs[found.top], found.rungs[found.bottom]
+    words = [change.word for change in found.changes]
+    counted = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    way = "" if found.top == found.bottom else f", after {interval(bottom.stack)} at {label(found, bottom)}"
+    changes = f" Of {len(words)} kept change{'s' if len(words) != 1 else ''}: {counted}." if words else ""
+    return (
+        f"The best's gain in {metric.name} {SAID[found.stack]}: {interval(top.stack)} at {label(found, top)}{way} "
+        f"({found.runs} fresh paired seeds, {found.held} set).{changes}"
+    )
+
+
+SAID = {
+    "carries": "carries",
+    "shrinks": "shrinks",
+    "gone": "is gone",
+    "reverses": "reverses",
+    "unclear": "is unclear",
+    "overridden": "is overridden",
+    "unmeasured": "is not measured",
+}
+
+
+def label(found: Transfer, rung: Rung) -> str:
+    """A rung by what tells it from the others."""
+    shown = [settings(rung.settings)] if rung.settings else []
+    if rung.budget is not None and (len({other.budget for other in found.rungs}) > 1 or not shown):
+        shown.append(spent(rung.budget, found))
+    return ", ".join(shown)
+
+
+def settings(values: dict[str, Setting]) -> str:
+    return ", ".join(f"{clean(key)}={clean(str(value))}" for key, value in values.items())
+
+
+def spent(budget: float, found: Transfer) -> str:
+    """A budget as one says it: `150k tokens`."""
+    size, letter = next(((size, letter) for size, letter in SHORT if budget >= size), (1.0, ""))
+    return f"{budget / size:.3g}{letter} {(found.unit or '').replace('_', ' ')}".rstrip()
+
+
+def interval(effect: Effect) -> str:
+    if effect.gain is None or effect.low is None or effect.high is None:
+        return "-"
+    return f"{effect.gain:+.4g} [{effect.low:.4g}, {effect.high:.4g}]"
+
+
+def name(change: Passage) -> str:
+    return "+".join(map(str, change.trials))
+
+
+# -- the table -----------------------------------------------------------------------------------------
+
+
+def _table(found: Transfer, title: str) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    shown.add_column("trial", justify="right", no_wrap=True)
+    for rung in found.rungs:
+        shown.add_column(Text(label(found, rung).replace(", ", "\n")), no_wrap=True)
+    shown.add_column("", no_wrap=True)
+    shown.add_column("idea", overflow="fold", ratio=1)
+    shown.add_row("best", *(_cell(rung.stack) for rung in found.rungs), _word(found.stack), "all that was kept")
+    for i, change in enumerate(found.changes):
+        idea = Text(clean(change.idea))
+        if note := _note(change):
+            idea.append(f" ({note})", "dim")
+        shown.add_row(name(change), *(_cell(rung.changes[i]) for rung in found.rungs), _word(change.word), idea)
+    return shown
+
+
+def _cell(effect: Effect) -> Text:
+    return Text(interval(effect))
+
+
+def _word(word: str) -> Text:
+    return Text(word, STYLES.get(word, ""))
+
+
+def _note(change: Passage) -> str:
+    mine = f"it set {', '.join(change.overridden)} itself, and the ladder overrides that" if change.overridden else ""
+    return "; ".join(filter(None, (mine, clean(change.why))))
+
+
+# -- sentences -----------------------------------------------------------------------------------------
+
+
+def sums(found: Transfer) -> list[str]:
+    """Whether gains add, rung by rung."""
+    if len(found.changes) < 2:
+        return []
+    lines = []
+    for rung in found.rungs:
+        excess = rung.excess
+        if excess.gain is None or excess.low is None or excess.high is None or rung.stack.gain is None:
+            lines.append(f"Sum at {label(found, rung)}: not known, {excess.why}.")
+            continue
+        total = rung.stack.gain - excess.gain
+        verdict = "more than they add up to" if excess.low > 0 else "less than they add up to"
+        if excess.low <= 0 <= excess.high:
+            verdict = "as much as they add up to, as far as can be told"
+        lines.append(
+            f"Sum at {label(found, rung)}: single gains add up to {total:.4g}, together they gain {rung.stack.gain:.4g}: "
+            f"{verdict} (difference {interval(excess)})."
+        )
+    return lines
+
+
+def costs(found: Transfer) -> list[str]:
+    """Where a run of the best takes more compute than one of the start: a gain per budget is not one per second."""
+    return [
+        f"At {label(found, rung)} a run of the best takes {rung.after_s / rung.before_s:.2g} times the compute of the start's."
+        for rung in found.rungs
+        if rung.before_s > 0 and is_dearer(rung.after_s, rung.before_s)
+    ]
+
+
+def reached(found: Transfer, metric: Metric) -> list[str]:
+    return [_target(found, r, metric) if r.target else _multiplier(found, r) for r in found.reaches]
+
+
+def _multiplier(found: Transfer, reach: Reach) -> str:
+    at = f" at {settings(reach.settings)}" if reach.settings else ""
+    what = (
+        f"Compute{at}: what the start reaches with {spent(reach.start.budget or 0.0, found)} ({number(reach.value)}), "
+    )
+    if reach.stack.word == "below":
+        least = f" (at least {reach.low:.3g} times less, 95 %)" if reach.low else ""
+        return f"{what}the best reaches with the smallest budget that was measured already{least}."
+    if reach.stack.word == "above" or reach.times is None:
+        return f"{what}the best does not reach with any budget that was measured."
+    low, high = (f"{end:.3g}" if end else "?" for end in (reach.low, reach.high))
+    return f"{what}the best reaches with {spent(reach.stack.budget or 0.0, found)}: {reach.times:.3g} times less [{low}, {high}]."
+
+
+def _target(found: Transfer, reach: Reach, metric: Metric) -> str:
+    at = f" at {settings(reach.settings)}" if reach.settings else ""
+    sides = f"the start {_crossed(found, reach.start)}, the best {_crossed(found, reach.stack)}"
+    times = f" ({reach.times:.3g} times less budget)" if reach.times else ""
+    return f"Target {metric.name} {number(reach.value)}{at}: {sides}{times}."
+
+
+def _crossed(found: Transfer, crossing: Crossing) -> str:
+    if crossing.word == "below":
+        return "is there with the smallest budget that was measured already"
+    if crossing.word == "above" or crossing.budget is None:
+        return "does not get there with any budget that was measured"
+    low, high = (spent(end, found) if end else "?" for end in (crossing.low, crossing.high))
+    seconds = f", {crossing.seconds:.3g} s of compute" if crossing.seconds else ""
+    return f"gets there with {spent(crossing.budget, found)} [{low}, {high}]{seconds}"
+
+
+def notes(found: Transfer) -> list[str]:
+    """What to know before believing it."""
+    lines = list(found.notes)
+    if len(found.changes) >= 10:
+        lines.append(f"With {len(found.changes)} changes at 95 %, a word or two of theirs may be chance.")
+    return lines
