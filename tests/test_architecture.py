@@ -88,17 +88,19 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    users = {name for name, path in MODULES.items() if "cli" in set(imported(path))}
-    assert users <= {"__main__"}
+    commands = {"cli", "cli_transfer"}
+    users = {name for name, path in MODULES.items() if commands & set(imported(path))}
+    assert users <= {"__main__", "cli"}
 
 
 def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
     users = {name for name, path in MODULES.items() if "terminal" in set(imported(path))}
-    assert users <= {"cli"}
+    assert users <= {"cli", "cli_transfer"}
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
-    above = {"loop", "session", "check", "certify", "demo", "cli", "terminal", "__main__", "mcp", "web"}
+    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_transfer", "terminal"}
+    above |= {"__main__", "mcp", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
             assert not set(imported(path)) & {"loop", "session", "check", "demo"}, name
@@ -140,7 +142,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert {name for name in loaded if name.startswith("autoresearch")} == {
         "autoresearch",
         "autoresearch.cli",
+        "autoresearch.cli_transfer",
         "autoresearch.errors",
+        "autoresearch.options",
     }
 
 

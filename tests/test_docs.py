@@ -34,6 +34,12 @@ RECORDS = (
     trial.Imported,
     trial.Claim,
     trial.Share,
+    trial.Transfer,
+    trial.Rung,
+    trial.Effect,
+    trial.Passage,
+    trial.Reach,
+    trial.Crossing,
 )
 COMMANDS = sorted(main.commands)
 

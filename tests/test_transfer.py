@@ -71,9 +71,8 @@ STEPS = [
 def stack(folder: Path, steps: list[dict[str, Any]] = STEPS, start: str = "", **changes: Any) -> Path:
     """A study all of whose changes were kept; its seeds are the same whenever the test runs."""
     measure = {"run": "python train.py", "budget": "100 steps"} | changes.pop("measure", {})
-    tables = base_contract(
-        asset=["train.py"], metric={"max_step": 100.0}, measure=measure, decide={"policy": "greedy"}, **changes
-    )
+    metric = {"max_step": 100.0} | changes.pop("metric", {})
+    tables = base_contract(asset=["train.py"], metric=metric, measure=measure, decide={"policy": "greedy"}, **changes)
     files = {"train.py": start or train(), "program.md": "x\n", "steps.jsonl": script(*steps)}
     repository(folder, files | {"study.toml": toml(tables)})
     head, tree = git(folder, "rev-parse", "HEAD", "HEAD^{tree}").split()
@@ -150,7 +149,7 @@ def test_the_intervals_hold_the_truth_at_every_rung(measured: Transfer) -> None:
 def test_it_is_said_on_the_screen_and_drawn(measured: Transfer, tmp_path: Path) -> None:
     said = text_of(measured)
     assert "The best's gain in loss shrinks" in said
-    assert "Of 3 kept changes: 1 carries, 1 reverses, 1 unclear." in said
+    assert "Kept changes: carries 1, reverses 1, unclear 1." in said
     assert said.count("as much as they add up to") >= 2  # of 3 at 95 %
     assert "It is not said how much less budget" in said
     pytest.importorskip("matplotlib", reason="the picture needs the extra `plot`")
@@ -337,6 +336,37 @@ def test_a_single_change_that_crashes_on_a_rung_does_not_stop_the_others(tmp_pat
     assert [change.word for change in found.changes] == ["carries", "unmeasured"]
     assert "ZeroDivisionError" in found.changes[1].why
     assert found.rungs[0].changes[1].gain == pytest.approx(0.8, abs=0.1)
+
+
+def test_a_change_that_costs_far_more_than_the_start_on_its_rung_is_ended(tmp_path: Path) -> None:
+    dear = train(idle=1.0).replace("seed = os", "while IDLE and DEPTH > 4 and not STEADY:\n    pass\nseed = os")
+    folder = stack(
+        tmp_path / "repo",
+        [STEPS[0], {"idea": "dear", "files": {"train.py": dear.replace("STEADY = 0.0", "STEADY = 1.0")}}],
+    )
+    found = transfer(folder, plan("DEPTH=4,8", runs=3), Listener())
+    assert "more than measure.overrun allows" in found.rungs[1].changes[1].why
+    assert found.rungs[1].changes[0].gain is not None
+    assert len([run for run in transfer_runs(read(folder)) if run.value is None]) == 1  # once is enough
+
+
+def test_times_are_compared_only_with_what_was_run_beside_them(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", STEPS[:2], metric={"kind": "timing"})
+    transfer(folder, plan("DEPTH=8", runs=3, each="none"), Listener())
+    assert len(transfer_runs(read(folder))) == 2 * 3
+    transfer(folder, plan("DEPTH=8", runs=3, each="alone"), Listener())
+    assert len(transfer_runs(read(folder))) == 2 * 3 + 4 * 3  # start and best again, beside the single changes
+    transfer(folder, plan("DEPTH=8", runs=4, each="alone"), Listener())
+    assert len(transfer_runs(read(folder))) == 2 * 3 + 4 * 4  # seeds of which all sides are there are used again
+
+
+def test_proportions_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    start = 'print("METRIC items=10")\nprint("METRIC loss=0.5")\nDEPTH = 4\n'
+    folder = repository(tmp_path / "repo", {"train.py": start, "steps.jsonl": "", "program.md": "x\n"})
+    tables = base_contract(asset=["train.py"], metric={"kind": "proportion"}, measure={"run": "python train.py"})
+    (folder / "study.toml").write_text(toml(tables))
+    with pytest.raises(AutoresearchError, match=r"metric.kind is proportion.*autoresearch certify"):
+        transfer(folder, plan("DEPTH=4"), Listener())
 
 
 # -- parts -----------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@ A measured ladder in words and as a table. Pure functions; what proposers wrote 
 """
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from autoresearch.report.text import clean, number
@@ -15,18 +14,19 @@ SHORT = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def page(found: Transfer, metric: Metric) -> RenderableType:
     unit = f", {metric.unit}" if metric.unit else ""
-    parts: list[RenderableType] = [_table(found, f"Gain in {metric.name}{unit}, 95 %"), Text("")]
-    parts += [Text(line) for line in (*sums(found), *costs(found), *reached(found, metric), *notes(found))]
-    return Group(*parts, Text(sentence(found, metric), "bold"))
+    how = HOW[found.each].format(metric=metric.name)
+    lines = [*sums(found), *costs(found), *reached(found, metric), *notes(found)]
+    parts = [Text(f"Gain in {metric.name}{unit}, with 95 % interval{how}", "italic"), gains(found), Text("")]
+    return Group(*parts, *(Text(line) for line in lines), Text(sentence(found, metric), "bold"))
 
 
 def sentence(found: Transfer, metric: Metric) -> str:
     """What became of the whole, and of how many changes."""
     top, bottom = found.rungs[found.top], found.rungs[found.bottom]
     words = [change.word for change in found.changes]
-    counted = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    counted = ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
     way = "" if found.top == found.bottom else f", after {interval(bottom.stack)} at {label(found, bottom)}"
-    changes = f" Of {len(words)} kept change{'s' if len(words) != 1 else ''}: {counted}." if words else ""
+    changes = f" Kept changes: {counted}." if words else ""
     return (
         f"The best's gain in {metric.name} {SAID[found.stack]}: {interval(top.stack)} at {label(found, top)}{way} "
         f"({found.runs} fresh paired seeds, {found.held} set).{changes}"
@@ -72,31 +72,35 @@ def name(change: Passage) -> str:
     return "+".join(map(str, change.trials))
 
 
-# -- the table -----------------------------------------------------------------------------------------
+# -- the gains -----------------------------------------------------------------------------------------
+
+HOW = {
+    "alone": "; each change by itself on the start",
+    "without": "; of each change, what the best loses without it",
+    "none": "",
+}
 
 
-def _table(found: Transfer, title: str) -> Table:
-    shown = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    shown.add_column("trial", justify="right", no_wrap=True)
-    for rung in found.rungs:
-        shown.add_column(Text(label(found, rung).replace(", ", "\n")), no_wrap=True)
-    shown.add_column("", no_wrap=True)
-    shown.add_column("idea", overflow="fold", ratio=1)
-    shown.add_row("best", *(_cell(rung.stack) for rung in found.rungs), _word(found.stack), "all that was kept")
+def gains(found: Transfer) -> Text:
+    """For the whole and for each change its word, and below it a line for each rung."""
+    shown = Text("all together: ").append(found.stack, STYLES.get(found.stack, ""))
+    _lines(shown, found, [rung.stack for rung in found.rungs])
     for i, change in enumerate(found.changes):
-        idea = Text(clean(change.idea))
+        shown.append(f"\ntrial {name(change)}: ").append(change.word, STYLES.get(change.word, ""))
+        shown.append(f"  {clean(change.idea)}", "dim")
         if note := _note(change):
-            idea.append(f" ({note})", "dim")
-        shown.add_row(name(change), *(_cell(rung.changes[i]) for rung in found.rungs), _word(change.word), idea)
+            shown.append(f"\n    {note}")
+        effects = [rung.changes[i] for rung in found.rungs]
+        if any(effect.gain is not None for effect in effects):
+            _lines(shown, found, effects)
     return shown
 
 
-def _cell(effect: Effect) -> Text:
-    return Text(interval(effect))
-
-
-def _word(word: str) -> Text:
-    return Text(word, STYLES.get(word, ""))
+def _lines(shown: Text, found: Transfer, effects: list[Effect]) -> None:
+    labels = [label(found, rung) for rung in found.rungs]
+    width = max(map(len, labels))
+    for text, effect in zip(labels, effects, strict=True):
+        shown.append(f"\n    {text:<{width}}  {interval(effect)}")
 
 
 def _note(change: Passage) -> str:
@@ -111,6 +115,8 @@ def sums(found: Transfer) -> list[str]:
     """Whether gains add, rung by rung."""
     if len(found.changes) < 2:
         return []
+    if len(why := {rung.excess.why for rung in found.rungs}) == 1 and any(why):
+        return [f"Whether the gains add is not known: {why.pop()}."]
     lines = []
     for rung in found.rungs:
         excess = rung.excess

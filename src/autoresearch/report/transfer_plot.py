@@ -12,7 +12,7 @@ from autoresearch.trial import Effect, Metric, Transfer
 LABEL_LENGTH = 40  # characters
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
 MARKERS = "osD^vP*X"
-SPREAD = 0.5  # of the way from one rung to the next that a rung's points take up, side by side
+SPREAD, APART = 0.5, 0.07  # of the way from one rung to the next: what a rung's points take up at most, and each
 
 
 def draw(found: Transfer, metric: Metric, path: Path) -> None:
@@ -29,9 +29,10 @@ def draw(found: Transfer, metric: Metric, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    lines = len(found.changes) + 1
-    figure, axes = plt.subplots(figsize=(11, max(5.0, 2.5 + 0.3 * lines)), layout="constrained")
+    rows = len(found.changes) // 2 + 1
+    figure, axes = plt.subplots(figsize=(10, 5.5 + 0.22 * rows), layout="constrained")
     _draw(axes, found, metric)
+    figure.legend(loc="outside lower left", ncols=2, fontsize=9, frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -39,28 +40,15 @@ def draw(found: Transfer, metric: Metric, path: Path) -> None:
 def _draw(axes: Any, found: Transfer, metric: Metric) -> None:
     n = len(found.changes)
     axes.axhline(0, color="#888888", linewidth=1, zorder=1)
+    apart = min(APART, SPREAD / n) if n else 0.0
+    best = {"color": "black", "marker": "o", "linewidth": 2.2}
+    _line(axes, found, [rung.stack for rung in found.rungs], -apart * n / 2, best, f"all together: {found.stack}")
     for i, change in enumerate(found.changes):
-        idea = clean(change.idea)
+        idea = clean(change.idea).partition(": ")[0]  # the reason is for the table
         short = idea if len(idea) <= LABEL_LENGTH else idea[: LABEL_LENGTH - 1] + "…"
         style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i // len(COLORS) % len(MARKERS)], "linewidth": 1.4}
-        shift = SPREAD * ((i + 1) / n - 0.5) if n else 0.0
-        _line(
-            axes,
-            found,
-            [rung.changes[i] for rung in found.rungs],
-            shift,
-            style,
-            f"{name(change)}: {short}: {change.word}",
-        )
-    best = {"color": "black", "marker": "o", "linewidth": 2.2}
-    _line(
-        axes,
-        found,
-        [rung.stack for rung in found.rungs],
-        -SPREAD / 2 if n else 0.0,
-        best,
-        f"all together: {found.stack}",
-    )
+        effects = [rung.changes[i] for rung in found.rungs]
+        _line(axes, found, effects, apart * (i + 1 - n / 2), style, f"trial {name(change)}: {change.word} ({short})")
     axes.set_xticks(range(len(found.rungs)), [label(found, rung).replace(", ", "\n") for rung in found.rungs])
     axes.set_xlim(-0.5, len(found.rungs) - 0.5)
     unit = f" in {metric.unit}" if metric.unit else ""
@@ -74,15 +62,16 @@ def _draw(axes: Any, found: Transfer, metric: Metric) -> None:
         loc="left",
     )
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9, frameon=False)
 
 
 def _line(axes: Any, found: Transfer, effects: list[Effect], shift: float, style: dict[str, Any], text: str) -> None:
-    """Points with their intervals; joined only between rungs of the same budget, or where all have budgets of their own."""
-    crossed = len({rung.budget for rung in found.rungs}) < len(found.rungs)
+    """Points with their intervals, joined; where rungs are crossed with budgets, only those that differ in nothing else."""
+    crossed = len({rung.budget for rung in found.rungs}) > 1 and len({str(rung.settings) for rung in found.rungs}) > 1
+    crossed = crossed and len({rung.budget for rung in found.rungs}) < len(found.rungs)
     places = [(i, effect) for i, effect in enumerate(effects) if effect.gain is not None]
-    by_budget = sorted(places, key=lambda place: found.rungs[place[0]].budget or 0.0) if crossed else places
-    groups = [list(part) for _, part in groupby(by_budget, key=lambda p: found.rungs[p[0]].budget if crossed else None)]
+    groups = [
+        list(part) for _, part in groupby(places, key=lambda p: str(found.rungs[p[0]].settings) if crossed else "")
+    ]
     for number, group in enumerate(groups or [[]]):
         xs = [i + shift for i, _ in group]
         gains = [effect.gain or 0.0 for _, effect in group]

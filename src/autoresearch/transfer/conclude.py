@@ -140,7 +140,7 @@ class Table:
             groups.setdefault(tuple(rung.settings.items()), []).append(number)
         found = []
         for settings, numbers in groups.items():
-            if len(numbers) < 2:
+            if len({rungs[number].budget for number in numbers}) < 2:
                 continue
             found.append(self._reach(dict(settings), rungs, numbers, None))
             found += [self._reach(dict(settings), rungs, numbers, target)] if target is not None else []

@@ -47,16 +47,22 @@ class Bench:
         """What the log has: same content, seed, referee, budget, set and kind of machine."""
         state, wanted = self.lab.log.state, {content.tree for content in self.contents}
         found: Results = {}
+        number: dict[tuple[str, int], int] = {}
         for run in state.runs.values():
             if run.purpose != "transfer" or run.tree not in wanted or run.measurement is None or run.value is None:
                 continue
             same = (run.digest, run.held, run.measurement.machine.tier) == (self.digest, self.held, state.tier)
             if same and run.seed_index in self.seeds:
-                found[run.tree, run.seed_index] = run.measurement
+                found[run.tree, run.seed_index], number[run.tree, run.seed_index] = run.measurement, run.id
         if self.lab.study.metric.is_timing:  # a shared machine is now fast, now slow: only what was run side by side
-            whole = {i for i in self.seeds if all((content.tree, i) in found for content in self.contents)}
-            found = {key: value for key, value in found.items() if key[1] in whole}
+            beside = {i for i in self.seeds if self._side_by_side([number.get((c.tree, i)) for c in self.contents])}
+            found = {key: value for key, value in found.items() if key[1] in beside}
         return found
+
+    def _side_by_side(self, runs: list[int | None]) -> bool:
+        """Whether these runs, by number, were made in one go; workers mix those of neighbouring seeds."""
+        known = [run for run in runs if run is not None]
+        return len(known) == len(runs) and max(known) - min(known) < 2 * len(runs) + self.lab.workers
 
     @property
     def missing(self) -> list[tuple[Content, int]]:
