@@ -51,7 +51,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
         step("x\n", "cheats", more={"study.toml": "x"}),
         says(8.5, "better again"),
     )
-    make_study(folder, *steps, metric={"unit": "s"})
+    make_study(folder, *steps, metric={"unit": "points"})
     assert words(play(folder)) == ["keep", "discard", "crash", "rejected", "keep"]
     return folder
 
@@ -293,7 +293,7 @@ def test_log_is_a_table_with_a_line_for_each_trial(night: Path) -> None:
     assert "better [bold]by one[/bold]" in lines[2]
     assert (
         lines[-1]
-        == "loss went from 10 to 8.5 s, a gain of 1.5: 2 of 5 trials kept. Not certified yet: `autoresearch certify`."
+        == "loss went from 10 to 8.5 points, a gain of 1.5: 2 of 5 trials kept. Not certified yet: `autoresearch certify`."
     )
     assert call("log", "--last", 2, "-C", night).output.splitlines()[1].split()[0] == "4"
 

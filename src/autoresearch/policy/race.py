@@ -28,7 +28,7 @@ GRID = 50  # places, evenly over the budget, at which curves are compared
 NEAR = 0.101  # of the budget (a tenth, as floats have it); between points further apart nothing is known
 WINDOW = 8  # of them over whose median a gap is taken: one batch's loss is noisy
 LOOKS = tuple(range(8, 46, 2))  # places at which a run may be stopped: never before 16 %, and 90 % is not worth it
-ENOUGH = 8  # finished runs with curves, before anything is stopped
+ENOUGH = 5  # finished trials with curves, before anything is stopped
 # The chance, look by look, that one more run which ends well is behind by more. There are many looks, and the truly
 # better are of other kinds than the many that change little: in simulation, 2 % of them are stopped; tests/test_race.py.
 WRONG = 0.005
