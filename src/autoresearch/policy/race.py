@@ -31,7 +31,7 @@ LOOKS = tuple(range(8, 46, 2))  # places at which a run may be stopped: never be
 ENOUGH = 5  # finished trials with curves, before anything is stopped
 # The chance, look by look, that one more run which ends well is behind by more. There are many looks, and the truly
 # better are of other kinds than the many that change little: in simulation, 2 % of them are stopped; tests/test_race.py.
-WRONG = 0.005
+WRONG = 0.001
 LOST = 3  # runs that were as far behind, and did not catch up
 TO_THE_END = 20  # every so many trials one goes on whatever its curve: else what is believed would never be checked
 RECENT = 300  # runs that are learnt from; the cost of a look at the past grows with them
@@ -153,18 +153,26 @@ def margin(n: int, wrong: float) -> float:
 
 @functools.lru_cache(maxsize=4 * RECENT)  # the same runs are looked at again before every run
 def behind(curve: Points, base: Levels) -> Levels:
-    """How far a curve is behind its base's, at each of LOOKS: the median over the last places."""
+    """
+    How far a curve is behind its base's, at each of LOOKS: the median over the last places, less what it made good
+    since the places before those. A slow start, as of a longer warm-up, shrinks; what is worse stays so.
+    """
     gaps = tuple(
         mine - theirs if mine is not None and theirs is not None else None
         for mine, theirs in zip(on_grid(curve), base, strict=True)
     )
-    return tuple(_level(gaps, look) for look in LOOKS)
+    found: list[float | None] = []
+    for look in LOOKS:
+        now, before = _level(gaps, look), _level(gaps, look - WINDOW)
+        found.append(now if now is None or before is None else now - max(0.0, before - now))
+    return tuple(found)
 
 
 def _level(values: Levels, place: int) -> float | None:
     """The median over the last places; None where the place itself is not known."""
-    known = [value for value in values[max(0, place - WINDOW + 1) : place + 1] if value is not None]
-    return median(known) if values[place] is not None else None
+    if place < 0 or values[place] is None:
+        return None
+    return median(value for value in values[max(0, place - WINDOW + 1) : place + 1] if value is not None)
 
 
 @functools.lru_cache(maxsize=4 * RECENT)
