@@ -32,7 +32,7 @@ from helpers import (
 from autoresearch import log, session
 from autoresearch.cli import main
 
-COMMANDS = ["init", "check", "run", "status", "log", "show", "diff", "export", "import", "audit", "demo"]
+COMMANDS = ["init", "check", "run", "status", "log", "show", "diff", "front", "export", "import", "audit", "demo"]
 
 
 def call(*args: object) -> Result:
@@ -150,7 +150,7 @@ def test_a_folder_that_is_not_there_has_no_study(tmp_path: Path, command: str) -
     assert "no study.toml in" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["show 0", "diff", "diff 0", "export --to tsv", "export --to jsonl"])
+@pytest.mark.parametrize("command", ["show 0", "diff", "diff 0", "front", "export --to tsv", "export --to jsonl"])
 def test_what_needs_a_study_that_was_run_says_so(tmp_path: Path, command: str) -> None:
     make_study(tmp_path)
     done = call(*command.split(), "-C", tmp_path)
@@ -299,7 +299,7 @@ def test_log_is_a_table_with_a_line_for_each_trial(night: Path) -> None:
 
 
 def test_nothing_that_a_proposer_wrote_reaches_the_terminal_as_an_escape(night: Path) -> None:
-    for command in ("log", "show 2", "status"):
+    for command in ("log", "show 2", "status", "front"):
         assert "\x1b" not in call(*command.split(), "-C", night).output
 
 
