@@ -37,6 +37,7 @@ from autoresearch.events import (
 from autoresearch.policy import Ask, Policy
 from autoresearch.policy.climb import Climb
 from autoresearch.policy.greedy import Greedy
+from autoresearch.policy.strict import Strict
 from autoresearch.state import State
 from autoresearch.study import Study, parse
 from autoresearch.trial import Machine, Measurement, Metric, Run, Trial, Verdict
@@ -114,6 +115,7 @@ CONTENDERS = [
     Contender("greedy", Greedy),
     Contender("climb", Climb),
     Contender("climb, racing", Climb, racing=True),
+    Contender("strict", Strict),
     Contender("min-delta", MinDelta),
     Contender("confirm twice", ConfirmTwice),
     Contender("two sigma", TwoSigma),

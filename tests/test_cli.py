@@ -238,7 +238,7 @@ def test_run_shows_a_line_for_each_trial_and_one_sentence_at_the_end(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "[bold]an idea[/bold]" in done.stdout
     assert "\x1b" not in done.stdout
-    assert "loss went from 10 to 9, a gain of 1: 1 of 2 trials kept." in done.stdout
+    assert "loss went from 10 to 9, a gain of 1 while climbing: 1 of 2 trials kept." in done.stdout
 
 
 def test_run_with_json_prints_one_object_a_line_and_they_are_the_log(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_log_is_a_table_with_a_line_for_each_trial(night: Path) -> None:
     assert "better [bold]by one[/bold]" in lines[2]
     assert (
         lines[-1]
-        == "loss went from 10 to 8.5 points, a gain of 1.5: 2 of 5 trials kept. Not certified yet: `autoresearch certify`."
+        == "loss went from 10 to 8.5 points, a gain of 1.5 while climbing: 2 of 5 trials kept. Not certified yet: `autoresearch certify`."
     )
     assert call("log", "--last", 2, "-C", night).output.splitlines()[1].split()[0] == "4"
 

@@ -54,7 +54,7 @@ def summary(state: State) -> str:
         return f"No gain in {tried}: {metric.name} stays at {number(start)}{unit}{noise}."
     gain = metric.gain(start, best)
     return (
-        f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g}{noise}: "
+        f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g} while climbing{noise}: "
         f"{kept} of {tried} kept{_at_what_cost(state)}. {certified(state)}"
     )
 
