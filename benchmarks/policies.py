@@ -57,10 +57,10 @@ from benchmarks.tables import markdown, report
 STUDY = 'name = "simulated"\nasset = ["a"]\nmetric = {name = "m", direction = "maximize"}\nmeasure = {run = "none"}\n'
 MACHINE = Machine("simulated", 1)
 # What racing does with a trial's first run, as benchmarks/results/race.md has it: a run is stopped with the first chance
-# whose harm (in sd, or more) it does, and then costs half a run; of what is truly better 2 % are stopped.
-RACED = ((10.0, 1.0), (5.0, 0.8), (2.5, 0.54), (1.0, 0.26))
+# whose harm (in sd, or more) it does, and then costs 0.4 of a run; of what is truly better 2 % are stopped.
+RACED = ((10.0, 1.0), (5.0, 0.6), (2.5, 0.17), (1.0, 0.08))
 RACED_BETTER = 0.02
-RACE_COST = 0.5
+RACE_COST = 0.4
 FRESH = 8  # runs on each side that a certified gain rests on, beyond the budget
 
 Drift = Literal[-1, 0, 1]

@@ -31,7 +31,7 @@ LOOKS = tuple(range(8, 46, 2))  # places at which a run may be stopped: never be
 ENOUGH = 5  # finished trials with curves, before anything is stopped
 # The chance, look by look, that one more run which ends well is behind by more. There are many looks, and the truly
 # better are of other kinds than the many that change little: in simulation, 2 % of them are stopped; tests/test_race.py.
-WRONG = 0.001
+WRONG = 0.0003
 LOST = 3  # runs that were as far behind, and did not catch up
 TO_THE_END = 20  # every so many trials one goes on whatever its curve: else what is believed would never be checked
 RECENT = 300  # runs that are learnt from; the cost of a look at the past grows with them
@@ -154,8 +154,8 @@ def margin(n: int, wrong: float) -> float:
 @functools.lru_cache(maxsize=4 * RECENT)  # the same runs are looked at again before every run
 def behind(curve: Points, base: Levels) -> Levels:
     """
-    How far a curve is behind its base's, at each of LOOKS: the median over the last places, less what it made good
-    since the places before those. A slow start, as of a longer warm-up, shrinks; what is worse stays so.
+    How far a curve is behind its base's, at each of LOOKS: the median over the last places, or what that will have
+    shrunk to when it shrinks on as it did since the places before. A slow start, as of a longer warm-up, is made good.
     """
     gaps = tuple(
         mine - theirs if mine is not None and theirs is not None else None
@@ -164,7 +164,8 @@ def behind(curve: Points, base: Levels) -> Levels:
     found: list[float | None] = []
     for look in LOOKS:
         now, before = _level(gaps, look), _level(gaps, look - WINDOW)
-        found.append(now if now is None or before is None else now - max(0.0, before - now))
+        shrinks = now is not None and before is not None and 0 < now < before
+        found.append(now * now / before if shrinks and now and before else now)
     return tuple(found)
 
 
