@@ -245,7 +245,8 @@ def main() -> None:
         record(RECORDS / f"{options.proposals}.jsonl.gz", options.trials, options.proposals)
         return
     title = "What racing saves on the gpt template, replayed on studies in which nothing was stopped"
-    sections = [section(name, *replay(RECORDS / f"{name}.jsonl.gz")) for name in reversed(PROPOSERS)]
+    records = sorted(RECORDS.glob("*.jsonl.gz"))
+    sections = [section(record.name.partition(".")[0], *replay(record)) for record in records]
     if options.write:
         draw("BoldOrNudge", RESULTS / "race.png")
     about = (

@@ -58,7 +58,7 @@ CHANGES = [
 ]
 
 
-def stack(folder: Path, steps: list[dict[str, Any]] = CHANGES, **changes: Any) -> Path:
+def stack(folder: Path, steps: list[dict[str, Any]] = CHANGES, code: str = MEASURE, **changes: Any) -> Path:
     """A study whose four changes are all kept, one of which carries nothing."""
     tables = base_contract(
         asset=["one.txt", "two.txt", "three.txt", "luck.txt"],
@@ -67,7 +67,7 @@ def stack(folder: Path, steps: list[dict[str, Any]] = CHANGES, **changes: Any) -
         decide={"policy": "greedy"},
         **changes,
     )
-    files = {"measure.py": MEASURE, "program.md": "x\n", "steps.jsonl": script(*steps), "study.toml": toml(tables)}
+    files = {"measure.py": code, "program.md": "x\n", "steps.jsonl": script(*steps), "study.toml": toml(tables)}
     files |= {"one.txt": "0\n", "two.txt": "0\n", "three.txt": "0\n", "luck.txt": "nothing\n", "score.py": SCORE}
     return repository(folder, files)
 
@@ -105,6 +105,29 @@ def test_the_leave_one_out_of_a_stack_with_a_passenger_removes_exactly_the_passe
     assert git(folder, "diff", "--name-only", claim.best, claim.pruned) == "luck.txt"
     assert claim.pruned_gain is not None
     assert claim.pruned_gain[0] == pytest.approx(3.3, abs=1e-9)
+
+
+def test_what_gives_no_value_without_a_change_costs_that_share_alone(tmp_path: Path) -> None:
+    needs_one = MEASURE + "assert parts['one'] or not parts['two'], 'two needs one'\n"
+    folder = stack(tmp_path / "repo", [CHANGES[0], CHANGES[2]], needs_one)
+    assert play(folder).counts == {"keep": 2}
+    claim = certify(folder, 3, True, Listener())
+    assert [(share.trials, share.gain is None, share.why) for share in claim.shares] == [
+        ((1,), True, "no value without it: crash"),
+        ((2,), False, ""),
+    ]
+    assert claim.passengers == ()
+    assert claim.gain == pytest.approx(1.8, abs=1e-9)
+
+
+def test_what_is_claimed_may_cost_more_than_a_trial_may(tmp_path: Path) -> None:
+    """The best without a change that made it cheap would be cut off by measure.overrun, and with it the claim."""
+    slower = MEASURE + "import time\nwhile os.path.exists('../../../slow') and time.process_time() < 4: pass\n"
+    folder = stack(tmp_path / "repo", [CHANGES[0]], slower, measure={"budget": "1 steps"})
+    assert play(folder).counts == {"keep": 1}
+    (folder / "slow").touch()
+    assert certify(folder, 3, False, Listener()).gain == pytest.approx(1.0, abs=1e-9)
+    assert all(run.measurement and run.measurement.processor_s > 3 for run in claim_runs(read(folder)))
 
 
 def test_what_is_claimed_is_measured_anew_and_not_what_it_looked_like(certified: tuple[Path, Claim]) -> None:

@@ -32,7 +32,7 @@ from helpers import (
 from autoresearch import log, session
 from autoresearch.cli import main
 
-COMMANDS = ["init", "check", "run", "status", "log", "show", "diff", "export", "import", "audit", "demo"]
+COMMANDS = ["init", "check", "run", "status", "log", "show", "diff", "front", "export", "import", "audit", "demo"]
 
 
 def call(*args: object) -> Result:
@@ -51,7 +51,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
         step("x\n", "cheats", more={"study.toml": "x"}),
         says(8.5, "better again"),
     )
-    make_study(folder, *steps, metric={"unit": "s"})
+    make_study(folder, *steps, metric={"unit": "points"})
     assert words(play(folder)) == ["keep", "discard", "crash", "rejected", "keep"]
     return folder
 
@@ -150,7 +150,7 @@ def test_a_folder_that_is_not_there_has_no_study(tmp_path: Path, command: str) -
     assert "no study.toml in" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["show 0", "diff", "diff 0", "export --to tsv", "export --to jsonl"])
+@pytest.mark.parametrize("command", ["show 0", "diff", "diff 0", "front", "export --to tsv", "export --to jsonl"])
 def test_what_needs_a_study_that_was_run_says_so(tmp_path: Path, command: str) -> None:
     make_study(tmp_path)
     done = call(*command.split(), "-C", tmp_path)
@@ -238,7 +238,7 @@ def test_run_shows_a_line_for_each_trial_and_one_sentence_at_the_end(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "[bold]an idea[/bold]" in done.stdout
     assert "\x1b" not in done.stdout
-    assert "loss went from 10 to 9, a gain of 1: 1 of 2 trials kept." in done.stdout
+    assert "loss went from 10 to 9, a gain of 1 while climbing: 1 of 2 trials kept." in done.stdout
 
 
 def test_run_with_json_prints_one_object_a_line_and_they_are_the_log(tmp_path: Path) -> None:
@@ -293,13 +293,13 @@ def test_log_is_a_table_with_a_line_for_each_trial(night: Path) -> None:
     assert "better [bold]by one[/bold]" in lines[2]
     assert (
         lines[-1]
-        == "loss went from 10 to 8.5 s, a gain of 1.5: 2 of 5 trials kept. Not certified yet: `autoresearch certify`."
+        == "loss went from 10 to 8.5 points, a gain of 1.5 while climbing: 2 of 5 trials kept. Not certified yet: `autoresearch certify`."
     )
     assert call("log", "--last", 2, "-C", night).output.splitlines()[1].split()[0] == "4"
 
 
 def test_nothing_that_a_proposer_wrote_reaches_the_terminal_as_an_escape(night: Path) -> None:
-    for command in ("log", "show 2", "status"):
+    for command in ("log", "show 2", "status", "front"):
         assert "\x1b" not in call(*command.split(), "-C", night).output
 
 

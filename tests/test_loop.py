@@ -124,14 +124,14 @@ def test_a_proposal_that_may_not_be_tried_is_rejected_and_never_run(tmp_path: Pa
 
 # Every other run is worse by 200; a run of the trial, which comes after five of the baseline, is better by 125.
 SCATTERS = "echo METRIC loss=$(( 100000 + AUTORESEARCH_RUN % 2 * 200 ))\n"
-SCATTERS_BETTER = "case $AUTORESEARCH_RUN in 5) v=99980;; 6) v=100100;; *) v=100060;; esac; echo METRIC loss=$v\n"
+SCATTERS_BETTER = "case $AUTORESEARCH_RUN in 5) v=99980;; 6) v=100200;; *) v=100005;; esac; echo METRIC loss=$v\n"
 
 
 def test_a_gain_within_the_noise_is_inconclusive_after_its_repeats(tmp_path: Path) -> None:
     state = play(make_study(tmp_path, step(SCATTERS_BETTER), start=SCATTERS, decide={"calibrate": 5, "repeats": 3}))
     assert words(state) == ["inconclusive"]
     assert len(last(state).runs) == 3
-    assert verdict_of(last(state))[2] == pytest.approx(20)
+    assert verdict_of(last(state))[2] == pytest.approx(5)
     assert "too small to tell" in why(state)
     assert state.best is not None
     assert state.best.trial == 0

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from autoresearch import stats
 from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyError
 from autoresearch.events import Claimed, SealedOpened, SessionEnded
@@ -21,7 +23,7 @@ from autoresearch.policy import Ask
 from autoresearch.session import Goal, Listener, begin, opened, stoppable
 from autoresearch.state import State
 from autoresearch.study import Study
-from autoresearch.trial import Claim, HeldSet, Share, Trial
+from autoresearch.trial import Claim, HeldSet, Measurement, Share, Trial
 
 ALPHA = 0.05
 IDLE = 0.5  # standard errors that a kept change has to carry; below, it is proposed for removal
@@ -62,7 +64,7 @@ def certify(folder: Path, runs: int, leave_one_out: bool, listener: Listener) ->
         if held == "sealed":
             lab.log.append(SealedOpened(why=f"certify, {best.commit[:10]} against {start.commit[:10]}, {runs} seeds"))
         contents = [start, best, *([pruned] if pruned else [])]
-        values = measure_all(lab, contents, runs, held, listener)
+        values, _ = measure_all(lab, contents, runs, held, listener)
         claim = conclude(lab, start, best, values, held, shares, passengers, pruned)
         lab.log.append(Claimed(claim=claim))
         lab.log.append(SessionEnded(why="the claim is made"))
@@ -92,8 +94,13 @@ def final_set(study: Study) -> HeldSet:
 # -- measuring -----------------------------------------------------------------------------------------
 
 
-def measure_all(lab: Lab, contents: Sequence[Content], runs: int, held: HeldSet, listener: Listener) -> Values:
-    """Each content with the same fresh seeds, in turn: forwards with one seed, backwards with the next."""
+def measure_all(
+    lab: Lab, contents: Sequence[Content], runs: int, held: HeldSet, listener: Listener, may_fail: bool = False
+) -> tuple[Values, dict[str, str]]:
+    """
+    Each content with the same fresh seeds, in turn: forwards with one seed, backwards with the next. With `may_fail`,
+    all but the first may have no value: the second dict says which have none, and how they ended.
+    """
     first = 1 + max((run.seed_index for run in lab.log.state.runs.values()), default=-1)
     order = [
         (content, index)
@@ -102,12 +109,22 @@ def measure_all(lab: Lab, contents: Sequence[Content], runs: int, held: HeldSet,
     ]
     listener.expect(len(order))
     values: dict[tuple[str, int], float] = {}
+    failed: dict[str, str] = {}
 
     def one(job: tuple[Content, int]) -> None:
         content, index = job
         if lab.log.stopping:
             raise Stopped(f"{lab.log.stopping}; nothing is claimed")
-        values[content.name, index] = value_of(lab, content, Ask(index, purpose="claim", held=held))
+        if content.name in failed:
+            return
+        result = run_of(lab, content, Ask(index, purpose="claim", held=held))
+        if result.value is not None:
+            values[content.name, index] = result.value
+            return
+        if not may_fail or content == contents[0]:
+            why = f"{result.status}: {result.why}"
+            raise AutoresearchError(f"{content.name} could not be measured ({why}); nothing is claimed")
+        failed[content.name] = result.status
 
     with ThreadPoolExecutor(lab.workers) as pool:
         waiting = [pool.submit(one, job) for job in order]
@@ -118,20 +135,16 @@ def measure_all(lab: Lab, contents: Sequence[Content], runs: int, held: HeldSet,
             for job in waiting:
                 job.cancel()
             raise
-    return {c.name: [values[c.name, index] for index in range(first, first + runs)] for c in contents}
+    measured = [content.name for content in contents if content.name not in failed]
+    return {name: [values[name, index] for index in range(first, first + runs)] for name in measured}, failed
 
 
-def value_of(lab: Lab, content: Content, ask: Ask) -> float:
+def run_of(lab: Lab, content: Content, ask: Ask) -> Measurement:
     state = lab.log.state
     assert state.best is not None
     asker = state.trials[state.best.trial]
     with lab.workspace.at(f"claim-{content.name}-{ask.index}", content.commit, content.commit) as tree:
-        result = run_once(lab, asker, tree, ask, content.tree, content.commit)
-    if result.value is None:
-        raise AutoresearchError(
-            f"{content.name} could not be measured ({result.status}: {result.why}); nothing is claimed"
-        )
-    return result.value
+        return run_once(lab, asker, tree, ask, content.tree, content.commit)
 
 
 # -- what each change carries --------------------------------------------------------------------------
@@ -146,21 +159,25 @@ def measure_shares(lab: Lab, best: Content, runs: int, listener: Listener) -> tu
     contents = {found[1].name: found[1] for found in without.values() if found}
     listener.say(f"what each of {len(kept)} kept changes carries: the best without it, on {runs} fresh seeds")
     held: HeldSet = "confirm" if "confirm" in lab.study.measure.sets else "search"
-    values = measure_all(lab, [best, *contents.values()], runs, held, listener) if contents else {}
+    measured = [best, *contents.values()]
+    values, failed = measure_all(lab, measured, runs, held, listener, may_fail=True) if contents else ({}, {})
     gain = lab.study.metric.gain
     shares: dict[tuple[int, ...], Share] = {}
     for trial in kept:
         if (found := without[trial.id]) is None:
-            shares[trial.id,] = Share((trial.id,), trial.idea)
+            shares[trial.id,] = Share((trial.id,), trial.idea, why="cannot be taken out")
             continue
         group, content = found
+        if content.name in failed:
+            shares[group] = Share(group, trial.idea, why=f"no value without it: {failed[content.name]}")
+            continue
         interval = over(lab, (content, values[content.name]), (best, values["best"]), held)
         lost = [gain(less, full) for less, full in zip(values[content.name], values["best"], strict=True)]
         e_value = 0.0 if lab.study.metric.is_proportion else stats.t_e_value(lost)
         shares[group] = Share(group, trial.idea, interval.estimate, interval.low, interval.high, e_value)
     listed = list(shares.values())
     proven = stats.e_bh([share.e_value for share in listed], ALPHA)
-    marked = tuple(Share(s.trials, s.idea, s.gain, s.low, s.high, s.e_value, i in proven) for i, s in enumerate(listed))
+    marked = tuple(replace(share, proven=i in proven) for i, share in enumerate(listed))
     idle = {trial for share in marked if carries_nothing(share) for trial in share.trials}
     return marked, [trial for trial in kept if trial.id in idle]
 

@@ -97,6 +97,25 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
     )
 
 
+def page(found: Checked) -> str:
+    """The same for a person, without the last word."""
+    m = found.measurements[0]
+    frozen = ", ".join(found.frozen[:6]) + (f" and {len(found.frozen) - 6} more" if len(found.frozen) > 6 else "")
+    took = f"{m.wall_s:.1f} s running, {m.score_s:.1f} s scoring, {m.peak_memory_mb:.0f} MB"
+    others = ", ".join(f"{other.value:.6g}" for other in found.measurements[1:])
+    lines = [
+        f"study       {found.study}",
+        f"may change  {', '.join(found.asset)}",
+        f"frozen      {frozen or 'nothing'}",
+        f"machine     {m.machine.tier}",
+        f"baseline    {m.value:.6g}, with other seeds {others}  ({took})",
+        f"            {found.calibration}",
+        f"sandbox     {found.sandbox}, each guarantee tried just now:",
+    ]
+    lines += [f"  {'holds ' if guarantee.holds else 'BROKEN'}    {guarantee.promise}" for guarantee in found.guarantees]
+    return "\n".join([*lines, *(f"note        {sentence}" for sentence in found.advice)])
+
+
 def _calibration(study: Study, results: list[Measurement]) -> str:
     values = [result.value for result in results if result.value is not None]
     sd, dof = pooled_sd([values]) or (0.0, 0)

@@ -90,21 +90,7 @@ def check(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    m = found.measurements[0]
-    shown = ", ".join(found.frozen[:6]) + (f" and {len(found.frozen) - 6} more" if len(found.frozen) > 6 else "")
-    click.echo(f"study       {found.study}")
-    click.echo(f"may change  {', '.join(found.asset)}")
-    click.echo(f"frozen      {shown or 'nothing'}")
-    click.echo(f"machine     {m.machine.tier}")
-    took = f"{m.wall_s:.1f} s running, {m.score_s:.1f} s scoring, {m.peak_memory_mb:.0f} MB"
-    others = ", ".join(f"{other.value:.6g}" for other in found.measurements[1:])
-    click.echo(f"baseline    {m.value:.6g}, with other seeds {others}  ({took})")
-    click.echo(f"            {found.calibration}")
-    click.echo(f"sandbox     {found.sandbox}, each guarantee tried just now:")
-    for guarantee in found.guarantees:
-        click.echo(f"  {'holds ' if guarantee.holds else 'BROKEN'}    {guarantee.promise}")
-    for sentence in found.advice:
-        click.echo(f"note        {sentence}")
+    click.echo(checking.page(found))
     click.echo("Ready: autoresearch run")
 
 
@@ -211,6 +197,24 @@ def diff(trial: int | None, folder: Path) -> None:
         console.print(text.diff(patch.decode(errors="replace")))
     else:
         click.echo(patch, nl=False)
+
+
+@main.command()
+@folder_option
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw all measured trials into a file.")
+@json_option
+def front(folder: Path, plot: Path | None, as_json: bool) -> None:
+    """What a gain costs: the trials of which no other gives more value for less code and compute."""
+    from autoresearch.report import front as report
+    from autoresearch.report import plot as pictures
+
+    state = _state(folder)
+    if plot:
+        pictures.front(state, plot)
+    if as_json:
+        _print_json(report.data(state))
+    else:
+        _console().print(report.page(state))
 
 
 @main.command()

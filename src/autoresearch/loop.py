@@ -171,7 +171,8 @@ def run_once(lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit:
         log.append(RunStarted(run=run))
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
-    usual = None if trial.is_baseline else log.state.usual
+    # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.
+    usual = None if trial.is_baseline or ask.purpose == "claim" else log.state.usual
     result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
     log.append(RunFinished(run=run.id, measurement=result))
     if result.status == "stopped":

@@ -200,7 +200,7 @@ class Share(Struct, frozen=True, omit_defaults=True):
     """
     What the best loses without one kept change, with its interval; several trials where they build on each other.
 
-    `gain` is None where the change cannot be taken out by itself. `proven`: the change survives e-BH among all.
+    `gain` is None where `why` says so: it cannot be taken out by itself, or what is left gives no value. `proven`: the change survives e-BH among all.
     """
 
     trials: tuple[int, ...]
@@ -210,6 +210,7 @@ class Share(Struct, frozen=True, omit_defaults=True):
     high: float | None = None
     e_value: float = 0.0
     proven: bool = False
+    why: str = ""
 
 
 class Claim(Struct, frozen=True, omit_defaults=True):

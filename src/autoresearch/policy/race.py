@@ -28,10 +28,10 @@ GRID = 50  # places, evenly over the budget, at which curves are compared
 NEAR = 0.101  # of the budget (a tenth, as floats have it); between points further apart nothing is known
 WINDOW = 8  # of them over whose median a gap is taken: one batch's loss is noisy
 LOOKS = tuple(range(8, 46, 2))  # places at which a run may be stopped: never before 16 %, and 90 % is not worth it
-ENOUGH = 8  # finished runs with curves, before anything is stopped
+ENOUGH = 5  # finished trials with curves, before anything is stopped
 # The chance, look by look, that one more run which ends well is behind by more. There are many looks, and the truly
 # better are of other kinds than the many that change little: in simulation, 2 % of them are stopped; tests/test_race.py.
-WRONG = 0.005
+WRONG = 0.0003
 LOST = 3  # runs that were as far behind, and did not catch up
 TO_THE_END = 20  # every so many trials one goes on whatever its curve: else what is believed would never be checked
 RECENT = 300  # runs that are learnt from; the cost of a look at the past grows with them
@@ -153,18 +153,27 @@ def margin(n: int, wrong: float) -> float:
 
 @functools.lru_cache(maxsize=4 * RECENT)  # the same runs are looked at again before every run
 def behind(curve: Points, base: Levels) -> Levels:
-    """How far a curve is behind its base's, at each of LOOKS: the median over the last places."""
+    """
+    How far a curve is behind its base's, at each of LOOKS: the median over the last places, or what that will have
+    shrunk to when it shrinks on as it did since the places before. A slow start, as of a longer warm-up, is made good.
+    """
     gaps = tuple(
         mine - theirs if mine is not None and theirs is not None else None
         for mine, theirs in zip(on_grid(curve), base, strict=True)
     )
-    return tuple(_level(gaps, look) for look in LOOKS)
+    found: list[float | None] = []
+    for look in LOOKS:
+        now, before = _level(gaps, look), _level(gaps, look - WINDOW)
+        shrinks = now is not None and before is not None and 0 < now < before
+        found.append(now * now / before if shrinks and now and before else now)
+    return tuple(found)
 
 
 def _level(values: Levels, place: int) -> float | None:
     """The median over the last places; None where the place itself is not known."""
-    known = [value for value in values[max(0, place - WINDOW + 1) : place + 1] if value is not None]
-    return median(known) if values[place] is not None else None
+    if place < 0 or values[place] is None:
+        return None
+    return median(value for value in values[max(0, place - WINDOW + 1) : place + 1] if value is not None)
 
 
 @functools.lru_cache(maxsize=4 * RECENT)

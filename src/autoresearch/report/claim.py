@@ -49,7 +49,7 @@ def _shares(claim: Claim) -> Table:
 def _row(share: Share, passengers: tuple[int, ...]) -> tuple[RenderableType, ...]:
     trials, idea = "+".join(map(str, share.trials)), clean(share.idea)
     if share.gain is None:
-        return trials, "-", "", "cannot be taken out", idea
+        return trials, "-", "", share.why or "cannot be taken out", idea
     word = "carries nothing" if set(share.trials) <= set(passengers) else "proven" if share.proven else "likely"
     return trials, f"{share.gain:+.4g}", f"[{share.low:.4g}, {share.high:.4g}]".replace("[", "\\["), word, idea
 

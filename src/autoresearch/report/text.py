@@ -54,7 +54,7 @@ def summary(state: State) -> str:
         return f"No gain in {tried}: {metric.name} stays at {number(start)}{unit}{noise}."
     gain = metric.gain(start, best)
     return (
-        f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g}{noise}: "
+        f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g} while climbing{noise}: "
         f"{kept} of {tried} kept{_at_what_cost(state)}. {certified(state)}"
     )
 
@@ -137,12 +137,22 @@ def status(state: State, running_pid: int | None) -> RenderableType:
         f"best      {number(best_value(state))}  from trial {best}  {sparkline(steps)}",
         f"start     {number(start_value(state))}",
         f"noise     {number(state.noise.sd) if state.noise else 'not known yet'} from seed to seed",
+        f"seeds     {_pairing(state)}",
         f"sealed    {_openings(state)}",
         "",
         summary(state),
         held(state),
     ]
     return Text("\n".join(lines).rstrip())
+
+
+def _pairing(state: State) -> str:
+    found = state.pairing
+    if not found.dof:
+        return f"{found.correlation:.2g} of a run's variance is taken to come with its seed, until it is seen"
+    return (
+        f"{found.correlation:.2g} of a run's variance comes with its seed, as {found.dof:.0f} degrees of freedom show"
+    )
 
 
 def _openings(state: State) -> str:
@@ -164,6 +174,7 @@ def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
         "best": best_value(state),
         "best_commit": state.best.commit if state.best else None,
         "noise": state.noise.sd if state.noise else None,
+        "seed_correlation": state.pairing.correlation if state.pairing.dof else None,
         "claim": msgspec.to_builtins(state.claims[-1]) if state.claims else None,
         "sealed_openings": len(state.openings),
         "suspect": [trial.id for trial in state.trials.values() if trial.word == "suspect"],
