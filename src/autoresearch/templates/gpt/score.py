@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 import os
+import select
 import struct
 import subprocess
 import sys
@@ -21,13 +22,17 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS_PER_REQUEST = 8  # 2 MB of logits a reply; from 32 rows on the cache is too small: 5 to 15 % slower
-PROBES = 4  # of 8 rows each: who looks ahead at one place in ten is caught 97 times in 100 (1 - 0.9^32)
-CAREFUL_PROBES = 16  # at one place in fifty: 92 times in 100
+REPLY_BYTES = 8 * 256 * 257 * 4  # of logits, 2 MB; from four times that on the cache is too small: 5 to 15 % slower
+MOST_ROWS = 8  # of a request
+PROBED_ROWS = 32  # who looks ahead at one place in ten is caught 97 times in 100 (1 - 0.9^32)
+CAREFUL_PROBED_ROWS = 128  # at one place in fifty: 92 times in 100
+PROBED_TOKENS = 512  # of a larger vocabulary, and the one that comes next: whose logits a probe compares
+PATIENCE_S = 10  # with a reply that began and does not go on
 # An honest model gets the same shapes and repeats itself almost to the bit; a leak this small gains 0.015 bits.
 CAUSAL_TOLERANCE = 0.01  # nats
-SETS = {"search": "validation", "sealed": "sealed"}
-FOLDERS = {"search": "AUTORESEARCH_HELD", "sealed": "AUTORESEARCH_SEALED"}  # the second is told for a claim alone
+SETS = {"search": "validation", "confirm": "confirm", "sealed": "sealed"}
+# The last is told for a claim alone.
+FOLDERS = {"search": "AUTORESEARCH_HELD", "confirm": "AUTORESEARCH_HELD", "sealed": "AUTORESEARCH_SEALED"}
 OURS = (*FOLDERS.values(), "AUTORESEARCH_SET", "AUTORESEARCH_CAREFUL")  # not for the candidate to see
 
 
@@ -62,9 +67,13 @@ class Predictor:
         self.process.wait()
 
     def check_vocabulary(self, token: int):
-        """Ask about one token: a reply so short comes in one piece, so a wrong size is told and not waited for."""
+        """Ask about one token: so short a reply comes at once, so a wrong size is told and not waited for."""
         self.ask(np.array([[token]]))
-        n_bytes, wanted = len(os.read(self.process.stdout.fileno(), 1 << 16)), 4 * self.vocab_size
+        pipe, wanted = self.process.stdout.fileno(), 4 * self.vocab_size
+        n_bytes = last = len(os.read(pipe, 1 << 18))
+        # From 16,384 tokens on it may come in several: a pipe holds 64 kB.
+        while last and n_bytes < wanted and wanted > 1 << 16 and select.select([pipe], [], [], PATIENCE_S)[0]:
+            n_bytes += (last := len(os.read(pipe, 1 << 18)))
         if n_bytes == 0:
             raise NoScore(self.epitaph(0, wanted))
         if n_bytes != wanted:
@@ -155,8 +164,11 @@ def bits_per_byte(rows: np.ndarray, token_bytes: np.ndarray, careful: bool) -> f
     """
     chance = np.random.default_rng()
     inputs, targets = rows[:, :-1], rows[:, 1:].astype(np.int64)
-    probes = [Probe(inputs, len(token_bytes), chance) for _ in range(CAREFUL_PROBES if careful else PROBES)]
-    requests = [slice(i, i + ROWS_PER_REQUEST) for i in range(0, len(rows), ROWS_PER_REQUEST)]
+    # Whole rows: one of 256 places is 4 MB at 4,096 tokens and 67 MB at 65,536, and cannot be less.
+    n_rows = max(1, min(MOST_ROWS, REPLY_BYTES // (4 * inputs.shape[1] * len(token_bytes))))
+    n_probes = (CAREFUL_PROBED_ROWS if careful else PROBED_ROWS) // n_rows
+    probes = [Probe(rows, n_rows, len(token_bytes), chance) for _ in range(n_probes)]
+    requests = [slice(i, i + n_rows) for i in range(0, len(rows), n_rows)]
     for probe in [] if careful else probes:
         requests.insert(chance.integers(len(requests) + 1), probe)
     nats = 0.0
@@ -192,23 +204,36 @@ class Probe:
     process, which has nothing to remember; that is another start of torch, so it is not done in every run.
     """
 
-    def __init__(self, inputs: np.ndarray, vocab_size: int, chance: np.random.Generator):
-        n_rows, length = min(ROWS_PER_REQUEST, len(inputs)), inputs.shape[1]
+    def __init__(self, rows: np.ndarray, n_rows: int, vocab_size: int, chance: np.random.Generator):
+        inputs, n_rows = rows[:, :-1], min(n_rows, len(rows))
+        length = inputs.shape[1]
         self.rows = chance.choice(len(inputs), n_rows, replace=False)
+        self.next = rows[self.rows, 1:, None].astype(np.int64)
+        self.some = slice(None)
+        if vocab_size > PROBED_TOKENS:
+            self.some = chance.choice(vocab_size, PROBED_TOKENS, replace=False)
         self.cuts = chance.integers(1, length, n_rows)
         self.after = np.arange(length) >= self.cuts[:, None]
         # Plus one to V - 1, modulo V: certainly another token.
         other = (inputs[self.rows] + chance.integers(1, vocab_size, (n_rows, length))) % vocab_size
         self.tokens = np.where(self.after, other, inputs[self.rows]).astype(inputs.dtype)
-        self.scored = np.empty((n_rows, length, vocab_size), np.float32)
+        self.scored = np.empty((n_rows, length, min(vocab_size, PROBED_TOKENS) + 1), np.float32)
+
+    def compared(self, scored: np.ndarray, next_tokens: np.ndarray) -> np.ndarray:
+        """
+        Of (..., V): what is kept of a prediction until its twin is there, (..., 513) or, of a small V, (..., V + 1).
+
+        Whoever looks ahead gains at the token that comes next, so that is never left out.
+        """
+        return np.concatenate((scored[..., self.some], np.take_along_axis(scored, next_tokens, axis=-1)), axis=-1)
 
     def note(self, request: slice, scored: np.ndarray):
         """Keep what was predicted for this probe's rows when they were scored."""
         for i in np.flatnonzero((self.rows >= request.start) & (self.rows < request.stop)):
-            self.scored[i] = scored[self.rows[i] - request.start]
+            self.scored[i] = self.compared(scored[self.rows[i] - request.start], self.next[i])
 
     def ask(self, predictor: Predictor):
-        self.probed = predictor.log_probabilities(self.tokens).copy()
+        self.probed = self.compared(predictor.log_probabilities(self.tokens), self.next)
 
     def check(self):
         change = np.where(self.after, 0, np.abs(self.scored - self.probed).max(axis=-1))

@@ -1,11 +1,12 @@
 """
-A small GPT on byte tokens, trained until the budget is spent. The only file of this study that may change.
+A small GPT, trained until the budget is spent. The only file of this study that may change.
 
 `python train.py` trains and leaves the weights in $AUTORESEARCH_OUT/model.pt. `python train.py predict` loads
 them and answers the scorer: tokens in, logits out. Knows the train split; has never seen the validation rows,
 and does not compute the value on record (score.py does).
 """
 
+import json
 import math
 import os
 import struct
@@ -40,9 +41,9 @@ WARMUP_FRACTION = 0.1  # search: 0.0..0.3
 WARMDOWN_FRACTION = 0.3  # search: 0.0..1.0
 FINAL_LR_FRACTION = 0.1  # search: 0.0..0.3
 
-VOCAB_SIZE = 257  # search: fixed
-BOS = 256  # search: fixed
 PROGRESS_LINES = 50  # search: fixed
+META = json.loads(Path(os.environ["AUTORESEARCH_DATA"], "meta.json").read_text())  # what prepare.py made
+VOCAB_SIZE, BOS = META["vocab_size"], META["bos"]
 
 
 class GPT(nn.Module):
