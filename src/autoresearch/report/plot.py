@@ -1,10 +1,10 @@
 """
 Two pictures. The staircase: every trial a dot, kept ones labelled, the running best. The front: value against lines of
-code, compute as the size of the dot. Pure functions of State.
+code, compute as the size of the dot; against compute where no trial changed a line. Pure functions of State.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +135,15 @@ def _frame(axes: Any, state: State, points: list[tuple[int, float, str, str]], s
     axes.set_ylim(*edges)
     outside = [n for n, value, _, _ in points if not edges[0] <= value <= edges[1]]
     edge = edges[1] if worse > 0 else edges[0]
-    if outside:
+    _mark_far_worse(axes, outside, edge, worse)
+
+
+def _mark_far_worse(axes: Any, places: Sequence[float], edge: float, worse: int) -> None:
+    """Arrows at the edge for what lies beyond it; `worse` is 1 where that is up."""
+    if places:
         axes.scatter(
-            outside,
-            [edge] * len(outside),
+            places,
+            [edge] * len(places),
             marker=6 if worse > 0 else 7,
             s=30,
             color=FAILED,
@@ -150,11 +155,11 @@ def _frame(axes: Any, state: State, points: list[tuple[int, float, str, str]], s
 
 
 def _draw_front(axes: Any, found: Front) -> None:
-    metric, members = found.metric, found.members
+    metric, members, by_lines = found.metric, found.members, _is_by_lines(found)
     sizes = {point.trial: DOT * max(0.2, min(6.0, point.times or 1.0)) for point in (*members, *found.others)}
     for points, color, label in ((found.others, TRIED, "measured"), (members, KEPT, "front")):
         axes.scatter(
-            [point.lines for point in points],
+            [_across(found, point) for point in points],
             [point.value for point in points],
             s=[sizes[point.trial] for point in points],
             color=color,
@@ -162,21 +167,22 @@ def _draw_front(axes: Any, found: Front) -> None:
             label=label,
             zorder=3 if color == TRIED else 4,
         )
-    steps = _best_for_so_many_lines(found)
+    steps = _best_for_so_much(found)
     axes.step(
-        [point.lines for point in steps],
+        [_across(found, point) for point in steps],
         [point.value for point in steps],
         where="post",
         color=LINE,
         linewidth=1.8,
         alpha=0.5,
-        label="best value with so many lines",
+        label="best value with so many lines" if by_lines else "best value for so much compute",
         zorder=2,
     )
     _frame_front(axes, found)
     _label_front(axes, found)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("lines of code more than the start")
+    axes.xaxis.get_major_locator().set_params(integer=by_lines)
+    compute = "compute of a run, in multiples of the start's (no trial added or removed a line)"
+    axes.set_xlabel("lines of code more than the start" if by_lines else compute)
     axes.set_ylabel(f"{metric.name} ({'lower' if metric.direction == 'minimize' else 'higher'} is better)")
     noise = f"; one run scatters by {found.sd:.2g}" if found.sd else ""
     axes.set_title(
@@ -186,10 +192,19 @@ def _draw_front(axes: Any, found: Front) -> None:
     axes.legend(loc="upper right" if metric.direction == "minimize" else "lower right", fontsize=9, frameon=False)
 
 
-def _best_for_so_many_lines(found: Front) -> list[Point]:
-    """The members that no other beats in value and lines alone, shortest first: the line through the picture."""
+def _is_by_lines(found: Front) -> bool:
+    """Whether lines are drawn across, or, where no trial added or removed one, compute."""
+    return any(point.lines for point in (*found.members, *found.others))
+
+
+def _across(found: Front, point: Point) -> float:
+    return point.lines if _is_by_lines(found) else point.times or 1.0
+
+
+def _best_for_so_much(found: Front) -> list[Point]:
+    """The members that no other beats in value and what is drawn across, least first: the line through the picture."""
     steps: list[Point] = []
-    for point in sorted(found.members, key=lambda p: (p.lines, -found.metric.gain(0, p.value))):
+    for point in sorted(found.members, key=lambda p: (_across(found, p), -found.metric.gain(0, p.value))):
         if not steps or found.metric.gain(steps[-1].value, point.value) > 0:
             steps.append(point)
     return steps
@@ -204,21 +219,10 @@ def _frame_front(axes: Any, found: Front) -> None:
     edge = values[0] + worse * 0.35 * span
     axes.set_ylim(*sorted((values[1] - worse * 0.12 * span, edge)))
     outside = [point for point in (*found.members, *found.others) if metric.gain(edge, point.value) < 0]
-    if outside:
-        axes.scatter(
-            [point.lines for point in outside],
-            [edge] * len(outside),
-            marker=6 if worse > 0 else 7,
-            s=30,
-            color=FAILED,
-            alpha=0.6,
-            clip_on=False,
-            label="far worse",
-            zorder=5,
-        )
-    lines = [point.lines for point in (*found.members, *found.others)]
-    room = max(2.0, 0.12 * (max(lines) - min(lines)))
-    axes.set_xlim(min(lines) - room, max(lines) + 2 * room)
+    _mark_far_worse(axes, [_across(found, point) for point in outside], edge, worse)
+    places = [_across(found, point) for point in (*found.members, *found.others)]
+    room = max(2.0 if _is_by_lines(found) else 0.05, 0.12 * (max(places) - min(places)))
+    axes.set_xlim(min(places) - room, max(places) + 3 * room)
 
 
 def _label_front(axes: Any, found: Front) -> None:
@@ -227,7 +231,7 @@ def _label_front(axes: Any, found: Front) -> None:
     taken: list[tuple[float, float]] = []
     best = [found.best] if found.best and found.best != found.start else []
     for point in (found.start, *best, *reversed(found.members)):
-        place = (point.lines - left) / (right - left), (point.value - bottom) / (top - bottom)
+        place = (_across(found, point) - left) / (right - left), (point.value - bottom) / (top - bottom)
         if not 0 <= place[1] <= 1 or any(math.dist(place, other) < 0.03 for other in taken):
             continue
         taken.append(place)
@@ -235,7 +239,7 @@ def _label_front(axes: Any, found: Front) -> None:
         named = "start" if point == found.start else f"best: {_short(point.idea)}" if point in best else ""
         axes.annotate(
             named or number,
-            (point.lines, point.value),
+            (_across(found, point), point.value),
             xytext=(7, 5),
             textcoords="offset points",
             fontsize=9 if named else 8,
