@@ -8,10 +8,10 @@ them is judged on data that did not choose it.
 """
 
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -38,6 +38,7 @@ class Content(NamedTuple):
     tree: str
 
 
+Job = TypeVar("Job")
 Values = Mapping[str, Sequence[float]]  # name of a content -> its values, seed by seed
 Measured = tuple[Content, Sequence[float]]
 
@@ -91,6 +92,11 @@ def final_set(study: Study) -> HeldSet:
     return next(held for held in ("sealed", "confirm", "search") if held in study.measure.sets)
 
 
+def choosing_set(study: Study) -> HeldSet:
+    """The set for what is chosen by: the one that chose least of what was kept; the sealed one stays for the claim."""
+    return "confirm" if "confirm" in study.measure.sets else "search"
+
+
 # -- measuring -----------------------------------------------------------------------------------------
 
 
@@ -127,8 +133,15 @@ def measure_all(
             raise AutoresearchError(f"{content.name} could not be measured ({why}); nothing is claimed")
         failed[content.name] = result.status
 
-    with ThreadPoolExecutor(lab.workers) as pool:
-        waiting = [pool.submit(one, job) for job in order]
+    all_or_none(lab.workers, one, order)
+    measured = [content.name for content in contents if content.name not in failed]
+    return {name: [values[name, index] for index in range(first, first + runs)] for name in measured}, failed
+
+
+def all_or_none(workers: int, do: Callable[[Job], None], jobs: Iterable[Job]) -> None:
+    """Do the jobs, so many at a time and begun in their order; when one fails, none is begun any more."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = [pool.submit(do, job) for job in jobs]
         try:
             for done in waiting:
                 done.result()
@@ -136,8 +149,6 @@ def measure_all(
             for job in waiting:
                 job.cancel()
             raise
-    measured = [content.name for content in contents if content.name not in failed]
-    return {name: [values[name, index] for index in range(first, first + runs)] for name in measured}, failed
 
 
 def run_of(lab: Lab, content: Content, ask: Ask) -> Measurement:
@@ -159,7 +170,7 @@ def measure_shares(lab: Lab, best: Content, runs: int, listener: Listener) -> tu
     without = {trial.id: best_without(lab, trial, kept) for trial in kept}
     contents = {found[1].name: found[1] for found in without.values() if found}
     listener.say(f"what each of {len(kept)} kept changes carries: the best without it, on {runs} fresh seeds")
-    held: HeldSet = "confirm" if "confirm" in lab.study.measure.sets else "search"
+    held = choosing_set(lab.study)
     measured = [best, *contents.values()]
     values, failed = measure_all(lab, measured, runs, held, listener, may_fail=True) if contents else ({}, {})
     gain = lab.study.metric.gain

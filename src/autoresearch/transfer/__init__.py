@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from autoresearch.certify import ends
+from autoresearch.certify import choosing_set, ends
 from autoresearch.errors import AutoresearchError, MissingExtra
 from autoresearch.events import SessionEnded, Transferred
 from autoresearch.loop import Lab
@@ -18,7 +18,7 @@ from autoresearch.session import Goal, Listener, begin, opened, stoppable
 from autoresearch.transfer import sides as making
 from autoresearch.transfer.conclude import Table, ends_of
 from autoresearch.transfer.ladder import Step
-from autoresearch.transfer.measuring import held_set, measure, on_budget
+from autoresearch.transfer.measuring import measure, on_budget
 from autoresearch.trial import Each, Rung, Transfer
 
 
@@ -77,7 +77,7 @@ def conclude(lab: Lab, plan: Plan, listener: Listener) -> Transfer:
         start=start.commit,
         best=state.best.commit,
         tree=state.best.tree,
-        held=held_set(lab.study),
+        held=choosing_set(lab.study),
         runs=plan.runs,
         each=plan.each,
         machine=lab.executor.machine,

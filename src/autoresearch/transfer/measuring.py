@@ -7,11 +7,10 @@ was cut off, or given more seeds, is gone on with.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from msgspec.structs import replace
 
-from autoresearch.certify import Content
+from autoresearch.certify import Content, all_or_none, choosing_set
 from autoresearch.errors import AutoresearchError, Stopped
 from autoresearch.loop import Lab, Terms, run_once
 from autoresearch.policy import Ask
@@ -19,7 +18,7 @@ from autoresearch.session import Listener
 from autoresearch.study import Study
 from autoresearch.transfer.ladder import Step
 from autoresearch.transfer.sides import Side
-from autoresearch.trial import HeldSet, Measurement
+from autoresearch.trial import Measurement
 
 FIRST_SEED = 1_000_000  # seed index; a study has no million runs on one content
 Results = dict[tuple[str, int], Measurement]  # (content, seed index) -> what a run of it returned
@@ -36,7 +35,7 @@ class Bench:
         if timeout_s is not None:  # how long we are ready to wait changes no value, so the digest does not know it
             study = replace(study, measure=replace(study.measure, timeout_s=timeout_s))
         self.lab = replace(lab, study=study)
-        self.held = held_set(lab.study)
+        self.held = choosing_set(lab.study)
         self.needed = {content.tree for content in contents[:2]}  # the start and the best
         self.contents = list({content.tree: content for content in contents}.values())  # each is measured once
         self.seeds = range(FIRST_SEED, FIRST_SEED + runs)
@@ -87,15 +86,7 @@ class Bench:
             first = next(job for job in waiting if job[0] is self.contents[0])
             waiting.remove(first)
             self._one(first)  # before the others: what it costs bounds what they may
-        with ThreadPoolExecutor(self.lab.workers) as pool:
-            jobs = [pool.submit(self._one, job) for job in waiting]
-            try:
-                for job in jobs:
-                    job.result()
-            except BaseException:
-                for job in jobs:
-                    job.cancel()
-                raise
+        all_or_none(self.lab.workers, self._one, waiting)
 
     def _one(self, job: tuple[Content, int]) -> None:
         content, index = job
@@ -156,11 +147,6 @@ def on_budget(study: Study, amount: float | None) -> Study:
     if amount == budget.amount:
         return study
     return replace(study, measure=replace(study.measure, budget=f"{amount!r} {budget.unit}"))
-
-
-def held_set(study: Study) -> HeldSet:
-    """The set that chose least of what was kept; the sealed one stays for the claim."""
-    return "confirm" if "confirm" in study.measure.sets else "search"
 
 
 def measure(
