@@ -27,7 +27,7 @@ from autoresearch.execute.sandbox import Backend, Cell, choose, for_answers
 from benchmarks.tables import markdown, report
 
 TEMPLATE = Path(autoresearch.__file__).parent / "templates" / "gpt"
-BUDGET_TOKENS = 150_000  # of the template's study.toml
+BUDGET_TOKENS = 100_000  # of the template's study.toml
 N_WEIGHTS = 3  # seeds of training, over which values are compared
 ALLOWED = 1.10  # of what scoring would cost anyway
 AGREE = 1e-5  # bits per byte
@@ -36,20 +36,21 @@ EVALUATE = """
 import json, math, os, sys, time
 import numpy as np, torch, train
 import torch.nn.functional as F
-torch.set_flush_denormal(True)
+train.machine.set_up()
 model = train.GPT().eval()
 model.load_state_dict(torch.load(os.environ["AUTORESEARCH_OUT"] + "/model.pt"))
 meta = json.load(open(os.environ["AUTORESEARCH_HELD"] + "/meta.json"))
 rows = np.fromfile(os.environ["AUTORESEARCH_HELD"] + "/validation.bin", "<u2").astype(np.int64)
 rows = torch.from_numpy(rows).view(meta["splits"]["validation"]["shape"])
+token_bytes = torch.from_numpy(np.fromfile(os.environ["AUTORESEARCH_HELD"] + "/token_bytes.bin", np.uint8)).long()
 @torch.inference_mode()
 def evaluate():
     nats, n_bytes = 0.0, 0
-    for some in rows.split(8):
+    for some in rows.split(train.rows_at_once()):
         inputs, targets = some[:, :-1], some[:, 1:].flatten()
         losses = F.cross_entropy(train.predict_rows(model, inputs).flatten(0, 1), targets, reduction="none")
-        nats += float(losses[targets != meta["bos"]].double().sum())
-        n_bytes += int((targets != meta["bos"]).sum())
+        nats += float(losses[token_bytes[targets] > 0].double().sum())
+        n_bytes += int(token_bytes[targets].sum())
     return nats / (math.log(2) * n_bytes)
 if sys.argv[1] != "warm":
     print(f"METRIC val_bpb={evaluate()!r}", flush=True)

@@ -21,6 +21,7 @@ _home = tempfile.TemporaryDirectory(prefix="home-")
 for _name in list(os.environ):
     if _name.startswith(("GIT_", "AUTORESEARCH_", "CUDA_VISIBLE_DEVICES", "XDG_CONFIG_HOME")):
         del os.environ[_name]
+(Path(_home.name) / ".gitconfig").write_text(IDENTITY)
 os.environ |= {"HOME": _home.name, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -31,11 +32,10 @@ def _home_is_removed() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def home() -> Path:
-    """The person's home: its .gitconfig can be extended by a test."""
-    folder = Path(_home.name)
-    (folder / ".gitconfig").write_text(IDENTITY)
-    return folder
+def home() -> Iterator[Path]:
+    """The person's home: its .gitconfig can be changed by a test, until its end."""
+    yield Path(_home.name)
+    (Path(_home.name) / ".gitconfig").write_text(IDENTITY)
 
 
 @pytest.fixture

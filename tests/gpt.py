@@ -12,32 +12,39 @@ from typing import Any
 import autoresearch
 
 TEMPLATE = Path(autoresearch.__file__).parent / "templates" / "gpt"
+FROZEN = [path for path in sorted(TEMPLATE.glob("*.py")) if path.name != "train.py"]
 
 
 def copy(folder: Path, **settings: object) -> Path:
-    """The template's code in `folder`, with other values for constants of prepare.py, score.py or download.py."""
+    """The template's frozen code in `folder`, with other values for its constants; by default for a few short texts."""
     folder.mkdir(parents=True, exist_ok=True)
-    waiting = dict(settings)
-    for name in ("prepare.py", "score.py", "download.py"):
-        lines = (TEMPLATE / name).read_text().splitlines()
-        for i, line in enumerate(lines):
-            constant = line.partition(" = ")[0]
-            if constant in waiting:
-                lines[i] = f"{constant} = {waiting.pop(constant)!r}"
-        (folder / name).write_text("\n".join(lines) + "\n")
+    waiting = {"TOKENS": "bytes", "PACKING": "stream"} | settings
+    for path in FROZEN:
+        (folder / path.name).write_text(with_constants(path.read_text(), waiting))
     assert not waiting, f"no such constants: {list(waiting)}"
     return folder
 
 
+def with_constants(text: str, waiting: dict[str, object]) -> str:
+    """A file with those of the constants that it has; what is set waits no longer."""
+    lines = text.splitlines()
+    for i, line in enumerate(lines):
+        constant = line.partition(" = ")[0]
+        if constant in waiting:
+            lines[i] = f"{constant} = {waiting.pop(constant)!r}"
+    return "\n".join(lines) + "\n"
+
+
 def module(folder: Path, name: str, **settings: object) -> Any:
-    """prepare.py or download.py with these settings, imported; every call gives a module of its own."""
+    """One of the frozen files with these settings, imported; every call gives a module of its own."""
     copy(folder, **settings)
     sys.path.insert(0, str(folder))
     try:
         loaded = load(folder, name)
     finally:
         sys.path.remove(str(folder))
-        sys.modules.pop("download", None)
+        for path in FROZEN:
+            sys.modules.pop(path.stem, None)
     return loaded
 
 

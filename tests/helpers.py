@@ -20,8 +20,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from autoresearch import events as ev
-from autoresearch import session
+from autoresearch import log, session
 from autoresearch.events import Event
+from autoresearch.policy import Ask
 from autoresearch.session import Goal, Listener
 from autoresearch.state import State
 from autoresearch.trial import Imported, Machine, Measurement, Metric, Purpose, Run, RunStatus, Trial, Verdict, Word
@@ -185,9 +186,18 @@ def play(
     return session.run(folder, Goal(trials=trials, workers=workers), recorder or Recorder())
 
 
+def state_of(folder: Path) -> State:
+    """What the log of a study says, read anew."""
+    return log.read(session.journal(folder))
+
+
 def words(state: State) -> list[str]:
     """The verdicts in order, baselines left out."""
     return [trial.word for trial in state.trials.values() if not trial.is_baseline]
+
+
+def runs_for(folder: Path, purpose: Purpose) -> list[Run]:
+    return [run for run in state_of(folder).runs.values() if run.purpose == purpose]
 
 
 def last(state: State) -> Trial:
@@ -269,6 +279,15 @@ class History:
 
     def look(self, best: int, index: int, value: float) -> None:
         self.end_run(self.begin_look(best, index), value)
+
+    def answer(self, trial: int, ask: Ask, value: float | None, **more: Any) -> None:
+        """The run that a policy asked for, of the trial or of its base; a crash where there is no value."""
+        assert self.state.best is not None
+        if ask.base:
+            run = self.begin_look(self.state.best.trial, ask.index, by=trial, purpose=ask.purpose)
+        else:
+            run = self.begin_run(trial, ask.index, ask.purpose)
+        self.end_run(run, value, "crash" if value is None else "ok", **more)
 
     def decide(self, trial: int, word: Word, value: float | None = None, **more: Any) -> None:
         kept_as = None

@@ -1,7 +1,6 @@
 """The claim: fresh paired seeds, the sealed set opened once and counted, and what each kept change carries."""
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,19 @@ from helpers import (
     journal_lines,
     make_study,
     play,
-    repository,
+    runs_for,
     says,
     script,
     started,
-    toml,
+    state_of,
 )
-from helpers import contract as base_contract
 
-from autoresearch import log, session
 from autoresearch.certify import certify
 from autoresearch.errors import AutoresearchError
 from autoresearch.report.claim import sentence
 from autoresearch.session import Listener
-from autoresearch.state import State
-from autoresearch.trial import Claim, Metric, Run
+from autoresearch.trial import Claim, Metric
 
-IDENTITY = "[user]\n\tname = A Person\n\temail = person@example.org\n"
 pytest.importorskip("scipy", reason="certify needs the extra `stats`")
 
 # The value is what the parts take away from ten, plus noise of 0.05 that follows from the seed. What `luck.txt`
@@ -60,29 +55,21 @@ CHANGES = [
 
 def stack(folder: Path, steps: list[dict[str, Any]] = CHANGES, code: str = MEASURE, **changes: Any) -> Path:
     """A study whose four changes are all kept, one of which carries nothing."""
-    tables = base_contract(
-        asset=["one.txt", "two.txt", "three.txt", "luck.txt"],
-        metric={"name": "loss", "max_step": 100.0},
+    asset = {"one.txt": "0\n", "two.txt": "0\n", "three.txt": "0\n", "luck.txt": "nothing\n"}
+    return make_study(
+        folder,
+        *steps,
+        files=asset | {"measure.py": code, "score.py": SCORE},
+        asset=list(asset),
+        metric={"max_step": 100.0},
         measure={"run": "python measure.py"} | changes.pop("measure", {}),
         decide={"policy": "greedy"},
         **changes,
     )
-    files = {"measure.py": code, "program.md": "x\n", "steps.jsonl": script(*steps), "study.toml": toml(tables)}
-    files |= {"one.txt": "0\n", "two.txt": "0\n", "three.txt": "0\n", "luck.txt": "nothing\n", "score.py": SCORE}
-    return repository(folder, files)
-
-
-def read(folder: Path) -> State:
-    return log.read(session.journal(folder))
-
-
-def claim_runs(state: State) -> list[Run]:
-    return [run for run in state.runs.values() if run.purpose == "claim"]
 
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Claim]:
-    (Path(os.environ["HOME"]) / ".gitconfig").write_text(IDENTITY)
     folder = stack(tmp_path_factory.mktemp("certify") / "repo")
     (folder / "luck").touch()
     assert play(folder).counts == {"keep": 4}
@@ -127,7 +114,7 @@ def test_what_is_claimed_may_cost_more_than_a_trial_may(tmp_path: Path) -> None:
     assert play(folder).counts == {"keep": 1}
     (folder / "slow").touch()
     assert certify(folder, 3, False, Listener()).gain == pytest.approx(1.0, abs=1e-9)
-    assert all(run.measurement and run.measurement.processor_s > 3 for run in claim_runs(read(folder)))
+    assert all(run.measurement and run.measurement.processor_s > 3 for run in runs_for(folder, "claim"))
 
 
 def test_what_is_claimed_is_measured_anew_and_not_what_it_looked_like(certified: tuple[Path, Claim]) -> None:
@@ -142,7 +129,7 @@ def test_what_is_claimed_is_measured_anew_and_not_what_it_looked_like(certified:
 
 def test_the_claim_is_in_the_log_in_the_summary_and_on_the_screen(certified: tuple[Path, Claim]) -> None:
     folder, claim = certified
-    assert read(folder).claims == [claim]
+    assert state_of(folder).claims == [claim]
     assert "Certified on the search set: 3.3 [" in " ".join(autoresearch("status", cwd=folder).stdout.split())
     status = json.loads(autoresearch("status", "--json", cwd=folder).stdout)
     assert status["claim"]["passengers"] == [2]
@@ -150,9 +137,9 @@ def test_the_claim_is_in_the_log_in_the_summary_and_on_the_screen(certified: tup
 
 def test_every_side_has_the_same_fresh_seeds_and_they_alternate(certified: tuple[Path, Claim]) -> None:
     folder, _ = certified
-    state = read(folder)
+    state = state_of(folder)
     before = {run.seed_index for run in state.runs.values() if run.purpose != "claim"}
-    runs = claim_runs(state)
+    runs = runs_for(folder, "claim")
     assert not {run.seed_index for run in runs} & before
     by_seed: dict[int, list[str]] = {}
     for run in runs:
@@ -185,7 +172,7 @@ def test_the_sealed_set_is_opened_once_counted_and_only_for_the_claim(tmp_path: 
     claim = certify(folder, 3, True, Listener())
     assert claim.held == "sealed"
     assert claim.before == pytest.approx(11.0, abs=0.2)
-    state = read(folder)
+    state = state_of(folder)
     assert [opening.why.split(",")[0] for opening in state.openings] == ["certify"]
     assert "opened 1 time" in autoresearch("status", cwd=folder).stdout
     seen = [line.split() for line in (folder / ".autoresearch/data/held/seen").read_text().splitlines()]
@@ -195,7 +182,7 @@ def test_the_sealed_set_is_opened_once_counted_and_only_for_the_claim(tmp_path: 
         ("sealed", "True"),
     }
     assert sum(where == "sealed" for where, _, _ in seen) == 6
-    assert {run.held for run in claim_runs(state)} == {"confirm", "sealed"}
+    assert {run.held for run in runs_for(folder, "claim")} == {"confirm", "sealed"}
 
 
 def test_where_nothing_was_kept_there_is_nothing_to_certify(tmp_path: Path) -> None:
@@ -213,7 +200,7 @@ def test_a_side_that_cannot_be_measured_is_no_claim(tmp_path: Path) -> None:
     play(folder)
     with pytest.raises(AutoresearchError, match=r"best could not be measured .crash.*nothing is claimed"):
         certify(folder, 3, True, Listener())
-    assert read(folder).claims == []
+    assert state_of(folder).claims == []
     assert not list((folder / ".autoresearch" / "trees").iterdir())
 
 
@@ -222,10 +209,10 @@ def test_a_claim_that_was_cut_off_claims_nothing_and_can_be_made_again(tmp_path:
     folder = make_study(tmp_path, slow)
     play(folder)
     with started("certify", "--runs", "3", cwd=folder) as process:
-        assert eventually(lambda: len(claim_runs(read(folder))) > 2)
+        assert eventually(lambda: len(runs_for(folder, "claim")) > 2)
         process.kill()
         process.communicate()
-    assert read(folder).claims == []
+    assert state_of(folder).claims == []
     claim = certify(folder, 3, True, Listener())
     assert claim.gain == 1
     assert [line["event"] for line in journal_lines(folder)][-2:] == ["claimed", "session_ended"]

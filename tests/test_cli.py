@@ -23,13 +23,14 @@ from helpers import (
     repository,
     says,
     started,
+    state_of,
     step,
     toml,
     words,
     write,
 )
 
-from autoresearch import log, session
+from autoresearch import session
 from autoresearch.cli import main
 
 COMMANDS = ["init", "check", "run", "status", "log", "show", "diff", "front", "export", "import", "audit", "demo"]
@@ -256,13 +257,13 @@ def test_run_stops_after_as_many_trials_as_asked_and_goes_on_when_asked_again(tm
     folder = make_study(tmp_path, *(says(20 + i) for i in range(5)))
     for expected in (2, 4, 5):
         assert call("run", "--trials", 2, "-C", folder).exit_code == 0
-        assert len(words(log.read(session.journal(folder)))) == expected
+        assert len(words(state_of(folder))) == expected
 
 
 def test_run_stops_after_the_hours_asked_for(tmp_path: Path) -> None:
     folder = make_study(tmp_path, *(step(f"sleep 0.15; echo METRIC loss={20 + i}\n") for i in range(50)))
     assert call("run", "--hours", 1 / 3600, "-C", folder).exit_code == 0
-    assert 1 <= len(words(log.read(session.journal(folder)))) < 20
+    assert 1 <= len(words(state_of(folder))) < 20
 
 
 def test_a_reader_that_goes_away_is_no_error(night: Path) -> None:

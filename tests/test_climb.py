@@ -3,14 +3,13 @@
 import math
 
 import pytest
-from helpers import History, contract, histories, toml
+from helpers import History, contract, toml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch.events import Event
 from autoresearch.policy.climb import KEEP, LOOK_AGAIN, PAIRED, PROMISING, Climb
 from autoresearch.report import text
-from autoresearch.state import BELIEVED, fold
+from autoresearch.state import BELIEVED
 from autoresearch.study import parse
 
 # Where nothing is known of how seeds pair.
@@ -245,18 +244,6 @@ def test_a_trial_always_ends_within_its_repeats_and_is_kept_only_if_it_gained(
     assert policy.judge(past.state, past.state.trials[trial]) == found, "asked again after a crash, it answers the same"
 
 
-@given(histories())
-def test_no_history_leaves_the_policy_without_an_answer(past: list[Event]) -> None:
-    state, policy = fold(past), climb()
-    for id in state.unfinished:
-        trial = state.trials[id]
-        if trial.tree is not None and (trial.is_baseline or state.values(trial.base_tree)):
-            wanted = policy.next_run(state, trial)
-            assert wanted is None or wanted.index >= 0
-            if wanted is None:
-                policy.judge(state, trial)
-
-
 # -- one run alone -------------------------------------------------------------------------------------
 
 
@@ -367,8 +354,7 @@ def test_the_longer_something_is_best_the_more_often_it_is_looked_at_again_and_t
     tree = past.state.trials[best].tree
     looks = []
     for number in range(STRETCHED[-1] + 5):
-        trial = past.start()
-        past.propose(trial)
+        trial = past.tried()
         wanted = policy.next_run(past.state, past.state.trials[trial])
         while wanted and wanted.base:
             looks.append(number)
@@ -409,8 +395,7 @@ def test_a_trial_is_run_with_the_seeds_of_the_fresh_runs_of_its_base_first() -> 
     best = kept(past, 8.0, gain=3.0)
     past.look(best, 4, 9.0)
     past.look(best, 7, 9.5)
-    trial = past.start()
-    past.propose(trial)
+    trial = past.tried()
     assert ask(policy, past, trial) == 4
 
 
@@ -420,8 +405,7 @@ def test_every_so_many_trials_a_run_of_the_best_is_repeated_where_the_machines_s
         past, policy, seen = History(), Climb(parse(toml(tables))), []
         past.baseline(10.0, 11.0, 12.0)
         for number in range(60):
-            trial = past.start()
-            past.propose(trial)
+            trial = past.tried()
             wanted = policy.next_run(past.state, past.state.trials[trial])
             if wanted and wanted.purpose == "control":
                 assert wanted.base

@@ -17,7 +17,7 @@ import click
 import msgspec
 import pytest
 
-from autoresearch import events, study, trial
+from autoresearch import events, rungs, study, trial
 from autoresearch.cli import main
 from autoresearch.errors import StudyError
 from autoresearch.study import Study, parse
@@ -32,14 +32,15 @@ RECORDS = (
     trial.Measurement,
     trial.Verdict,
     trial.Imported,
+    trial.Beside,
     trial.Claim,
     trial.Share,
-    trial.Transfer,
-    trial.Rung,
-    trial.Effect,
-    trial.Passage,
-    trial.Reach,
-    trial.Crossing,
+    rungs.Transfer,
+    rungs.Rung,
+    rungs.Effect,
+    rungs.Passage,
+    rungs.Reach,
+    rungs.Crossing,
 )
 COMMANDS = sorted(main.commands)
 

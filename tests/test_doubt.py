@@ -4,10 +4,25 @@ import random
 from pathlib import Path
 
 import pytest
-from helpers import Recorder, autoresearch, eventually, git, last, make_study, play, says, started, step, why, words
+from helpers import (
+    Recorder,
+    autoresearch,
+    eventually,
+    git,
+    last,
+    make_study,
+    play,
+    says,
+    started,
+    state_of,
+    step,
+    why,
+    words,
+)
 
 from autoresearch import log, session
 from autoresearch.events import SealedOpened, TrialAccepted
+from autoresearch.inbox import Inbox
 from autoresearch.policy import doubt
 from autoresearch.report import text
 from autoresearch.report.brief import brief
@@ -102,7 +117,7 @@ def test_an_accepted_trial_becomes_best_and_survives_a_replay(tmp_path: Path) ->
     folder = make_study(tmp_path, says(1))
     play(folder)
     assert "Trial 1 is the best now" in call_accept(folder, 1)
-    state = log.read(session.journal(folder))
+    state = state_of(folder)
     assert state.best is not None
     assert (state.best.trial, state.counts) == (1, {"keep": 1})
     assert git(folder, "rev-parse", "refs/heads/autoresearch/s") == state.best.commit
@@ -132,17 +147,30 @@ def test_a_running_study_takes_up_an_acceptance_before_its_next_trial(tmp_path: 
     wait = f"while ! test -e {tmp_path}/go; do sleep 0.05; done; echo METRIC loss=11\n"
     folder = make_study(tmp_path / "repo", says(1), step(wait), says(0.9))
     with started("run", cwd=folder) as process:
-        assert eventually(lambda: "suspect" in words(log.read(session.journal(folder))))
-        assert eventually(lambda: len(log.read(session.journal(folder)).trials) == 3)
+        assert eventually(lambda: "suspect" in words(state_of(folder)))
+        assert eventually(lambda: len(state_of(folder).trials) == 3)
         assert "takes this up before its next trial" in call_accept(folder, 1)
         (tmp_path / "go").touch()
         process.communicate(timeout=30)
-    state = log.read(session.journal(folder))
+    state = state_of(folder)
     assert state.trials[1].accepted
     assert list((folder / ".autoresearch" / "inbox").iterdir()) == []
     assert words(state) == ["keep", "discard", "keep"]
     assert state.best is not None
     assert state.mean(state.best.tree) == 0.9
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_who_accepts_is_told_where_the_branch_had_to_be_left_alone(tmp_path: Path, running: bool) -> None:
+    folder, recorder = make_study(tmp_path, says(1)), Recorder()
+    play(folder)
+    git(folder, "checkout", "--quiet", "autoresearch/s")
+    if running:
+        Inbox(folder / ".autoresearch").ask_to_accept(1)
+        play(folder, recorder)
+    said = "\n".join(recorder.said) if running else call_accept(folder, 1)
+    assert "branch autoresearch/s is checked out in" in said
+    assert words(state_of(folder)) == ["keep"]
 
 
 def test_what_is_no_wish_in_the_inbox_is_passed_over(tmp_path: Path) -> None:

@@ -143,8 +143,7 @@ def test_a_suspect_trial_is_named_below_the_table() -> None:
 def test_a_mean_without_the_run_that_broke_a_guard_is_left_out() -> None:
     past = Costed()
     past.started(10.0)
-    trial = past.start()
-    past.propose(trial)
+    trial = past.tried()
     past.measured(trial, 9.0)
     past.end_run(past.begin_run(trial), None, "infeasible")
     past.decide(trial, "discard", 9.0)

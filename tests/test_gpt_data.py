@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 np = pytest.importorskip("numpy", reason="the gpt template needs numpy")
 SPLITS = {"train": "open", "validation": "held", "confirm": "held", "sealed": "sealed"}
-BOS = 9_999
+BOS, ROW = 9_999, 16
 
 
 def some_text(seed: int, n_words: int) -> str:
@@ -46,7 +46,7 @@ def as_bytes(folder: Path, tokens: Any) -> bytes:
 
 def prepared(folder: Path, **constants: object) -> Path:
     copy(folder, **({"CORPUS": corpus_of(folder), "ROW_LENGTH": 32} | constants))
-    done = run(folder, "prepare.py")
+    done = run(folder, "prepare.py", "data")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -73,7 +73,7 @@ def test_each_text_is_in_exactly_one_split_and_its_repeats_in_none(
     found = [raw for _, _, raw in corpus]
     usable = {raw for raw in found if prepare.is_text(raw)}
     if len(usable) < 4:
-        with pytest.raises(prepare.NoCorpus, match="four splits need four"):
+        with pytest.raises(prepare.Unmet, match="four splits need four"):
             prepare.survey(corpus)
         return
     parts, sizes = prepare.survey(corpus)
@@ -118,9 +118,9 @@ def test_the_same_settings_give_the_same_bytes(tmp_path: Path, packing: str) -> 
     corpus = corpus_of(tmp_path)
     first = contents(prepared(tmp_path / "a", CORPUS=corpus, PACKING=packing))
     assert first == contents(prepared(tmp_path / "b", CORPUS=corpus, PACKING=packing))
-    assert "nothing written" in run(tmp_path / "a", "prepare.py").stdout
+    assert "nothing written" in run(tmp_path / "a", "prepare.py", "data").stdout
     (tmp_path / "a" / "open" / "train.bin").write_bytes(b"damaged")
-    assert "written to" in run(tmp_path / "a", "prepare.py").stdout
+    assert "written to" in run(tmp_path / "a", "prepare.py", "data").stdout
     assert contents(tmp_path / "a") == first
     assert not list(tmp_path.glob("*/*/*.tmp"))
 
@@ -130,25 +130,29 @@ def test_the_same_settings_give_the_same_bytes(tmp_path: Path, packing: str) -> 
 
 @pytest.fixture(scope="module")
 def prepare(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return module(tmp_path_factory.mktemp("template"), "prepare", ROW_LENGTH=16, WAITING=5)
+    return module(tmp_path_factory.mktemp("template"), "prepare")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return module(tmp_path_factory.mktemp("template"), "rows", WAITING=5)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(1, 40) | st.integers(1, 6), max_size=60))
-def test_rows_hold_every_token_once_but_for_cropped_ends(prepare: Any, lengths: list[int]) -> None:
+def test_rows_hold_every_token_once_but_for_cropped_ends(rows: Any, lengths: list[int]) -> None:
     ends = np.cumsum([0, *lengths])
     documents = [np.arange(a, b, dtype="<u2") for a, b in pairwise(ends)]
-    pieces = {int(piece[1]): piece[1:].tolist() for piece in prepare.cut(documents, BOS)}
-    rows = [row.tolist() for row in prepare.pack(documents, BOS)]
+    pieces = {int(piece[1]): piece[1:].tolist() for piece in rows.cut(documents, BOS, ROW)}
     assert sorted(token for piece in pieces.values() for token in piece) == list(range(ends[-1]))
-    for row in rows:
-        assert len(row) == prepare.ROW_LENGTH + 1  # and so there is no padding: every token is a document's, or BOS
+    for row in map(np.ndarray.tolist, rows.pack(documents, BOS, ROW)):
+        assert len(row) == ROW + 1  # and so there is no padding: every token is a document's, or BOS
         assert row[0] == BOS
         *whole, last = split_at(row, BOS)
         assert all(pieces.pop(segment[0]) == segment for segment in whole)
         if last:  # else a gap of one place, filled with a BOS
             assert pieces.pop(last[0])[: len(last)] == last
-    assert sum(len(piece) + 1 for piece in pieces.values()) <= prepare.ROW_LENGTH  # at the very end, less than a row
+    assert sum(len(piece) + 1 for piece in pieces.values()) <= ROW  # at the very end, less than a row
 
 
 def split_at(row: list[int], mark: int) -> list[list[int]]:
@@ -156,11 +160,11 @@ def split_at(row: list[int], mark: int) -> list[list[int]]:
     return [row[a + 1 : b] for a, b in pairwise(places)]
 
 
-def test_nothing_is_cropped_where_something_fits(prepare: Any) -> None:
+def test_nothing_is_cropped_where_something_fits(rows: Any) -> None:
     lengths = [3, 12, 7, 8, 11, 4]  # with a BOS each: three rows of 17
     documents = [np.full(length, i, "<u2") for i, length in enumerate(lengths)]
-    rows = np.concatenate(list(prepare.pack(documents, BOS)))
-    assert [int((rows == i).sum()) for i in range(len(lengths))] == lengths
+    packed = np.concatenate(list(rows.pack(documents, BOS, ROW)))
+    assert [int((packed == i).sum()) for i in range(len(lengths))] == lengths
 
 
 def test_held_rows_are_spread_over_their_split_and_do_not_overlap(tmp_path: Path) -> None:
@@ -236,7 +240,7 @@ def test_tokens_are_learnt_from_the_train_split_alone(tmp_path: Path) -> None:
 )
 def test_a_setting_that_cannot_be_met_is_a_sentence(tmp_path: Path, constants: dict[str, object], said: str) -> None:
     copy(tmp_path, **({"CORPUS": corpus_of(tmp_path)} | constants))
-    done = run(tmp_path, "prepare.py")
+    done = run(tmp_path, "prepare.py", "data")
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -251,7 +255,7 @@ def test_a_missing_package_is_named_with_its_command(
 ) -> None:
     copy(tmp_path, **({"CORPUS": corpus_of(tmp_path)} | constants))
     (tmp_path / f"{package}.py").write_text("raise ImportError('as if it were not installed')\n")
-    done = run(tmp_path, "prepare.py", HF_ENDPOINT="http://127.0.0.1:9")
+    done = run(tmp_path, "prepare.py", "data", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 2
     assert f"-m pip install {package}" in done.stderr
 
@@ -293,7 +297,7 @@ def test_a_uniform_guess_costs_the_logarithm_of_any_vocabulary(tmp_path: Path, v
     held_rows(tmp_path, vocab_size)
     for held in ("search", "confirm"):
         done = run(tmp_path, "score.py", AUTORESEARCH_SET=held)
-        assert done.stdout == f"METRIC val_bpb={np.log2(vocab_size) / 4:.6f}\n", done.stderr
+        assert done.stdout.splitlines()[0] == f"METRIC val_bpb={np.log2(vocab_size) / 4:.6f}", done.stderr
 
 
 @pytest.mark.parametrize("vocab_size", [257, 20_000])

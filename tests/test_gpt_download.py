@@ -248,7 +248,7 @@ def train_of(folder: Path) -> bytes:
 def test_nothing_is_downloaded_unless_the_corpus_says_so(source: Source, tmp_path: Path) -> None:
     corpus = texts(tmp_path, {f"{i}": text or "" for i, text in enumerate(stories(0))})
     copy(tmp_path, CORPUS=corpus, ROW_LENGTH=32)
-    done = run(tmp_path, "prepare.py", HF_ENDPOINT=source.address)
+    done = run(tmp_path, "prepare.py", "data", HF_ENDPOINT=source.address)
     assert done.returncode == 0, done.stderr
     assert run(tmp_path, "prepare.py", "download", HF_ENDPOINT=source.address).returncode == 0
     assert source.asked == []
@@ -269,14 +269,14 @@ def test_climbmix_holds_out_of_its_last_shard_and_trains_on_the_others(source: S
     assert done.returncode == 0, done.stderr
     assert {name for name, _ in source.asked} == set(shards)
     source.asked.clear()
-    done = run(tmp_path, "prepare.py", HF_ENDPOINT=source.address)
+    done = run(tmp_path, "prepare.py", "data", HF_ENDPOINT=source.address)
     assert done.returncode == 0, done.stderr
     assert source.asked == []
     train = train_of(tmp_path)
     assert [f"story {i}:".encode() in train for i in (*range(60), 100, 139, 200, 239)] == [False] * 60 + [True] * 4
     held = [(tmp_path / "held" / "validation.bin").read_bytes(), (tmp_path / "sealed" / "sealed.bin").read_bytes()]
     copy(tmp_path, CORPUS="climbmix", FIRST_WAIT_S=0.01, SHARDS=1, ROW_LENGTH=32, VALIDATION_ROWS=4, SEALED_ROWS=4)
-    assert run(tmp_path, "prepare.py", HF_ENDPOINT=source.address).returncode == 0
+    assert run(tmp_path, "prepare.py", "data", HF_ENDPOINT=source.address).returncode == 0
     assert held == [
         (tmp_path / "held" / "validation.bin").read_bytes(),
         (tmp_path / "sealed" / "sealed.bin").read_bytes(),
@@ -287,7 +287,7 @@ def test_climbmix_holds_out_of_its_last_shard_and_trains_on_the_others(source: S
 def test_a_folder_may_hold_parquet_files(tmp_path: Path) -> None:
     corpus = texts(tmp_path, {"a.parquet": parquet(stories(0)), "b.txt": "and one more"})
     copy(tmp_path, CORPUS=corpus, ROW_LENGTH=32)
-    done = run(tmp_path, "prepare.py")
+    done = run(tmp_path, "prepare.py", "data")
     assert done.returncode == 0, done.stderr
     assert "41 documents" in done.stdout
 
@@ -295,7 +295,7 @@ def test_a_folder_may_hold_parquet_files(tmp_path: Path) -> None:
 def test_tinystories_is_one_file_split_by_story(source: Source, tmp_path: Path) -> None:
     source.files["tinystories_gpt4_clean.parquet"] = parquet(stories(0, 200))
     copy(tmp_path, CORPUS="tinystories", ROW_LENGTH=32, PACKING="rows")
-    done = run(tmp_path, "prepare.py", HF_ENDPOINT=source.address)
+    done = run(tmp_path, "prepare.py", "data", HF_ENDPOINT=source.address)
     assert done.returncode == 0, done.stderr
     meta = json.loads((tmp_path / "open" / "meta.json").read_text())
     assert 150 < meta["splits"]["train"]["files"] < 175
@@ -304,6 +304,6 @@ def test_tinystories_is_one_file_split_by_story(source: Source, tmp_path: Path) 
 def test_a_source_that_cannot_be_reached_is_a_sentence(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="downloaded corpora need pyarrow")
     copy(tmp_path, CORPUS="tinystories", FIRST_WAIT_S=0.01)
-    done = run(tmp_path, "prepare.py", HF_ENDPOINT="http://127.0.0.1:9")
+    done = run(tmp_path, "prepare.py", "data", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 2
     assert "prepare.py: http://127.0.0.1:9/datasets/karpathy/tinystories-gpt4-clean/" in done.stderr

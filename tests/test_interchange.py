@@ -23,8 +23,7 @@ def night() -> History:
     past = History()
     past.baseline(10.0)
     for word, value in (("keep", 9.0), ("discard", 9.5), ("inconclusive", 8.99)):
-        trial = past.start()
-        past.propose(trial)
+        trial = past.tried()
         past.end_run(past.begin_run(trial), value, peak_memory_mb=2048.0, extras={"acc": 0.5})
         past.decide(trial, word, value)  # type: ignore[arg-type]
     for word in ("crash", "timeout"):

@@ -13,6 +13,7 @@ from helpers import (
     make_study,
     play,
     started,
+    state_of,
     step,
     toml,
     why,
@@ -21,7 +22,6 @@ from helpers import (
 )
 from test_keeper import Machine1, machine
 
-from autoresearch import log, session
 from autoresearch.execute.curve import BINS, Curve
 
 __all__ = ["machine"]
@@ -59,7 +59,7 @@ def test_a_hopeless_run_is_ended_with_all_it_started_and_a_killed_one_is_decided
     assert results[-1].wall_s < 20
     assert results[-1].curve == ((0.2, 8.0), (0.3, 8.0))
     assert eventually(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
-    again = log.read(session.journal(folder))
+    again = state_of(folder)
     assert (again.runs, again.trials) == (state.runs, state.trials)
 
 

@@ -14,6 +14,7 @@ TEMPLATES = starter.TEMPLATES
 
 def test_the_command_knows_the_same_templates() -> None:
     assert cli.TEMPLATES == starter.TEMPLATES
+    assert cli.SIZES == starter.SIZES
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -33,6 +34,29 @@ def test_a_template_is_a_study_that_can_be_read(tmp_path: Path, template: str) -
     starter.make(tmp_path / "s", template)
     study = load(tmp_path / "s")
     assert study.asset
+
+
+@pytest.mark.parametrize("size", starter.SIZES)
+def test_a_template_fits_the_machine(tmp_path: Path, size: str) -> None:
+    starter.make(tmp_path / "s", "gpt", size=size)
+    study, train = load(tmp_path / "s"), (tmp_path / "s" / "train.py").read_text()
+    prepare = (tmp_path / "s" / "prepare.py").read_text()
+    wanted = {"cpu": ("100_000 tokens", 4, 128), "mps": ("1_000_000 tokens", 4, 256), "cuda": ("300 seconds", 8, 2048)}
+    budget, depth, length = wanted[size]
+    assert study.measure.budget == budget
+    assert f"\nDEPTH = {depth}  # search" in train
+    assert f"\nSEQ_LEN = {length}  # search" in train
+    assert f"\nROW_LENGTH = {length}  # tokens" in prepare
+    compile(train, "train.py", "exec")
+    compile(prepare, "prepare.py", "exec")
+
+
+def test_the_machine_is_looked_at_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert starter.make(tmp_path / "a", "gpt").size == "cuda"
+    assert starter.make(tmp_path / "b", "gpt", size="cpu").size == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert starter.make(tmp_path / "c", "gpt").size in {"cpu", "mps"}
 
 
 def test_in_a_repository_files_are_added_and_nothing_else_is_touched(tmp_path: Path) -> None:

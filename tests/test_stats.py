@@ -42,6 +42,7 @@ from autoresearch.stats import (
     success_rates,
     t_confidence_sequence,
     t_e_value,
+    t_quantile,
     welch,
 )
 from autoresearch.stats.evidence import _log_t_tail
@@ -873,6 +874,11 @@ def test_values_without_scatter_are_certain() -> None:
 def test_what_makes_no_sense_is_refused_in_plain_words(call: Callable[[], object], words: str) -> None:
     with warnings.catch_warnings(), pytest.raises(ValueError, match=words):
         call()
+
+
+@given(st.floats(0.5, 0.999), st.integers(1, 200))
+def test_quantiles_of_student_are_those_of_scipy(share: float, dof: int) -> None:
+    assert t_quantile(share, dof) == pytest.approx(float(scipy_stats.t.ppf(share, dof)), rel=1e-8, abs=1e-9)
 
 
 def test_climbing_needs_nothing_but_the_standard_library() -> None:

@@ -2,12 +2,9 @@
 
 import random
 
-from helpers import History, contract, histories, toml
-from hypothesis import given
+from helpers import History, contract, toml
 
-from autoresearch.events import Event
 from autoresearch.policy.strict import ALPHA, Strict
-from autoresearch.state import fold
 from autoresearch.study import parse
 
 
@@ -41,8 +38,7 @@ def baseline(past: History, chance: random.Random) -> None:
 def test_a_trial_is_run_with_the_fresh_seeds_of_its_base_which_gets_more_as_needed() -> None:
     past, policy = History(), strict()
     baseline(past, random.Random(1))
-    trial = past.start()
-    past.propose(trial)
+    trial = past.tried()
     asked = []
     for _ in range(7):
         wanted = policy.next_run(past.state, past.state.trials[trial])
@@ -63,8 +59,7 @@ def test_what_is_worse_is_dropped_early_and_what_is_far_better_is_kept() -> None
     past.propose(worse)
     assert measure(past, policy, worse, -4.0, 10.0, chance) == "discard"
     assert len(past.state.trials[worse].runs) <= 4
-    better = past.start()
-    past.propose(better)
+    better = past.tried()
     assert measure(past, policy, better, 6.0, 10.0, chance) == "keep"
 
 
@@ -80,8 +75,7 @@ def test_of_what_it_keeps_at_most_a_share_alpha_is_false() -> None:
         for _ in range(trials):
             helps = chance.random() < 0.1
             effect = 4.0 if helps else 0.0
-            trial = past.start()
-            past.propose(trial)
+            trial = past.tried()
             kept = measure(past, policy, trial, effect, level, chance) == "keep"
             level -= effect * kept
             real, true, false = real + helps, true + (kept and helps), false + (kept and not helps)
@@ -97,19 +91,6 @@ def test_more_trials_than_were_said_are_never_kept() -> None:
     baseline(past, chance)
     words: list[str] = []
     for _ in range(2):
-        trial = past.start()
-        past.propose(trial)
+        trial = past.tried()
         words.append(measure(past, policy, trial, 50.0, 10.0 if not words else -40.0, chance))
     assert words == ["keep", "inconclusive"]
-
-
-@given(histories())
-def test_no_history_leaves_the_policy_without_an_answer(past: list[Event]) -> None:
-    state, policy = fold(past), strict()
-    for id in state.unfinished:
-        trial = state.trials[id]
-        if trial.tree is not None and (trial.is_baseline or state.values(trial.base_tree)):
-            wanted = policy.next_run(state, trial)
-            assert wanted is None or wanted.index >= 0
-            if wanted is None:
-                policy.judge(state, trial)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from autoresearch import events
 from autoresearch.errors import StudyError
 from autoresearch.hosts import Origin
-from autoresearch.study import FILE, UNITS, load, may_change, parse
+from autoresearch.patterns import may_change
+from autoresearch.study import FILE, UNITS, load, parse
 
 
 def problem(**changes: Any) -> str:

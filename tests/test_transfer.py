@@ -1,7 +1,6 @@
 """A planted stack on a ladder: what carries, what reverses, what does nothing; cut off, gone on with, harmless."""
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,26 @@ from helpers import (
     journal_lines,
     make_study,
     play,
-    repository,
+    runs_for,
     says,
     script,
     started,
-    toml,
+    state_of,
 )
-from helpers import contract as base_contract
 
 from autoresearch import log, session
 from autoresearch.errors import AutoresearchError
 from autoresearch.events import StudyOpened
 from autoresearch.report import transfer_plot
 from autoresearch.report.transfer import page, sentence
+from autoresearch.rungs import Transfer
 from autoresearch.session import Listener
-from autoresearch.state import State
 from autoresearch.transfer import Plan, ladder, transfer
 from autoresearch.transfer.conclude import ends_of, word
 from autoresearch.transfer.reach import crossing
-from autoresearch.trial import Metric, Run, Transfer
+from autoresearch.trial import Metric
 
 pytest.importorskip("scipy", reason="transfer needs the extra `stats`")
-IDENTITY = "[user]\n\tname = A Person\n\temail = person@example.org\n"
 
 # The first change gains 1 at every depth; the second 0.4 for each layer below six, so it hurts above; the third does
 # something only while a file named luck lies in the study's folder, which is while the study climbs. A doubled budget
@@ -72,9 +69,16 @@ def stack(folder: Path, steps: list[dict[str, Any]] = STEPS, start: str = "", **
     """A study all of whose changes were kept; its seeds are the same whenever the test runs."""
     measure = {"run": "python train.py", "budget": "100 steps"} | changes.pop("measure", {})
     metric = {"max_step": 100.0} | changes.pop("metric", {})
-    tables = base_contract(asset=["train.py"], metric=metric, measure=measure, decide={"policy": "greedy"}, **changes)
-    files = {"train.py": start or train(), "program.md": "x\n", "steps.jsonl": script(*steps)}
-    repository(folder, files | {"study.toml": toml(tables)})
+    make_study(
+        folder,
+        *steps,
+        files={"train.py": start or train()},
+        asset=["train.py"],
+        metric=metric,
+        measure=measure,
+        decide={"policy": "greedy"},
+        **changes,
+    )
     head, tree = git(folder, "rev-parse", "HEAD", "HEAD^{tree}").split()
     session.make_home(folder)
     with log.Log(session.journal(folder)) as journal:
@@ -91,14 +95,6 @@ def plan(*words: str, budgets: str | None = None, **changes: Any) -> Plan:
     return Plan(ladder.read(words, budgets), **changes)
 
 
-def read(folder: Path) -> State:
-    return log.read(session.journal(folder))
-
-
-def transfer_runs(state: State) -> list[Run]:
-    return [run for run in state.runs.values() if run.purpose == "transfer"]
-
-
 def text_of(found: Transfer) -> str:
     from rich.console import Console
 
@@ -110,7 +106,6 @@ def text_of(found: Transfer) -> str:
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (Path(os.environ["HOME"]) / ".gitconfig").write_text(IDENTITY)
     return stack(tmp_path_factory.mktemp("transfer") / "repo")
 
 
@@ -158,9 +153,9 @@ def test_it_is_said_on_the_screen_and_drawn(measured: Transfer, tmp_path: Path) 
 
 
 def test_every_side_has_the_same_fresh_seeds_in_turn(planted: Path, measured: Transfer) -> None:
-    state = read(planted)
+    state = state_of(planted)
     digests = {rung.digest for rung in measured.rungs}
-    runs = [run for run in transfer_runs(state) if run.digest in digests]
+    runs = [run for run in runs_for(planted, "transfer") if run.digest in digests]
     assert len(runs) == 3 * 5 * 5
     others = {run.seed_index for run in state.runs.values() if run.purpose != "transfer"}
     assert not {run.seed_index for run in runs} & others
@@ -181,9 +176,9 @@ def test_taken_out_of_the_best_the_changes_say_the_same(planted: Path, measured:
 
 def test_the_result_is_in_the_log_and_nothing_measured_enters_the_study(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo")
-    before = read(folder)
+    before = state_of(folder)
     found = transfer(folder, plan("DEPTH=4", budgets="100,200", runs=3), Listener())
-    after = read(folder)
+    after = state_of(folder)
     assert after.transfers == [found]
     assert [line["event"] for line in journal_lines(folder)][-2:] == ["transferred", "session_ended"]
     assert (before.noise, before.best, before.kept, before.counts) == (
@@ -208,7 +203,7 @@ def test_the_result_is_in_the_log_and_nothing_measured_enters_the_study(tmp_path
     assert max(run.seed_index for run in state.runs.values() if run.purpose != "transfer") < 100
     done = autoresearch("certify", "--runs", "3", "--no-shares", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    claims = [run.seed_index for run in read(folder).runs.values() if run.purpose == "claim"]
+    claims = [run.seed_index for run in runs_for(folder, "claim")]
     assert max(claims) < 100
 
 
@@ -216,17 +211,18 @@ def test_killed_in_the_middle_it_goes_on_and_measures_nothing_twice(tmp_path: Pa
     folder = stack(tmp_path / "repo", STEPS[:2])
     words = ("transfer", "--ladder", "DEPTH=4,8", "--runs", "4")
     with started(*words, cwd=folder) as process:
-        assert eventually(lambda: len(transfer_runs(read(folder))) > 9, within_s=30)
+        assert eventually(lambda: len(runs_for(folder, "transfer")) > 9, within_s=30)
         process.kill()
         process.communicate()
-    had = {run.id for run in transfer_runs(read(folder)) if run.value is not None}
+    had = {run.id for run in runs_for(folder, "transfer") if run.value is not None}
     assert 8 < len(had) < 32
-    assert read(folder).transfers == []
+    assert state_of(folder).transfers == []
 
     done = autoresearch(*words, cwd=folder)
     assert done.returncode == 0, done.stderr
-    state = read(folder)
-    good = [run for run in transfer_runs(state) if run.value is not None]
+    state = state_of(folder)
+    runs = runs_for(folder, "transfer")
+    good = [run for run in runs if run.value is not None]
     assert len(good) == 2 * 4 * 4
     assert len({(run.tree, run.digest, run.seed_index) for run in good}) == 32
     assert f"{len(had)} of 32 runs are in the log already" in done.stdout
@@ -234,7 +230,7 @@ def test_killed_in_the_middle_it_goes_on_and_measures_nothing_twice(tmp_path: Pa
 
     again = autoresearch(*words[:-1], "3", "--json", cwd=folder)
     assert json.loads(again.stdout)["stack"] == "shrinks"
-    assert len(transfer_runs(read(folder))) == len(transfer_runs(state))  # fewer seeds: all of them are there
+    assert len(runs_for(folder, "transfer")) == len(runs)  # fewer seeds: all of them are there
 
 
 def test_another_budget_has_another_digest_and_is_told_to_the_run(tmp_path: Path) -> None:
@@ -242,7 +238,7 @@ def test_another_budget_has_another_digest_and_is_told_to_the_run(tmp_path: Path
     found = transfer(folder, plan(budgets="200,100,400", each="none", target=18.5, runs=4), Listener())
     assert [rung.budget for rung in found.rungs] == [100, 200, 400]
     assert len({rung.digest for rung in found.rungs}) == 3
-    assert found.rungs[0].digest == read(folder).digest
+    assert found.rungs[0].digest == state_of(folder).digest
     values = [rung.before for rung in found.rungs]
     assert values == pytest.approx([19.6, 19.1, 19.6 - 0.5 * 3**0.5], abs=0.1)
 
@@ -289,7 +285,7 @@ def test_a_constant_that_is_set_twice_or_is_gone_is_an_error_that_names_file_and
     ):
         with pytest.raises(AutoresearchError, match=message):
             transfer(folder, plan(f"{key}=1,2"), Listener())
-    assert transfer_runs(read(folder)) == []
+    assert runs_for(folder, "transfer") == []
 
 
 def test_a_change_that_set_the_constant_itself_is_said_to_be_overridden(tmp_path: Path) -> None:
@@ -302,7 +298,7 @@ def test_a_change_that_set_the_constant_itself_is_said_to_be_overridden(tmp_path
         ("carries", ()),
     ]
     assert "it set DEPTH itself, and the ladder overrides that" in text_of(found)
-    assert len(transfer_runs(read(folder))) == 2 * 2 * 3  # two contents a rung: the start, and the start with `steady`
+    assert len(runs_for(folder, "transfer")) == 2 * 2 * 3  # two contents a rung: the start, and the start with `steady`
 
 
 def test_what_does_not_apply_alone_and_what_crashes_higher_up_is_said_and_the_rest_is_measured(tmp_path: Path) -> None:
@@ -347,24 +343,25 @@ def test_a_change_that_costs_far_more_than_the_start_on_its_rung_is_ended(tmp_pa
     found = transfer(folder, plan("DEPTH=4,8", runs=3), Listener())
     assert "more than measure.overrun allows" in found.rungs[1].changes[1].why
     assert found.rungs[1].changes[0].gain is not None
-    assert len([run for run in transfer_runs(read(folder)) if run.value is None]) == 1  # once is enough
+    assert len([run for run in runs_for(folder, "transfer") if run.value is None]) == 1  # once is enough
 
 
 def test_times_are_compared_only_with_what_was_run_beside_them(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", STEPS[:2], metric={"kind": "timing"})
     transfer(folder, plan("DEPTH=8", runs=3, each="none"), Listener())
-    assert len(transfer_runs(read(folder))) == 2 * 3
+    assert len(runs_for(folder, "transfer")) == 2 * 3
     transfer(folder, plan("DEPTH=8", runs=3, each="alone"), Listener())
-    assert len(transfer_runs(read(folder))) == 2 * 3 + 4 * 3  # start and best again, beside the single changes
+    assert len(runs_for(folder, "transfer")) == 2 * 3 + 4 * 3  # start and best again, beside the single changes
     transfer(folder, plan("DEPTH=8", runs=4, each="alone"), Listener())
-    assert len(transfer_runs(read(folder))) == 2 * 3 + 4 * 4  # seeds of which all sides are there are used again
+    assert len(runs_for(folder, "transfer")) == 2 * 3 + 4 * 4  # seeds of which all sides are there are used again
 
 
 def test_proportions_are_refused_with_the_way_out(tmp_path: Path) -> None:
     start = 'print("METRIC items=10")\nprint("METRIC loss=0.5")\nDEPTH = 4\n'
-    folder = repository(tmp_path / "repo", {"train.py": start, "steps.jsonl": "", "program.md": "x\n"})
-    tables = base_contract(asset=["train.py"], metric={"kind": "proportion"}, measure={"run": "python train.py"})
-    (folder / "study.toml").write_text(toml(tables))
+    measure = {"run": "python train.py"}
+    folder = make_study(
+        tmp_path, files={"train.py": start}, asset=["train.py"], metric={"kind": "proportion"}, measure=measure
+    )
     with pytest.raises(AutoresearchError, match=r"metric.kind is proportion.*autoresearch certify"):
         transfer(folder, plan("DEPTH=4"), Listener())
 

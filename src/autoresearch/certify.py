@@ -19,15 +19,17 @@ from autoresearch import stats
 from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyError
 from autoresearch.events import Claimed, SealedOpened, SessionEnded
 from autoresearch.loop import Lab, run_once
-from autoresearch.policy import Ask
+from autoresearch.policy import Ask, no_worse
 from autoresearch.session import Goal, Listener, begin, opened, stoppable
 from autoresearch.state import State
 from autoresearch.study import Study
-from autoresearch.trial import Claim, HeldSet, Measurement, Share, Trial
+from autoresearch.trial import Beside, Claim, HeldSet, Measurement, Run, Share, Trial
 
 ALPHA = 0.05
 IDLE = 0.5  # standard errors that a kept change has to carry; below, it is proposed for removal
 LEAST = 3  # runs of each side; with fewer the interval says next to nothing
+STEADY = 2  # runs that show a share where values do not scatter: a third would say the same again
+CERTAIN = 1e9  # the e-value of a gain that does not scatter
 
 
 class Content(NamedTuple):
@@ -167,13 +169,14 @@ def measure_shares(lab: Lab, best: Content, runs: int, listener: Listener) -> tu
     kept = kept_changes(lab.log.state)
     if len(kept) < 2:
         return (), []
+    steady = lab.log.state.noise is not None and not lab.log.state.noise.sd
+    runs = min(runs, STEADY) if steady else runs
     without = {trial.id: best_without(lab, trial, kept) for trial in kept}
     contents = {found[1].name: found[1] for found in without.values() if found}
     listener.say(f"what each of {len(kept)} kept changes carries: the best without it, on {runs} fresh seeds")
     held = choosing_set(lab.study)
     measured = [best, *contents.values()]
     values, failed = measure_all(lab, measured, runs, held, listener, may_fail=True) if contents else ({}, {})
-    gain = lab.study.metric.gain
     shares: dict[tuple[int, ...], Share] = {}
     for trial in kept:
         if (found := without[trial.id]) is None:
@@ -183,9 +186,10 @@ def measure_shares(lab: Lab, best: Content, runs: int, listener: Listener) -> tu
         if content.name in failed:
             shares[group] = Share(group, trial.idea, why=f"no value without it: {failed[content.name]}")
             continue
-        interval = over(lab, (content, values[content.name]), (best, values["best"]), held)
-        lost = [gain(less, full) for less, full in zip(values[content.name], values["best"], strict=True)]
-        e_value = 0.0 if lab.study.metric.is_proportion else stats.t_e_value(lost)
+        less, full = (content, values[content.name]), (best, values["best"])
+        interval = over(lab, less, full, held)
+        e_value = 0.0 if lab.study.metric.is_proportion else stats.t_e_value(gains(lab, less, full))
+        e_value = CERTAIN * (interval.low > 0) if steady else e_value
         shares[group] = Share(group, trial.idea, interval.estimate, interval.low, interval.high, e_value)
     listed = list(shares.values())
     proven = stats.e_bh([share.e_value for share in listed], ALPHA)
@@ -241,7 +245,10 @@ def conclude(
     passengers: Iterable[Trial],
     pruned: Content | None,
 ) -> Claim:
-    state = lab.log.state
+    state, runs = lab.log.state, len(values["best"])
+    guarded = beside(lab, start, best, runs, held)
+    if pruned and not all(one.shown for one in beside(lab, start, pruned, runs, held)):
+        pruned = None  # what carries nothing of the metric may carry what a guard holds
     before = (start, values["start"])
     whole = over(lab, before, (best, values["best"]), held)
     less = over(lab, before, (pruned, values["pruned"]), held) if pruned else None
@@ -251,7 +258,7 @@ def conclude(
         best=best.commit,
         tree=best.tree,
         held=held,
-        runs=len(values["best"]),
+        runs=runs,
         before=_mean(values["start"]),
         after=_mean(values["best"]),
         gain=whole.estimate,
@@ -266,24 +273,55 @@ def conclude(
         passengers=tuple(trial.id for trial in passengers),
         pruned=pruned.commit if pruned else None,
         pruned_gain=(less.estimate, less.low, less.high) if less else None,
+        beside=guarded,
     )
+
+
+def beside(lab: Lab, start: Content, better: Content, runs: int, held: HeldSet) -> tuple[Beside, ...]:
+    """What the guards hold to the start, over the same runs as the claim: nothing is run for it."""
+    found = []
+    for guard in lab.study.metric.no_worse:
+        before, after = (_numbers(lab.log.state, content, guard.name, runs, held) for content in (start, better))
+        margin = no_worse.margin(lab.log.state, guard)
+        assert margin is not None, "ends() has seen the start's runs"
+        losses = [guard.worse(one, other) for one, other in zip(before, after, strict=True)]
+        worse = stats.paired(losses, ALPHA)
+        shown = worse.high <= margin
+        found.append(Beside(guard.name, _mean(before), _mean(after), *worse[:3], margin=margin, shown=shown))
+    return tuple(found)
+
+
+def _numbers(state: State, content: Content, name: str, runs: int, held: HeldSet) -> list[float]:
+    """The numbers of this name of its latest runs, in the order of their seeds."""
+    latest = _claimed(state, content, runs, held)
+    return [number for run in latest if (number := run.number(name)) is not None]
+
+
+def _claimed(state: State, content: Content, runs: int, held: HeldSet) -> list[Run]:
+    """Its latest runs for a claim, in the order of their seeds, which no earlier run had."""
+    done = [run for run in state.runs_on(content.tree) if run.purpose == "claim" and run.held == held]
+    return sorted(done, key=lambda run: run.seed_index)[-runs:]
 
 
 def over(lab: Lab, base: Measured, better: Measured, held: HeldSet) -> stats.Interval:
     """How much better one content is than another, with the interval that suits what is measured."""
     metric = lab.study.metric
     if not metric.is_proportion:
-        pairs = zip(base[1], better[1], strict=True)
-        return stats.paired([metric.gain(before, after) for before, after in pairs], ALPHA)
+        return stats.paired(gains(lab, base, better), ALPHA)
     counts = [_successes(lab.log.state, content, len(values), held) for content, values in (base, better)]
     more, less = counts if metric.direction == "minimize" else reversed(counts)
     return stats.success_rates(*more, *less, ALPHA)
 
 
+def gains(lab: Lab, base: Measured, better: Measured) -> list[float]:
+    """Seed by seed, how much better one content is than another."""
+    return [lab.study.metric.gain(before, after) for before, after in zip(base[1], better[1], strict=True)]
+
+
 def _successes(state: State, content: Content, runs: int, held: HeldSet) -> tuple[int, int]:
     """Successes and items of its latest runs; of one where all gave the same: they looked at the same items."""
-    done = [run for run in state.runs_on(content.tree) if run.purpose == "claim" and run.held == held][-runs:]
-    seen = [(run.value or 0.0, run.measurement.extras["items"]) for run in done if run.measurement]
+    latest = _claimed(state, content, runs, held)
+    seen = [(run.value or 0.0, run.measurement.extras["items"]) for run in latest if run.measurement]
     seen = seen[:1] if len(set(seen)) == 1 else seen
     return round(sum(rate * n for rate, n in seen)), round(sum(n for _, n in seen))
 

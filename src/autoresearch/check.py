@@ -91,7 +91,7 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
             executor.close()
             scratch.clean()
     names = [line.partition("\t")[2] for line in frozen]
-    advice = [*proposer_problem, *_advice(study, results[0]), *_about_seeds(files, results)]
+    advice = [*proposer_problem, *_advice(study, results[0]), *_about_seeds(study, files, results)]
     return Checked(
         study.name, list(files), names, results, _calibration(study, results), sandbox.name, guarantees, advice
     )
@@ -119,7 +119,11 @@ def page(found: Checked) -> str:
 def _calibration(study: Study, results: list[Measurement]) -> str:
     values = [result.value for result in results if result.value is not None]
     sd, dof = pooled_sd([values]) or (0.0, 0)
-    return calibration.sentence(sd, dof, study.decide.calibrate, study.decide.repeats, study.budget.trials)
+    found = [calibration.sentence(sd, dof, study.decide.calibrate, study.decide.repeats, study.budget.trials)]
+    for guard in study.metric.no_worse:
+        numbers = [number for result in results if (number := result.number(guard.name)) is not None]
+        found.append(calibration.guarded(guard.name, numbers, guard.margin))
+    return "; ".join(found)
 
 
 def _is_running_already(workspace: Workspace) -> bool:
@@ -159,10 +163,11 @@ def _tried_proposer(study: Study, folder: Path, executor: Local) -> list[Guarant
     return tried_proposer(ProposerCell(study, folder, executor.home, executor.keepers))
 
 
-def _about_seeds(files: dict[str, bytes], results: list[Measurement]) -> list[str]:
+def _about_seeds(study: Study, files: dict[str, bytes], results: list[Measurement]) -> list[str]:
     """Whether the seed that the harness chooses has an effect, and where the code has one of its own."""
     found = []
-    if len(results) > 1 and len({result.value for result in results}) == 1:
+    beside = [guard.name for guard in study.metric.no_worse]
+    if len(results) > 1 and len({(r.value, *(r.number(name) for name in beside)) for r in results}) == 1:
         found.append(
             f"{len(results)} seeds gave the same value to the last digit: the code ignores AUTORESEARCH_SEED, or nothing in it is "
             "random. Then repeats say nothing about noise"

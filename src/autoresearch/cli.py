@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from autoresearch.state import State
     from autoresearch.trial import Trial
 
-TEMPLATES = ("toy", "gpt", "blank")  # starter.TEMPLATES; a test holds them equal
+TEMPLATES = ("toy", "gpt", "blank")  # as in starter.py; a test holds them equal
+SIZES = ("cpu", "mps", "cuda")
 
 
 class Commands(click.Group):
@@ -51,12 +52,15 @@ def main() -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, resolve_path=True), default=".")
 @click.option("--template", type=click.Choice(TEMPLATES), default="toy", show_default=True)
-def init(folder: Path, template: str) -> None:
+@click.option("--size", type=click.Choice(SIZES), help="What it will run on. By default what this machine has.")
+def init(folder: Path, template: str, size: str | None) -> None:
     """Write a study: a git repository of its own, or new files in an existing one."""
     from autoresearch import starter
 
-    made = starter.make(folder, template)
+    made = starter.make(folder, template, size=size)
     click.echo(f"{_short(folder)}: {', '.join(made.files)}")
+    if template == "gpt":
+        click.echo(f"Model, data and budget are for {made.size}; --size chooses another of {', '.join(SIZES)}.")
     go = "" if folder == Path.cwd() else f"cd {_short(folder)} && "
     if made.committed:
         click.echo(f"Committed. Next: {go}autoresearch run")
@@ -246,7 +250,7 @@ def accept(trial: int, folder: Path) -> None:
     found = _trial(_state(folder), trial)
     if found.word != "suspect":
         raise AutoresearchError(f"trial {trial} is {found.word}, not suspect; `autoresearch log` shows which are")
-    if session.accept_trial(folder, trial):
+    if session.accept_trial(folder, trial, click.echo):
         now = _trial(_state(folder), trial)
         again = "its patch is tried again on the new best at the next `autoresearch run`"
         click.echo(f"Trial {trial} is the best now." if now.word == "keep" else f"Best has moved since: {again}.")

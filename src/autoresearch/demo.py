@@ -33,7 +33,7 @@ def make(folder: Path, minutes: float, listener: Listener) -> None:
     if (folder / FILE).exists():
         listener.say(f"going on with the study in {folder}")
         return
-    starter.make(folder, "gpt", own=True)
+    starter.make(folder, "gpt", own=True, size="cpu")  # small enough for any machine, and needs no download
     listener.say(f"made a study in {folder}; measuring once how fast this machine is")
     found = check.check(folder, listener, most=1).measurements[0]
     want_s = max(SHORTEST_S, minutes * 60 / RUNS_PER_NIGHT)

@@ -4,16 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from autoresearch.trial import (
-    Claim,
-    Imported,
-    Machine,
-    Measurement,
-    Metric,
-    Run,
-    Transfer,
-    Verdict,
-)
+from autoresearch.rungs import Transfer
+from autoresearch.trial import Claim, Imported, Machine, Measurement, Metric, Run, Verdict
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="event", kw_only=True):

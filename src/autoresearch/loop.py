@@ -15,7 +15,7 @@ from autoresearch.execute import Executor
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
-from autoresearch.policy import Ask, Policy, doubt, race
+from autoresearch.policy import Ask, Policy, doubt, no_worse, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
 from autoresearch.report.brief import brief
@@ -65,7 +65,7 @@ def work(lab: Lab) -> None:
                 if verdict := not_worth_a_run(state, trial):
                     log.append(TrialDecided(trial=trial.id, verdict=verdict))
                     continue
-                while ask := lab.policy.next_run(state, trial):
+                while ask := next_run(lab, trial):
                     measure(lab, trial, tree, ask)
                 look_twice(lab, trial, tree)
                 decide(lab, trial)
@@ -80,11 +80,23 @@ def work(lab: Lab) -> None:
             log.release(trial)
 
 
+def next_run(lab: Lab, trial: Trial) -> Ask | None:
+    """What the policy wants to know, then what a guard does; None when enough is known to judge."""
+    state, policy = lab.log.state, lab.policy
+    return policy.next_run(state, trial) or no_worse.ask(state, lab.study, trial, policy.judge(state, trial))
+
+
+def judge(lab: Lab, trial: Trial) -> Verdict:
+    """What the policy says, unless a guard speaks against it."""
+    state = lab.log.state
+    return no_worse.examined(state, lab.study, trial, lab.policy.judge(state, trial))
+
+
 def next_trial(lab: Lab) -> Trial | None:
     """What to work on next, once what the person has asked for meanwhile is done."""
     with lab.log.lock:
         for number in lab.inbox.accepted():
-            accept(lab.log, lab.workspace, number)
+            accept(lab.log, lab.workspace, number, lab.tell)
             lab.inbox.done(number)
     return lab.log.claim(lab.may_start, lab.policy.base)
 
@@ -135,8 +147,8 @@ def repair(lab: Lab) -> None:
     for trial in [lab.log.state.trials[i] for i in lab.log.state.unfinished]:
         if trial.commit is None and (found := lab.workspace.recover(trial)):
             record(lab, trial, *found)
-    if lab.log.state.kept and (warning := move_best(lab.log, lab.workspace)):
-        lab.tell(warning)
+    if lab.log.state.kept:
+        move_best(lab.log, lab.workspace, lab.tell)
 
 
 def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
@@ -196,7 +208,7 @@ def run_once(
 def look_twice(lab: Lab, trial: Trial, tree: Tree) -> None:
     """Measure a gain that is hard to believe once more, and its base beside it, in a clean room."""
     state = lab.log.state
-    verdict = lab.policy.judge(state, trial)
+    verdict = judge(lab, trial)
     for ask in doubt.clean_room(state, lab.study, trial, verdict):
         measure(lab, trial, tree, ask)
 
@@ -205,15 +217,17 @@ def decide(lab: Lab, trial: Trial) -> None:
     """Judge a trial; best moves one step at a time."""
     log, state, workspace = lab.log, lab.log.state, lab.workspace
     with log.lock:
-        verdict = lab.policy.judge(state, trial)
-        verdict = doubt.examined(state, lab.study, trial, verdict)
+        verdict = doubt.examined(state, lab.study, trial, judge(lab, trial))
         kept_as = workspace.keep(trial, verdict) if verdict.word == "keep" else None
         log.append(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
-        if kept_as and (warning := move_best(log, workspace)):
-            lab.tell(warning)
+        if kept_as:
+            move_best(log, workspace, lab.tell)
     if trial.is_baseline and verdict.word == "keep" and (noise := state.noise):
         runs, most = len(state.values(trial.tree or "")), lab.study.decide.repeats
         lab.tell(f"Calibrated: {calibration.sentence(noise.sd, noise.dof, runs, most, lab.study.budget.trials)}.")
+        for guard in lab.study.metric.no_worse:
+            numbers = state.values(trial.tree or "", name=guard.name)
+            lab.tell(f"{calibration.guarded(guard.name, list(numbers.values()), guard.margin)}.")
     if verdict.word == "suspect":
         lab.tell(f"trial {trial.id} is suspect: {verdict.why}. Look at it: `autoresearch show {trial.id}`")
     elif verdict.word != "keep":
@@ -226,7 +240,7 @@ def decide(lab: Lab, trial: Trial) -> None:
         )
 
 
-def accept(log: Log, workspace: Workspace, number: int) -> None:
+def accept(log: Log, workspace: Workspace, number: int, tell: Callable[[str], None]) -> None:
     """A person says that a suspect trial's gain is real: it becomes best, or is tried again on the new best."""
     state = log.state
     trial = state.trials.get(number)
@@ -236,15 +250,16 @@ def accept(log: Log, workspace: Workspace, number: int) -> None:
     kept_as = workspace.keep(trial, trial.verdict) if on_best else None
     log.append(TrialAccepted(trial=number, kept_as=kept_as))
     if kept_as:
-        move_best(log, workspace)
+        move_best(log, workspace, tell)
 
 
-def move_best(log: Log, workspace: Workspace) -> str | None:
-    """Make our refs say what the log says."""
+def move_best(log: Log, workspace: Workspace, tell: Callable[[str], None]) -> None:
+    """Make our refs say what the log says, and tell of the branch where it had to be left alone."""
     state = log.state
     assert state.best is not None
     ours = {kept for kept in (state.trials[i].kept_as for i in state.kept) if kept} | {state.best.commit}
-    return workspace.move_best(state.best, ours)
+    if warning := workspace.move_best(state.best, ours):
+        tell(warning)
 
 
 def not_worth_a_run(state: State, trial: Trial) -> Verdict | None:

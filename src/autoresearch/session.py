@@ -266,7 +266,7 @@ def begin(lab: Lab) -> None:
     lab.log.append(SessionStarted(pid=os.getpid(), version=version, machine=machine, workers=lab.workers))
 
 
-def accept_trial(folder: Path, number: int) -> bool:
+def accept_trial(folder: Path, number: int, tell: Callable[[str], None]) -> bool:
     """
     Take a person's word that a suspect trial's gain is real. False: the study is running, and will take it up
     before its next trial.
@@ -274,7 +274,7 @@ def accept_trial(folder: Path, number: int) -> bool:
     study = load(folder)
     try:
         with Log(journal(folder)) as log:
-            accept(log, Workspace(folder, study), number)
+            accept(log, Workspace(folder, study), number, tell)
         return True
     except Busy:
         Inbox(folder / HOME).ask_to_accept(number)

@@ -5,30 +5,38 @@ In a repository that exists already it only adds files that are not there, and s
 index, branches and ignore rules stay as they are.
 """
 
+import platform
 import shutil
+import sys
+import tomllib
 from importlib import resources
 from pathlib import Path
 
 from msgspec import Struct
 
 from autoresearch.errors import StudyError, WorkspaceError
+from autoresearch.execute.machine import visible_gpus
 from autoresearch.git import git, text
+from autoresearch.propose import knobs
 
 TEMPLATES = ("toy", "gpt", "blank")
+SIZES = ("cpu", "mps", "cuda")
 NOT_COPIED = {"__pycache__", "__init__.py"}
 
 
 class Made(Struct, frozen=True):
-    """What was written: the folder, the files, and whether they are committed."""
+    """What was written: the folder, the files, whether they are committed, and the kind of machine they suit."""
 
     folder: Path
     files: list[str]
     committed: bool
+    size: str
 
 
-def make(folder: Path, template: str, own: bool = False) -> Made:
+def make(folder: Path, template: str, own: bool = False, size: str | None = None) -> Made:
     """
-    Write a template's files. `own` makes a repository of its own even inside another one.
+    Write a template's files. `own` makes a repository of its own even inside another one. `size`: one of SIZES, by
+    default what this machine is.
 
     Raises:
         StudyError: the folder holds a study already, or a file of the same name.
@@ -49,13 +57,29 @@ def make(folder: Path, template: str, own: bool = False) -> Made:
         for name in names:
             with resources.as_file(source / name) as file:
                 shutil.copyfile(file, folder / name)
+        fit(folder, template, size := size or this_size())
     except OSError as error:
         raise StudyError(f"{folder}: {error.strerror}") from None
     if new_repository:
         git(folder, "init", "--quiet", "--template=", "--initial-branch=main")
         git(folder, "add", "--all")
         git(folder, "commit", "--quiet", "--no-verify", "-m", f"Start from the {template} template")
-    return Made(folder, names, new_repository)
+    return Made(folder, names, new_repository, size)
+
+
+def this_size() -> str:
+    """What computes here, as far as can be told without torch."""
+    if visible_gpus():
+        return "cuda"
+    return "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def fit(folder: Path, template: str, size: str) -> None:
+    """Set what sizes.toml says for this kind of machine: constants of files, whose comments stay."""
+    sizes = tomllib.loads((resources.files("autoresearch") / "templates" / "sizes.toml").read_text())
+    for name, values in sizes.get(template, {}).get(size, {}).items():
+        path = folder / name
+        path.write_bytes(knobs.write(name, path.read_bytes(), values))
 
 
 def _inside_repository(folder: Path) -> bool:

@@ -27,21 +27,9 @@ from autoresearch.events import (
     TrialStarted,
     TrialWithdrawn,
 )
+from autoresearch.rungs import Transfer
 from autoresearch.stats import pooled_sd, seed_correlation
-from autoresearch.trial import (
-    BASELINE,
-    Best,
-    Claim,
-    HeldSet,
-    Imported,
-    Measurement,
-    Metric,
-    Run,
-    Transfer,
-    Trial,
-    Verdict,
-    Word,
-)
+from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Word
 
 TREES = 12  # the latest with repeats, from which the correlation of seeds is estimated
 # What is believed of that correlation before it was seen, and how many degrees of freedom that belief counts for:
@@ -176,10 +164,13 @@ class State:
             and done.machine.tier == self.tier
         )
 
-    def values(self, tree: str, held: HeldSet = "search") -> dict[int, float]:
-        """Seed index -> value, over the runs that decided on this content or looked at it again, on this held set."""
+    def values(self, tree: str, held: HeldSet = "search", name: str = "") -> dict[int, float]:
+        """
+        Seed index -> value (or the number of this name beside it), over the runs that decided on this content or
+        looked at it again, on this held set.
+        """
         runs = [run for run in self.runs_on(tree) if run.held == held and run.purpose in ("trial", "record")]
-        return {run.seed_index: run.value for run in runs if run.value is not None}
+        return {run.seed_index: number for run in runs if (number := run.number(name)) is not None}
 
     def record(self, tree: str) -> dict[int, float]:
         """Seed index -> value, over fresh runs alone: none of them is why this content was kept."""
@@ -206,85 +197,89 @@ class State:
 
     def apply(self, event: Event) -> None:
         """Fold one event in. Events of a kind this version does not know never get here (see log.py)."""
-        match event:
-            case RunStarted(run=run):
-                self.runs[run.id] = run
-                self.next_run = max(self.next_run, run.id + 1)
-                self.open_runs[run.id] = None
-                if run.purpose == "transfer":
-                    return  # at other settings: it says nothing of a trial, of the noise or of what a run costs
-                self.controls += [run.id] if run.purpose == "control" else []
-                self._runs_on.setdefault((run.tree, run.digest), []).append(run.id)
-                trial = self.trials[run.trial]
-                self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))
-                if trial.runs:
-                    self._known_scatter = None
+        match event:  # the frequent ones first
+            case RunStarted():
+                self._start_run(event.run)
             case RunFinished():
-                run = replace(self.runs[event.run], measurement=event.measurement)
-                self.runs[run.id] = run
-                self.open_runs.pop(run.id, None)
-                self.spent_s += event.measurement.wall_s + event.measurement.score_s
-                if len(self._runs_on.get((run.tree, run.digest), ())) > 1:
-                    self._known_scatter = None
-            case TrialStarted(trial=id):
-                trial = Trial(id, event.base, event.base_tree, event.at, event.again)
-                if event.again is not None:
-                    before = self.trials[event.again]
-                    trial = replace(trial, idea=before.idea, accepted=before.accepted)
-                if event.baseline:
-                    idea = "the code as it stands"
-                    trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
-                    self.trees.setdefault(event.base_tree, id)
-                self.trials[id] = trial
-                self.next_trial = max(self.next_trial, id + 1)
-                self.unfinished[id] = None
-                if event.again is not None:
-                    self.stale.pop(event.again, None)
-            case TrialProposed(trial=id):
-                self.trials[id] = replace(
-                    self.trials[id],
-                    idea=event.idea,
-                    by=event.by,
-                    commit=event.commit,
-                    tree=event.tree,
-                    memo=event.memo,
-                    lines=event.lines,
-                    seeds=event.seeds,
-                    problem=event.problem,
-                )
-                self.trees.setdefault(event.tree, id)
-            case TrialDecided(trial=id, verdict=verdict):
-                self._decide(id, verdict, event)
-            case TrialAccepted(trial=id):
-                self._accept(id, event)
-            case SealedOpened():
-                self.openings.append(event)
-            case Claimed(claim=claim):
-                self.claims.append(claim)
-            case Transferred(transfer=transfer):
-                self.transfers.append(transfer)
-            case TrialWithdrawn(trial=id):
-                again = self.trials.pop(id).again
-                self.unfinished.pop(id, None)
-                if again is not None:
-                    self.stale[again] = None
+                self._finish_run(event)
+            case TrialStarted():
+                self._start_trial(event)
+            case TrialProposed():
+                self._propose(event)
+            case TrialDecided():
+                self._decide(event)
+            case TrialAccepted():
+                self._accept(event)
+            case TrialWithdrawn():
+                self._withdraw(event)
             case StudyOpened():
-                self.opened = event
-                if not self.kept:
-                    self.best = Best(event.start, event.start_tree, 0)
-                self._start_over()
+                self._open(event)
             case SessionStarted():
-                self.session = event
-                if event.machine.tier != self.tier:
-                    self.tier = event.machine.tier
-                    self._start_over()
+                self._start_session(event)
             case SessionEnded():
                 self.session = None
+            case SealedOpened():
+                self.openings.append(event)
+            case Claimed():
+                self.claims.append(event.claim)
+            case Transferred():
+                self.transfers.append(event.transfer)
             case TrialsImported():
                 self.imported.extend(event.trials)
                 self.sources.append(event.source)
 
-    def _decide(self, id: int, verdict: Verdict, event: TrialDecided) -> None:
+    def _start_run(self, run: Run) -> None:
+        self.runs[run.id] = run
+        self.next_run = max(self.next_run, run.id + 1)
+        self.open_runs[run.id] = None
+        if run.purpose == "transfer":
+            return  # at other settings: it says nothing of a trial, of the noise or of what a run costs
+        self.controls += [run.id] if run.purpose == "control" else []
+        self._runs_on.setdefault((run.tree, run.digest), []).append(run.id)
+        trial = self.trials[run.trial]
+        self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))
+        if trial.runs:
+            self._known_scatter = None
+
+    def _finish_run(self, event: RunFinished) -> None:
+        run = replace(self.runs[event.run], measurement=event.measurement)
+        self.runs[run.id] = run
+        self.open_runs.pop(run.id, None)
+        self.spent_s += event.measurement.wall_s + event.measurement.score_s
+        if len(self._runs_on.get((run.tree, run.digest), ())) > 1:
+            self._known_scatter = None
+
+    def _start_trial(self, event: TrialStarted) -> None:
+        id = event.trial
+        trial = Trial(id, event.base, event.base_tree, event.at, event.again)
+        if event.again is not None:
+            before = self.trials[event.again]
+            trial = replace(trial, idea=before.idea, accepted=before.accepted)
+            self.stale.pop(event.again, None)
+        if event.baseline:
+            idea = "the code as it stands"
+            trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
+            self.trees.setdefault(event.base_tree, id)
+        self.trials[id] = trial
+        self.next_trial = max(self.next_trial, id + 1)
+        self.unfinished[id] = None
+
+    def _propose(self, event: TrialProposed) -> None:
+        self.trials[event.trial] = replace(
+            self.trials[event.trial],
+            idea=event.idea,
+            by=event.by,
+            commit=event.commit,
+            tree=event.tree,
+            memo=event.memo,
+            lines=event.lines,
+            seeds=event.seeds,
+            problem=event.problem,
+        )
+        self.trees.setdefault(event.tree, event.trial)
+
+    def _decide(self, event: TrialDecided) -> None:
+        id, verdict = event.trial, event.verdict
         trial = replace(self.trials[id], verdict=verdict, decided_at=event.at, kept_as=event.kept_as)
         self.trials[id] = trial
         self.unfinished.pop(id, None)
@@ -296,7 +291,8 @@ class State:
         if verdict.word == "keep" and event.kept_as and trial.tree:
             self._become_best(trial, event.kept_as)
 
-    def _accept(self, id: int, event: TrialAccepted) -> None:
+    def _accept(self, event: TrialAccepted) -> None:
+        id = event.trial
         trial = self.trials[id]
         assert trial.verdict is not None, "only a decided trial can be accepted"
         was = trial.verdict.word
@@ -311,6 +307,24 @@ class State:
             self._become_best(trial, event.kept_as)
         else:
             self.stale[id] = None
+
+    def _withdraw(self, event: TrialWithdrawn) -> None:
+        again = self.trials.pop(event.trial).again
+        self.unfinished.pop(event.trial, None)
+        if again is not None:
+            self.stale[again] = None
+
+    def _open(self, event: StudyOpened) -> None:
+        self.opened = event
+        if not self.kept:
+            self.best = Best(event.start, event.start_tree, 0)
+        self._start_over()
+
+    def _start_session(self, event: SessionStarted) -> None:
+        self.session = event
+        if event.machine.tier != self.tier:
+            self.tier = event.machine.tier
+            self._start_over()
 
     def _become_best(self, trial: Trial, commit: str) -> None:
         assert trial.tree is not None

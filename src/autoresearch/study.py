@@ -20,8 +20,10 @@ import msgspec
 from msgspec import Struct, field
 
 from autoresearch.errors import StudyError
-from autoresearch.guard import METRIC_NAME, Guard
+from autoresearch.guard import METRIC_NAME, Guard, NoWorse
+from autoresearch.guard import read as read_guard
 from autoresearch.hosts import Allow
+from autoresearch.patterns import compiled, may_change
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
 
 FILE = "study.toml"
@@ -50,9 +52,14 @@ class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
     guards: list[str] = field(default_factory=list)
 
     @property
-    def bounds(self) -> list[Guard]:
+    def bounds(self) -> list[Guard | NoWorse]:
         """The guards, read: `peak_memory_mb <= 64000`."""
-        return [Guard.read(text) for text in self.guards]
+        return [read_guard(text) for text in self.guards]
+
+    @property
+    def no_worse(self) -> list[NoWorse]:
+        """Those that hold a trial to where the study started: `val_bpb <= baseline + 0.01`."""
+        return [guard for guard in self.bounds if isinstance(guard, NoWorse)]
 
     @property
     def is_timing(self) -> bool:
@@ -79,7 +86,8 @@ class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"min = {self.min:g} must be below max = {self.max:g}")
         if self.max_step is not None and not self.max_step > 0:
             raise ValueError("max_step must be positive: the largest gain that one change can honestly bring")
-        _ = self.bounds
+        if any(guard.name == self.name for guard in self.bounds):
+            raise ValueError(f"guards: {self.name} is the metric itself; what it cannot be is said by min and max")
         if not METRIC_NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} must be one word, like val_bpb, as in a line `METRIC val_bpb=0.99`")
 
@@ -255,6 +263,13 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
                 raise ValueError(f"asset {pattern!r} must lie inside the study's folder")
             if may_change([pattern], FILE):
                 raise ValueError(f"asset {pattern!r} includes {FILE} itself, which is always frozen")
+        once = self.decide.calibrate < 2 or self.decide.policy == "greedy"
+        for guard in self.metric.no_worse if once else ():
+            if guard.margin is None:
+                raise ValueError(
+                    f"metric.guards: {str(guard)!r} needs a margin, as in '{guard} {guard.away} 0.01': the start is run "
+                    "once, so how far runs scatter is not known"
+                )
 
     def may_change(self, path: str) -> bool:
         """Whether a file (relative to the study's folder, with '/') belongs to the asset."""
@@ -262,7 +277,7 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @cached_property
     def _patterns(self) -> list[re.Pattern[str]]:
-        return [_pattern(glob) for glob in self.asset]
+        return [compiled(glob) for glob in self.asset]
 
     def digest(self, frozen: Iterable[str]) -> str:
         """
@@ -381,17 +396,3 @@ def _check_positive(table: Any, *keys: str) -> None:
 def _check_sandbox(name: str) -> None:
     if name not in SANDBOXES:
         raise ValueError(f"sandbox {name!r} must be one of {', '.join(SANDBOXES)}")
-
-
-def may_change(patterns: Iterable[str], path: str) -> bool:
-    return any(_pattern(glob).fullmatch(path) for glob in patterns)
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    """
-    A path pattern: `*` and `?` stay within a folder, `**` crosses folders, and a folder's name means
-    everything in it.
-    """
-    tokens = re.split(r"(\*\*/|\*\*|\*|\?)", glob.removeprefix("./").rstrip("/"))
-    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(meaning.get(token) or re.escape(token) for token in tokens) + "(?:/.*)?", re.DOTALL)

@@ -39,11 +39,12 @@ CHANGES = {
 def measured(tmp_path_factory: pytest.TempPathFactory, backend: str) -> dict[str, Measurement]:
     folder = tmp_path_factory.mktemp("gpt") / "repo"
     files = {path.name: path.read_text() for path in TEMPLATE.iterdir() if path.is_file()}
-    contract = files["study.toml"].replace("150_000 tokens", "2_500 tokens")
+    contract = files["study.toml"].replace("100_000 tokens", "2_500 tokens")
     contract = contract.replace('with = ["search"]', 'with = ["script"]\nscript = "steps.jsonl"')
     contract = contract.replace('policy = "climb"', "calibrate = 1\nrepeats = 1")
     contract = contract.replace("cores = 1", f'cores = 1\nworkers = 1\nsandbox = "{backend}"')
-    files["prepare.py"] = files["prepare.py"].replace("VALIDATION_ROWS = 256", "VALIDATION_ROWS = 32")
+    prepare = files["prepare.py"].replace("VALIDATION_ROWS = 512", "VALIDATION_ROWS = 32")
+    files["prepare.py"] = prepare.replace('TOKENS = "bpe:2048"', 'TOKENS = "bytes"')
     train = files["train.py"]
     assert all(old in train for old, _ in CHANGES.values())
     steps = [{"idea": name, "files": {"train.py": train.replace(*change)}} for name, change in CHANGES.items()]
@@ -153,7 +154,7 @@ def test_a_careful_measurement_looks_like_any_other_from_inside(place: Place) ->
 
 def test_the_score_agrees_with_an_evaluation_in_one_process(place: Place) -> None:
     prepare = place.folder / "tree" / "prepare.py"
-    prepare.write_text(prepare.read_text().replace("VALIDATION_ROWS = 256", "VALIDATION_ROWS = 32"))
+    prepare.write_text(prepare.read_text().replace("VALIDATION_ROWS = 512", "VALIDATION_ROWS = 32"))
     place.prepare()
     place.train(0, budget_tokens=2_500)
     inside = place.value(place.evaluate(0))

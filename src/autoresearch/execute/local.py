@@ -45,6 +45,7 @@ class Local:
         self.sandbox = sandbox
         self.on_progress = on_progress
         self.machine = this_machine(slots[0])
+        self._like = slots[0]  # what any run is given
         for folder in ("runs", "data/open", "data/held", "data/sealed"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         self._stopping = threading.Event()
@@ -63,7 +64,8 @@ class Local:
     def prepare(self, study: Study, tree: Path) -> Ending:
         """Run `measure.prepare` in a tree of trusted code; its output goes to data/prepare.*.txt."""
         data = self.home / "data"
-        env = environment(Slot(), _data_folders(self.home, held=True, sealed=True))
+        # Told how many threads a run will have, for what it measures; not pinned, for what it builds.
+        env = environment(self._like, budget_variables(study) | _data_folders(self.home, held=True, sealed=True))
         return self._command(
             words(study.measure.prepare or ""), tree, data, env, study.measure.prepare_timeout_s, name="prepare"
         )
@@ -283,15 +285,19 @@ def write_launcher(path: Path, sandbox: Backend, cell: Cell, env: Mapping[str, s
 
 def run_variables(run: Run, study: Study, out: Path) -> dict[str, str]:
     """What a run is told: its seed, its budget, and where its artifacts go."""
-    budget = study.measure.allowance
     told = {
         "AUTORESEARCH_RUN": str(run.id),
         "AUTORESEARCH_SEED": str(run.seed),
         "AUTORESEARCH_OUT": str(out),
     }
-    if budget is not None:
-        told |= {"AUTORESEARCH_BUDGET": _plain(budget.amount), "AUTORESEARCH_BUDGET_UNIT": budget.unit}
-    return told
+    return told | budget_variables(study)
+
+
+def budget_variables(study: Study) -> dict[str, str]:
+    budget = study.measure.allowance
+    if budget is None:
+        return {}
+    return {"AUTORESEARCH_BUDGET": _plain(budget.amount), "AUTORESEARCH_BUDGET_UNIT": budget.unit}
 
 
 def _data_folders(home: Path, held: bool = False, sealed: bool = False) -> dict[str, str]:

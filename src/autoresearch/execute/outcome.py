@@ -15,7 +15,7 @@ from autoresearch import measure
 from autoresearch.execute.curve import Curve
 from autoresearch.execute.keepers import Ending
 from autoresearch.study import Study
-from autoresearch.trial import Machine, Measurement, Run, RunStatus
+from autoresearch.trial import MEASURED, Machine, Measurement, Run, RunStatus
 
 
 def judged(reading: measure.Reading, study: Study, ending: Ending) -> tuple[RunStatus, float | None, str]:
@@ -28,7 +28,7 @@ def judged(reading: measure.Reading, study: Study, ending: Ending) -> tuple[RunS
         return reading.status, reading.value, reading.why
     if why := study.metric.implausible(reading.value, reading.extras):
         return "implausible", None, why
-    measured = {name: getattr(ending, name) for name in ("wall_s", "processor_s", "peak_memory_mb")}
+    measured = {name: getattr(ending, name) for name in MEASURED}
     broken = [why for guard in study.metric.bounds if (why := guard.broken(reading.extras | measured))]
     return ("infeasible", None, "; ".join(broken)) if broken else (reading.status, reading.value, "")
 

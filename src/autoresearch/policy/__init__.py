@@ -44,11 +44,21 @@ class OnBest:
         assert state.best is not None
         return state.best
 
-    def calibration(self, state: State, baseline: Trial) -> Ask | None:
+    def next_run(self, state: State, trial: Trial) -> Ask | None:
+        """What calibration asks of the unchanged code, and `another` of a trial; nothing more after a failure."""
+        if failure(state, trial):
+            return None
+        return self.calibration(state, trial) if trial.is_baseline else self.another(state, trial)
+
+    def calibration(self, state: State, trial: Trial) -> Ask | None:
         """The next run of the unchanged code, `decide.calibrate` in all: nothing was chosen because of them."""
-        assert baseline.tree is not None
-        wanted = len(state.values(baseline.tree)) < self.study.decide.calibrate
-        return Ask(next_seed(state, baseline.tree), purpose="record") if wanted else None
+        assert trial.tree is not None
+        wanted = len(state.values(trial.tree)) < self.study.decide.calibrate
+        return Ask(next_seed(state, trial.tree), purpose="record") if wanted else None
+
+    def another(self, state: State, trial: Trial) -> Ask | None:
+        """The next run of a trial that changed something, or of its base; None when enough is known to judge."""
+        raise NotImplementedError
 
 
 class Policy(Protocol):
@@ -94,9 +104,9 @@ def failure(state: State, trial: Trial) -> Measurement | None:
     return next((result for result in results if result and result.status not in {"ok", "stopped"}), None)
 
 
-def next_seed(state: State, tree: str, first: Iterable[int] = ()) -> int:
+def next_seed(state: State, tree: str, first: Iterable[int] = (), but: Iterable[int] = ()) -> int:
     """A seed index that this content was not measured with: one of `first` in their order, else the smallest."""
-    done = {run.seed_index for run in state.runs_on(tree) if run.value is not None}
+    done = {run.seed_index for run in state.runs_on(tree) if run.value is not None}.union(but)
     return next(index for index in itertools.chain(first, itertools.count()) if index not in done)
 
 

@@ -31,12 +31,8 @@ DRIFTS = {None, "seconds", "processor_seconds"}  # budgets under which a slower 
 
 
 class Climb(OnBest):
-    def next_run(self, state: State, trial: Trial) -> Ask | None:
+    def another(self, state: State, trial: Trial) -> Ask | None:
         assert trial.tree is not None
-        if failure(state, trial):
-            return None
-        if trial.is_baseline:
-            return self.calibration(state, trial)
         if self.study.metric.is_timing:
             return None if self._is_timed(state, trial) else timing.ask(state, trial)
         done = len(state.values(trial.tree))

@@ -10,7 +10,7 @@ import math
 
 from msgspec import Struct
 
-from autoresearch.policy import timing
+from autoresearch.policy import DECIDING, timing
 from autoresearch.state import State
 from autoresearch.stats import gain_error
 from autoresearch.study import MetricTable
@@ -95,7 +95,7 @@ def _counts(state: State, tree: str) -> tuple[float, float, int]:
     Share of successes, of how many items, in how many runs: all runs together. Where all gave the same share, they
     looked at the same items in the same way and count as one.
     """
-    runs = [run for run in state.runs_on(tree) if run.held == "search" and run.purpose in ("trial", "record")]
+    runs = [run for run in state.runs_on(tree) if run.held == "search" and run.purpose in DECIDING]
     seen = [(run.value, run.measurement.extras["items"]) for run in runs if run.measurement and run.value is not None]
     if len(set(seen)) == 1:
         return *seen[0], len(seen)

@@ -52,7 +52,7 @@ def doubt(state: State, study: Study, trial: Trial, verdict: Verdict) -> str:
     """
     if verdict.word != "keep" or trial.is_baseline or trial.accepted:
         return ""
-    if ignores_seed(state, trial):
+    if ignores_seed(state, study, trial):
         return "it ignores its seed, so a lucky one would pass as a gain"
     gain = verdict.gain or 0.0
     if study.metric.max_step is not None:
@@ -130,18 +130,23 @@ def _in_the_clean_room(state: State, trial: Trial) -> str:
 def oddities(state: State, study: Study, trial: Trial) -> Iterator[str]:
     """What a trial's runs show that does not fit, a sentence each."""
     assert trial.tree is not None
-    if ignores_seed(state, trial):
+    if ignores_seed(state, study, trial):
         n = len(state.values(trial.tree))
         yield f"ignores its seed: {n} runs with different seeds gave the same value, while its base's differ"
     results = [run.measurement for run in state.runs_on(trial.tree) if run.measurement]
     yield from dict.fromkeys(claim for result in results for claim in false_claims(study, result))
 
 
-def ignores_seed(state: State, trial: Trial) -> bool:
-    """Whether different seeds gave one value, to the last digit, where the base's values differ."""
+def ignores_seed(state: State, study: Study, trial: Trial) -> bool:
+    """Whether different seeds gave one value, or one guarded number, to the last digit, where the base's differ."""
     assert trial.tree is not None
-    mine, base = state.values(trial.tree).values(), state.values(trial.base_tree).values()
-    return len(mine) > 1 and len(set(mine)) == 1 and len(set(base)) > 1
+    for name in ("", *(guard.name for guard in study.metric.no_worse)):
+        mine, base = (state.values(tree, name=name).values() for tree in (trial.tree, trial.base_tree))
+        # Seconds in hundredths and the like repeat themselves by chance.
+        coarse = name and all(round(number, 2) == number for number in base)
+        if len(mine) > 1 and len(set(mine)) == 1 and len(set(base)) > 1 and not coarse:
+            return True
+    return False
 
 
 def false_claims(study: Study, result: Measurement) -> Iterator[str]:

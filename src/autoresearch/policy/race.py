@@ -17,6 +17,7 @@ from statistics import median
 
 from msgspec import Struct
 
+from autoresearch.policy import DECIDING
 from autoresearch.state import State
 from autoresearch.stats import gain_error
 from autoresearch.trial import Run, Trial
@@ -88,12 +89,10 @@ def evidence(state: State) -> list[Past]:
     sd = state.noise.sd if state.noise else 0.0
     scatter = gain_error(sd, 1, 1, 1, state.pairing.correlation)
     found: list[Past] = []
-    known = (run for run in reversed(tuple(state.runs.values())) if run.purpose != "transfer")
+    known = (run for run in reversed(tuple(state.runs.values())) if run.purpose in DECIDING and run.held == "search")
     for run in islice(known, 2 * RECENT):
         trial, measured = state.trials[run.trial], run.measurement
-        if run.value is None or measured is None or not measured.curve or measured.machine.tier != state.tier:
-            continue
-        if run.digest != state.digest or run.held != "search" or run.purpose not in ("trial", "record"):
+        if run.value is None or measured is None or not measured.curve or not state.has_ended(run):
             continue
         base = _beside(state, trial.base_tree, run) if run.tree == trial.tree != trial.base_tree else None
         if base is None or base.measurement is None or base.value is None or len(found) == RECENT:

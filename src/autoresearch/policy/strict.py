@@ -30,22 +30,25 @@ class Strict(OnBest):
                 'study.toml: decide.policy = "strict" cannot weigh proportions (metric.kind) yet: write "climb"'
             )
 
-    def next_run(self, state: State, trial: Trial) -> Ask | None:
+    def another(self, state: State, trial: Trial) -> Ask | None:
         assert trial.tree is not None
-        if failure(state, trial):
-            return None
-        if trial.is_baseline:
-            return self.calibration(state, trial)
         done = len(state.values(trial.tree))
         if self.study.metric.is_timing:
             whole = done and len(timing.turns(state, trial)) % 2 == 0
             return None if whole and self._is_over(state, trial, done) else timing.ask(state, trial)
-        if done and self._is_over(state, trial, done):
+        lost = self._lost(state, trial)
+        if (done or lost) and self._is_over(state, trial, done + len(lost)):
             return None
         untried = [seed for seed in state.record(trial.base_tree) if seed not in state.values(trial.tree)]
         if untried:
             return Ask(untried[0])
-        return Ask(next_seed(state, trial.base_tree), base=True, purpose="record")
+        return Ask(next_seed(state, trial.base_tree, but=lost), base=True, purpose="record")
+
+    def _lost(self, state: State, trial: Trial) -> set[int]:
+        """Seeds with which the base gave no value when this trial asked for it; a base may fail every time."""
+        runs = (state.runs[i] for i in state.trials[trial.id].runs)
+        of_base = (run for run in runs if run.tree == trial.base_tree and state.has_ended(run))
+        return {run.seed_index for run in of_base if run.value is None}
 
     def _is_over(self, state: State, trial: Trial, done: int) -> bool:
         differences = self.differences(state, trial)

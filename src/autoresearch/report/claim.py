@@ -6,19 +6,27 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch.report.text import clean, number
-from autoresearch.trial import Claim, Metric, Share
+from autoresearch.report.text import amount, clean
+from autoresearch.trial import Beside, Claim, Metric, Share
 
 
 def sentence(claim: Claim, metric: Metric) -> str:
     """The one sentence that may be said in public."""
     unit = f" {metric.unit}".rstrip()
     luck = f", expected best of pure noise {claim.luck:.4g}" if claim.luck is not None else ""
+    guarded = "".join(f"; {beside(one)}" for one in claim.beside)
     return (
-        f"{metric.name}{unit and f' in{unit}'}: claimed while climbing {claim.climbing:.4g}, certified {claim.gain:.4g} "
-        f"[{claim.low:.4g}, {claim.high:.4g}] on the {claim.held} set ({number(claim.before)} to {number(claim.after)}, "
-        f"{claim.runs} fresh paired seeds), {claim.tried} {'try' if claim.tried == 1 else 'tries'}{luck}."
+        f"{metric.name}{unit and f' in{unit}'}: claimed while climbing {amount(claim.climbing)}, certified "
+        f"{amount(claim.gain)} [{amount(claim.low)}, {amount(claim.high)}] on the {claim.held} set ({amount(claim.before, 6)} to {amount(claim.after, 6)}, "
+        f"{claim.runs} fresh paired seeds), {claim.tried} {'try' if claim.tried == 1 else 'tries'}{luck}{guarded}."
     )
+
+
+def beside(one: Beside) -> str:
+    """What became of a guarded number, as a clause."""
+    word = "no worse" if one.shown else "not shown to be no worse"
+    within = "within" if one.shown else "where the guard allows"
+    return f"{one.name} {word}: {one.worse:+.4g} [{one.low:.4g}, {one.high:.4g}] {within} {one.margin:.4g}"
 
 
 def page(claim: Claim, metric: Metric) -> RenderableType:
@@ -29,6 +37,11 @@ def page(claim: Claim, metric: Metric) -> RenderableType:
         parts += [Text(_passengers(claim)), Text("")]
     if claim.low <= 0:
         parts.append(Text("The interval holds 0: this is no proof of a gain.", "bold yellow"))
+    unshown = ", ".join(one.name for one in claim.beside if not one.shown)
+    if unshown:
+        parts.append(
+            Text(f"Not shown to be no worse than the start: {unshown}. More --runs may show it.", "bold yellow")
+        )
     if claim.held == "search":
         parts.append(Text("The study has no set that the search did not see (measure.sets), so this may flatter."))
     return Group(*parts, Text(sentence(claim, metric), "bold"))
@@ -57,7 +70,8 @@ def _row(share: Share, passengers: tuple[int, ...]) -> tuple[RenderableType, ...
 def _passengers(claim: Claim) -> str:
     trials = ", ".join(map(str, claim.passengers))
     if claim.pruned is None or claim.pruned_gain is None:
-        return f"Trial {trials} carry nothing by themselves, but cannot be taken out together."
+        guard = ", or not without a loss that a guard forbids" if claim.beside else ""
+        return f"Trial {trials} carry nothing by themselves, but cannot be taken out together{guard}."
     gain, low, high = claim.pruned_gain
     return (
         f"Without what carries nothing (trial {trials}) the gain is {gain:.4g} [{low:.4g}, {high:.4g}]: "

@@ -17,7 +17,7 @@ from rich.text import Text
 from autoresearch.errors import AutoresearchError
 from autoresearch.report.text import clean, held, number
 from autoresearch.state import State
-from autoresearch.trial import Metric, Trial, Word
+from autoresearch.trial import Metric, Trial, Verdict, Word
 
 JUDGED = {"keep", "discard", "inconclusive", "stale"}  # the others failed, are under way, or wait for a person
 
@@ -83,7 +83,7 @@ def points(state: State) -> Iterator[Point]:
         value, compute_s = state.mean(tree), state.compute_s(tree)
         if value is None or compute_s is None or tree in seen:
             continue
-        if trial.verdict is None or not _says_what_it_is_worth(state, trial, trial.verdict.word):
+        if trial.verdict is None or not _says_what_it_is_worth(state, trial, trial.verdict):
             continue
         seen.add(tree)
         yield Point(
@@ -122,10 +122,14 @@ def dominates(metric: Metric, one: Point, other: Point) -> bool:
     return no_worse and (gain > 0 or one.lines < other.lines or one.dearer < other.dearer)
 
 
-def _says_what_it_is_worth(state: State, trial: Trial, word: Word) -> bool:
-    """Whether the mean does: decided, not doubted, and no run lost (what was kept may lose one when looked at again)."""
+def _says_what_it_is_worth(state: State, trial: Trial, verdict: Verdict) -> bool:
+    """
+    Whether the mean does: decided, not doubted, no guard broken, and no run lost (what was kept may lose one when
+    looked at again).
+    """
     runs = state.runs_on(trial.tree or "")
-    return word == "keep" or (word in JUDGED and all(run.value is not None for run in runs))
+    fair = verdict.word in JUDGED and verdict.value is not None
+    return verdict.word == "keep" or (fair and all(run.value is not None for run in runs))
 
 
 def _lines(state: State) -> dict[str, int]:

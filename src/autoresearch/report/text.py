@@ -37,7 +37,13 @@ def clean(text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
+    return "-" if value is None else amount(value, 6)
+
+
+def amount(value: float, digits: int = 4) -> str:
+    """Rounded, but where that would take an exponent and it is a whole number: 1,015,124 bytes and not 1.015e+06."""
+    whole = 10 ** min(digits, 5) <= abs(value) < 1e15 and value == int(value)
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
 def summary(state: State) -> str:
@@ -54,7 +60,7 @@ def summary(state: State) -> str:
         return f"No gain in {tried}: {metric.name} stays at {number(start)}{unit}{noise}."
     gain = metric.gain(start, best)
     return (
-        f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {gain:.4g} while climbing{noise}: "
+        f"{metric.name} went from {number(start)} to {number(best)}{unit}, a gain of {amount(gain)} while climbing{noise}: "
         f"{kept} of {tried} kept{_at_what_cost(state)}. {certified(state)}"
     )
 
@@ -64,7 +70,10 @@ def certified(state: State) -> str:
     claim = state.claims[-1] if state.claims else None
     if claim is None or state.best is None or (claim.tree, claim.digest) != (state.best.tree, state.digest):
         return "Not certified yet: `autoresearch certify`."
-    return f"Certified on the {claim.held} set: {claim.gain:.4g} [{claim.low:.4g}, {claim.high:.4g}]."
+    guarded = "".join(f", {one.name} {'' if one.shown else 'not shown to be '}no worse" for one in claim.beside)
+    return (
+        f"Certified on the {claim.held} set: {amount(claim.gain)} [{amount(claim.low)}, {amount(claim.high)}]{guarded}."
+    )
 
 
 def _at_what_cost(state: State) -> str:

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from autoresearch.report.text import clean, number
-from autoresearch.trial import Crossing, Effect, Metric, Passage, Reach, Rung, Setting, Transfer, is_dearer
+from autoresearch.rungs import Crossing, Effect, Passage, Reach, Rung, Setting, Transfer
+from autoresearch.trial import Metric, is_dearer
 
 STYLES = {"carries": "bold green", "shrinks": "yellow", "gone": "yellow", "reverses": "bold red"}
 SHORT = ((1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -7,7 +7,8 @@ from typing import Any
 from autoresearch.errors import MissingExtra
 from autoresearch.report.text import clean
 from autoresearch.report.transfer import SAID, label, name
-from autoresearch.trial import Effect, Metric, Transfer
+from autoresearch.rungs import Effect, Transfer
+from autoresearch.trial import Metric
 
 LABEL_LENGTH = 40  # characters
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")

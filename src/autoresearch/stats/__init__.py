@@ -13,6 +13,7 @@ from autoresearch.stats.evidence import (
     mixture_e_value,
     rates_e_value,
     t_e_value,
+    t_quantile,
 )
 from autoresearch.stats.intervals import (
     Interval,
@@ -60,5 +61,6 @@ __all__ = [
     "success_rates",
     "t_confidence_sequence",
     "t_e_value",
+    "t_quantile",
     "welch",
 ]

@@ -6,6 +6,7 @@ under optional stopping (Ville 1939). Standard library only. Gains are in the me
 better. One-sided tests are against "the gain is 0 or less".
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -181,6 +182,21 @@ def _log_scaled_tail(score: float) -> float:
     if score < 25:
         return math.log(math.erfc(score / math.sqrt(2))) + score * score / 2
     return -math.log(score) - math.log(math.pi / 2) / 2 + math.log1p(-1 / score / score)
+
+
+@functools.cache  # the policy asks for the same few again and again, at 5 ms each
+def t_quantile(share: float, dof: int) -> float:
+    """The value below which Student's t lies with this probability, for a probability of a half at least."""
+    count("dof", dof)
+    if not 0.5 <= share < 1:
+        raise ValueError(f"share must lie in [0.5, 1), not {share}")
+    low, high, wanted = 0.0, 1.0, math.log1p(-share)
+    while _log_t_tail(high, dof) > wanted:
+        high *= 2
+    for _ in range(60):  # halvings reach the last digit of a float
+        middle = (low + high) / 2
+        low, high = (middle, high) if _log_t_tail(middle, dof) > wanted else (low, middle)
+    return high
 
 
 def _log_t_tail(t: float, dof: int) -> float:

@@ -14,12 +14,12 @@ from autoresearch.certify import choosing_set, ends
 from autoresearch.errors import AutoresearchError, MissingExtra
 from autoresearch.events import SessionEnded, Transferred
 from autoresearch.loop import Lab
+from autoresearch.rungs import Each, Rung, Transfer
 from autoresearch.session import Goal, Listener, begin, opened, stoppable
 from autoresearch.transfer import sides as making
 from autoresearch.transfer.conclude import Table, ends_of
 from autoresearch.transfer.ladder import Step
 from autoresearch.transfer.measuring import measure, on_budget
-from autoresearch.trial import Each, Rung, Transfer
 
 
 class Plan(Struct, frozen=True):

@@ -8,12 +8,13 @@ for how many changes there are, so of twenty that do nothing one may get a word.
 from collections.abc import Mapping, Sequence
 
 from autoresearch import stats
+from autoresearch.rungs import Carried, Crossing, Each, Effect, Passage, Reach, Rung, Setting
 from autoresearch.study import MetricTable
 from autoresearch.transfer.ladder import Step
 from autoresearch.transfer.measuring import Bench
 from autoresearch.transfer.reach import crossing
 from autoresearch.transfer.sides import Side
-from autoresearch.trial import Carried, Crossing, Each, Effect, Measurement, Passage, Reach, Rung, Setting
+from autoresearch.trial import Measurement
 
 ALPHA = 0.05
 Gains = Sequence[float]  # seed by seed, in the metric's unit

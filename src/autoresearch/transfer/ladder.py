@@ -14,7 +14,7 @@ from msgspec import Struct
 from autoresearch.errors import AutoresearchError
 from autoresearch.propose import literals
 from autoresearch.propose.knobs import EditRefused, language, write
-from autoresearch.trial import Setting
+from autoresearch.rungs import Setting
 
 BUDGET = "budget"  # in a ladder: what one run may spend, rung by rung, as if it were a constant
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from autoresearch import stats
-from autoresearch.trial import Crossing
+from autoresearch.rungs import Crossing
 
 ALPHA = 0.05
 PLACES = 200  # between two budgets at which the interval is asked for: ends are exact to half a percent of the way

@@ -13,9 +13,10 @@ from autoresearch.errors import AutoresearchError, WorkspaceError
 from autoresearch.git import PLAIN_DIFF, git
 from autoresearch.loop import Lab
 from autoresearch.propose.knobs import language
+from autoresearch.rungs import Each, Setting
 from autoresearch.transfer import ladder
 from autoresearch.transfer.ladder import Spot, Step
-from autoresearch.trial import Each, Setting, Trial
+from autoresearch.trial import Trial
 from autoresearch.workspace import Tree
 
 _INSERTS = re.compile(rb"^@@ -\d+,0 ", re.MULTILINE)

@@ -1,39 +1,40 @@
 """
 Builds the data of this study, once: a corpus of text becomes arrays of tokens, one for training and three held ones.
 
-Knows where text comes from, which document belongs to which split, and how many bytes a token stands for. Does not
-know models or metrics. Training data goes where a run may look (AUTORESEARCH_DATA), the validation and confirm sets
-where only the scorer looks (AUTORESEARCH_HELD), the sealed set where it looks for a claim alone (AUTORESEARCH_SEALED).
-Frozen: a change here starts a new study, old values no longer compare.
+Knows where text comes from, which document belongs to which split, and what is written of each. Does not know models
+or metrics. Training data goes where a run may look (AUTORESEARCH_DATA), the validation and confirm sets where only
+the scorer looks (AUTORESEARCH_HELD), the sealed set where it looks for a claim alone (AUTORESEARCH_SEALED).
+Frozen, with its parts tokens.py, rows.py and download.py: a change starts a new study, old values no longer compare.
 
-`python prepare.py download` only fetches what CORPUS needs (download.py), and shows how far it is.
+At last it has plan.py measure how train.py runs fastest here. `python prepare.py download` only fetches what CORPUS
+needs (download.py) and shows how far it is; `python prepare.py data` makes no plan.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import sys
 import sysconfig
 from array import array
-from bisect import bisect, insort
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from download import NoDownload, download_all, replace_with, sha256_of
+from rows import pack, pick_rows, stream
+from tokens import Bpe, Bytes, Unmet, bpe_size, need
 
 # "stdlib": the source text of Python's own library, offline. "files:/path/to/folder": your own text.
 # "tinystories", "climbmix": downloaded on first use; they need `pip install pyarrow`.
 CORPUS = "stdlib"
 SHARDS = 8  # of climbmix to train on, each about 90 MB to download, 250 MB of text, 60 million tokens; 6542 at most
-TOKENS = "bytes"  # or "bpe:4096": so many tokens, learnt from the train split; needs `pip install rustbpe`
-PACKING = "stream"  # documents one after another; "rows": each row opens with BOS and holds whole documents, see `pack`
+TOKENS = "bpe:2048"  # so many tokens, learnt from the train split; needs `pip install rustbpe`. "bytes" needs nothing
+PACKING = "rows"  # each row opens with BOS and holds documents as whole as can be; "stream": one after another
 
-ROW_LENGTH = 256  # tokens a model sees in one row of a held set, and predicts the next of
-VALIDATION_ROWS = 256  # 65,536 predicted tokens: about one second of prediction on one core
-CONFIRM_ROWS = 256  # of documents that no trial was compared on: `certify` measures on them what each change carries
-SEALED_ROWS = 1024  # opened once, by `certify`, so it may cost more and be sharper
+ROW_LENGTH = 128  # tokens a model sees in one row of a held set, and predicts the next of
+VALIDATION_ROWS = 512  # 65,536 predicted tokens: four seconds of prediction on one core
+CONFIRM_ROWS = 512  # of documents that no trial was compared on: `certify` measures on them what each change carries
+SEALED_ROWS = 1536  # opened once, by `certify`, so it may cost more and be sharper
 HELD_SHARE = 0.06  # of the corpus' bytes, for each of the three held sets ...
 HELD_BYTES = 16_000_000  # ... but never more than this, which is plenty for the rows above
 SPLIT_KEY = b"autoresearch gpt 1"  # fixes which document falls into which split, on every machine
@@ -43,17 +44,6 @@ SKIPPED = ("site-packages", "dist-packages", "test", "tests", "idle_test", "lib-
 SKIPPED_PREFIXES = ("_sysconfigdata", "config-")
 
 LAST_SHARD = 6542  # of climbmix: held sets come from it alone, so SHARDS does not change them; nanochat's choice too
-
-# What no token crosses: letters with the character before them, one or two digits, other signs, line ends, blanks.
-# 3.17 bytes a token on held stdlib text at 4096 tokens, as GPT-4's longer pattern, and 20 % faster to learn.
-# Each is bounded, because looking for pairs takes the square of a length: 16,000 blanks as one took 1.7 s. So no token
-# has more than 255 bytes.
-WORDS = (
-    r"[^\p{L}\p{N}\r\n]?\p{L}{1,40}|\p{N}{1,2}| ?[^\s\p{L}\p{N}]{1,40}[\r\n]{0,8}"
-    r"|\s{0,40}[\r\n]{1,40}|\s{1,40}(?!\S)|\s{1,40}"
-)
-TOKENIZER_BYTES = 200_000_000  # of training text are enough to learn tokens from: 20 s on one core
-WAITING = 10_000  # pieces that `pack` chooses from: loses 2.8 % of web-like lengths in rows of 1024; 1,000: 4.5 %
 BATCH_BYTES = 8_000_000  # of text tokenised at once, by all cores
 
 TRAIN, VALIDATION, CONFIRM, SEALED, UNUSED = range(5)
@@ -64,31 +54,32 @@ HELD = {
 }
 
 
-class NoCorpus(Exception):
-    """A setting above cannot be met; the message says which and what to do."""
-
-
 def main():
     """Build, write what differs from what is there, and say so. Exit 2: the corpus or a folder is missing."""
     try:
         if sys.argv[1:] == ["download"]:
             find_corpus(CORPUS)
-        else:
-            prepare()
-    except (NoCorpus, NoDownload) as problem:
+            return
+        data = prepare()
+        if sys.argv[1:] != ["data"]:
+            from plan import in_words, make_plan  # here, because it loads torch
+
+            print(in_words(make_plan(data)))
+    except (Unmet, NoDownload) as problem:
         print(f"prepare.py: {problem}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def prepare():
+def prepare() -> Path:
+    """Returns the folder of training data."""
     paths = folders()
     vocab_size = bpe_size(TOKENS)
     if PACKING not in ("stream", "rows"):
-        raise NoCorpus(f"PACKING is {PACKING!r}: write 'stream' or 'rows'")
+        raise Unmet(f"PACKING is {PACKING!r}: write 'stream' or 'rows'")
     corpus = find_corpus(CORPUS)  # the part that may take long, so what can be wrong was looked at before
     parts, sizes = survey(corpus)
     train = (raw for part, raw in zip(parts, texts(corpus), strict=True) if part == TRAIN)
-    tokenizer = Bpe(vocab_size, up_to(TOKENIZER_BYTES, train)) if vocab_size else Bytes()
+    tokenizer = Bpe(vocab_size, train) if vocab_size else Bytes()
     scratch = paths[0] / "train.bin.tmp"
     try:
         splits, rows = tokenise(corpus, parts, sizes, tokenizer, scratch)
@@ -100,16 +91,20 @@ def prepare():
     report(splits, int((parts == UNUSED).sum()))
     places = "{}, {} and {}".format(*paths)
     print(f"written to {places}" if n_replaced else "nothing written: the same data is already there")
+    return paths[0]
 
 
 def tokenise(corpus, parts: np.ndarray, sizes: np.ndarray, tokenizer, scratch: Path) -> tuple[dict, dict]:
     """What meta.json says of each split, and the rows of the held ones; training tokens go to `scratch`."""
     held = {part: [] for part in HELD}  # filled while the training documents go by
-    arrange = pack if PACKING == "rows" else stream
+    packed = PACKING == "rows"
+    arrange = partial(pack, row_length=ROW_LENGTH) if packed else stream
     splits = {"train": write_train(scratch, arrange(encode(corpus, parts, tokenizer, held), tokenizer.bos), tokenizer)}
     rows = {}
     for part, (name, wanted) in HELD.items():
-        rows[name] = pick_rows(list(arrange(held[part], tokenizer.bos)), wanted, name)
+        tokens = np.concatenate([*arrange(held[part], tokenizer.bos), np.empty(0, "<u2")])
+        check_length(name, len(tokens))
+        rows[name] = pick_rows(tokens, wanted, ROW_LENGTH, packed)
         splits[name] = describe(rows[name], tokenizer)
     for part, split in zip((TRAIN, *HELD), splits.values(), strict=True):
         # Of whole documents, so that "bytes", of the tokens that were kept, says what was lost.
@@ -123,10 +118,10 @@ def folders() -> list[Path]:
     paths = []
     for name in ("AUTORESEARCH_DATA", "AUTORESEARCH_HELD", "AUTORESEARCH_SEALED"):
         if not os.environ.get(name):
-            raise NoCorpus(f"{name} is not set: give the folder to fill")
+            raise Unmet(f"{name} is not set: give the folder to fill")
         paths.append(Path(os.environ[name]).resolve())
     if any(path.is_relative_to(paths[0]) for path in paths[1:]):
-        raise NoCorpus("AUTORESEARCH_HELD or _SEALED lies inside AUTORESEARCH_DATA: a run could read the answers")
+        raise Unmet("AUTORESEARCH_HELD or _SEALED lies inside AUTORESEARCH_DATA: a run could read the answers")
     for path in paths:
         path.mkdir(parents=True, exist_ok=True)
     return paths
@@ -183,10 +178,10 @@ def find_corpus(corpus: str) -> Corpus:
     if corpus == "climbmix":
         # Web text in shuffled shards, as in nanochat and Karpathy's autoresearch. Source: Diao et al. 2025 (CLIMB).
         if not 1 <= SHARDS <= LAST_SHARD:
-            raise NoCorpus(f"SHARDS is {SHARDS}: climbmix has 1 to {LAST_SHARD} to train on")
+            raise Unmet(f"SHARDS is {SHARDS}: climbmix has 1 to {LAST_SHARD} to train on")
         names = [f"shard_{i:05d}.parquet" for i in (LAST_SHARD, *range(SHARDS))]
         return Corpus(parquet_files("karpathy/climbmix-400b-shuffle", names), held_from=names[0])
-    raise NoCorpus(f"CORPUS is {corpus!r}: write 'stdlib', 'tinystories', 'climbmix' or 'files:/path/to/folder'")
+    raise Unmet(f"CORPUS is {corpus!r}: write 'stdlib', 'tinystories', 'climbmix' or 'files:/path/to/folder'")
 
 
 def parquet_files(dataset: str, names: list[str]) -> dict[str, Path]:
@@ -196,7 +191,7 @@ def parquet_files(dataset: str, names: list[str]) -> dict[str, Path]:
 
 def in_folder(folder: Path, suffix: str) -> Corpus:
     if not folder.is_dir():
-        raise NoCorpus(f"the corpus folder {folder} does not exist: correct CORPUS in prepare.py")
+        raise Unmet(f"the corpus folder {folder} does not exist: correct CORPUS in prepare.py")
     paths = {path.relative_to(folder).as_posix(): path for path in find_files(folder, suffix)}
     return Corpus({name: paths[name] for name in sorted(paths)})
 
@@ -229,18 +224,9 @@ def read_parquet(path: Path):
     parquet = need("pyarrow.parquet", "a parquet file")
     file = parquet.ParquetFile(path)
     if "text" not in file.schema_arrow.names:
-        raise NoCorpus(f"{path} has no column named text")
+        raise Unmet(f"{path} has no column named text")
     for batch in file.iter_batches(batch_size=1000, columns=["text"]):
         yield from batch.column(0).to_pylist()
-
-
-def need(module: str, what_for: str):
-    """A package that only some settings need."""
-    try:
-        return __import__(module, fromlist=["_"])
-    except ImportError:
-        package = module.partition(".")[0]
-        raise NoCorpus(f"{what_for} needs {package}: {sys.executable} -m pip install {package}") from None
 
 
 # -- which document belongs to which split -------------------------------------------------------------------------
@@ -269,7 +255,7 @@ def survey(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     candidates = np.flatnonzero(may_be_held)
     take_held(parts, candidates[np.argsort(ranks[candidates], kind="stable")], sizes)
     if not all((parts == part).any() for part in (TRAIN, *HELD)):
-        raise NoCorpus(f"{CORPUS} holds {usable.sum()} different texts; four splits need four of them")
+        raise Unmet(f"{CORPUS} holds {usable.sum()} different texts; four splits need four of them")
     return parts, sizes
 
 
@@ -297,67 +283,6 @@ def take_held(parts: np.ndarray, waiting: np.ndarray, sizes: np.ndarray):
 # -- tokens --------------------------------------------------------------------------------------------------------
 
 
-def bpe_size(tokens: str) -> int | None:
-    """The vocabulary that TOKENS asks for; None for bytes."""
-    if tokens == "bytes":
-        return None
-    kind, _, size = tokens.partition(":")
-    if kind != "bpe" or not size.isdecimal() or not 258 <= int(size) <= 65_536:
-        raise NoCorpus(f"TOKENS is {tokens!r}: write 'bytes', or 'bpe:4096' with 258 to 65536 tokens")
-    need("rustbpe", f"TOKENS = {tokens!r}")
-    return int(size)
-
-
-class Bytes:
-    """256 tokens, one for each byte. `bos`, which opens every document, comes after the others."""
-
-    pattern = None
-
-    def __init__(self):
-        self.tokens = [bytes([i]) for i in range(256)]
-
-    @property
-    def bos(self) -> int:
-        return len(self.tokens)
-
-    @cached_property
-    def token_bytes(self) -> np.ndarray:
-        """How many raw bytes each token stands for (V,); BOS stands for none."""
-        return np.array([*map(len, self.tokens), 0])
-
-    def encode(self, documents: list[bytes]) -> list[np.ndarray]:
-        return [np.frombuffer(raw, np.uint8).astype("<u2") for raw in documents]
-
-
-class Bpe(Bytes):
-    """
-    Byte pairs merged by how often they occur. Source: Sennrich et al. 2016, on bytes as GPT-2.
-
-    `tokens[i]` is what token i stands for, in bytes: it need not be whole characters, so it is never made into text.
-    """
-
-    pattern = WORDS
-
-    def __init__(self, vocab_size: int, documents):
-        self.merges = need("rustbpe", TOKENS).Tokenizer()
-        self.merges.train_from_iterator((raw.decode() for raw in documents), vocab_size - 1, pattern=WORDS)
-        ranks = sorted(self.merges.get_mergeable_ranks(), key=lambda pair: pair[1])
-        self.tokens = [bytes(token) for token, _ in ranks]
-        if self.bos != vocab_size - 1:
-            raise NoCorpus(f"the train split is too small for {vocab_size} tokens, it has {self.bos + 1}: lower TOKENS")
-
-    def encode(self, documents: list[bytes]) -> list[np.ndarray]:
-        return [np.array(ids, "<u2") for ids in self.merges.batch_encode([raw.decode() for raw in documents])]
-
-
-def up_to(n_bytes: int, documents):
-    for raw in documents:
-        if n_bytes <= 0:
-            return
-        n_bytes -= len(raw)
-        yield raw
-
-
 def encode(corpus: Corpus, parts: np.ndarray, tokenizer, held: dict[int, list]):
     """Yields training documents as tokens, without BOS; on the way, adds those of held sets to `held`."""
     wanted = ((part, raw) for part, raw in zip(parts, texts(corpus), strict=True) if part != UNUSED)
@@ -381,74 +306,6 @@ def batches(documents):
     yield batch
 
 
-# -- rows ----------------------------------------------------------------------------------------------------------
-
-
-def stream(documents, bos: int):
-    """All documents in one line of tokens, each opened by BOS, in pieces of any length."""
-    for tokens in documents:
-        yield np.concatenate((np.array([bos], "<u2"), tokens))
-
-
-def pack(documents, bos: int):
-    """
-    Full rows (ROW_LENGTH + 1,) without padding, each opened by BOS, that hold documents as whole as can be.
-
-    A document longer than a row is cut into rows, each part opened by BOS, so that a row never begins without one.
-    Gaps are filled with the longest waiting piece that fits (best fit). Where none fits, the shortest is cropped: its
-    end is lost, and so is what waits at the very end and fills no row. A gap of one place gets a BOS and loses nothing.
-    What is lost of the train split: "text_bytes" less "bytes" in meta.json. Idea of cropping to fill: nanochat.
-    """
-    width, waiting = ROW_LENGTH + 1, []  # waiting: (length, minus age, piece), ordered, so that bisection finds the fit
-    row, room = [], width
-    for number, piece in enumerate(itertools.chain(cut(documents, bos), itertools.repeat(None))):
-        if piece is not None and len(piece) == width:
-            yield piece
-            continue
-        if piece is not None:
-            insort(waiting, (len(piece), -number, piece))
-        while waiting and (piece is None or len(waiting) >= WAITING):
-            row.append(take_fitting(waiting, room, bos))
-            room -= len(row[-1])
-            if room == 0:
-                yield np.concatenate(row)
-                row, room = [], width
-        if piece is None:
-            return
-
-
-def cut(documents, bos: int):
-    """Pieces of ROW_LENGTH tokens of one document, or what is left of it, each behind a BOS."""
-    for tokens in documents:
-        for start in range(0, len(tokens), ROW_LENGTH):
-            yield np.concatenate((np.array([bos], "<u2"), tokens[start : start + ROW_LENGTH]))
-
-
-def take_fitting(waiting: list, room: int, bos: int) -> np.ndarray:
-    """Take from `waiting` what goes into a gap of `room` places: the longest that fits, else the shortest cropped."""
-    fits = bisect(waiting, (room + 1,))
-    if fits:
-        return waiting.pop(fits - 1)[2]
-    return waiting.pop(0)[2][:room] if room > 1 else np.array([bos], "<u2")
-
-
-def pick_rows(pieces: list[np.ndarray], wanted: int, name: str) -> np.ndarray:
-    """
-    `wanted` rows (n, ROW_LENGTH + 1) spread evenly over what `stream` or `pack` gave; fewer where that is short.
-
-    Rows never overlap: otherwise the input of one would hold the targets of another.
-    """
-    width = ROW_LENGTH + 1
-    tokens = np.concatenate([*pieces, np.empty(0, "<u2")])
-    n = min(wanted, len(tokens) // width)
-    if n == 0:
-        raise NoCorpus(f"{name} got {len(tokens)} tokens, less than a row of {width}: the corpus is too small")
-    if PACKING == "rows":
-        return tokens.reshape(-1, width)[np.arange(n) * (len(tokens) // width) // n]
-    starts = np.arange(n) * (len(tokens) - width) // max(n - 1, 1)
-    return tokens[starts[:, None] + np.arange(width)]
-
-
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -462,10 +319,14 @@ def write_train(path: Path, pieces, tokenizer) -> dict:
             digest.update(content)
             n_tokens += len(piece)
             n_bytes += int(tokenizer.token_bytes[piece].sum())
-    if n_tokens <= ROW_LENGTH:
-        raise NoCorpus(f"train got {n_tokens} tokens, less than a row of {ROW_LENGTH + 1}: the corpus is too small")
+    check_length("train", n_tokens)
     shape = [n_tokens // (ROW_LENGTH + 1), ROW_LENGTH + 1] if PACKING == "rows" else [n_tokens]
     return {"shape": shape, "tokens": n_tokens, "bytes": n_bytes, "sha256": digest.hexdigest()}
+
+
+def check_length(name: str, n_tokens: int):
+    if n_tokens <= ROW_LENGTH:
+        raise Unmet(f"{name} got {n_tokens} tokens, less than a row of {ROW_LENGTH + 1}: the corpus is too small")
 
 
 def describe(rows: np.ndarray, tokenizer) -> dict:

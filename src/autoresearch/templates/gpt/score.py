@@ -1,5 +1,6 @@
 """
-The value on record: bits per byte of the trained model, on rows whose answers the candidate never sees.
+The value on record: bits per byte of the trained model, on rows whose answers the candidate never sees. Beside it what
+the model costs, measured from outside: its bytes, and the processor time of its predictions.
 
 Knows the held rows. Never imports the candidate's code: it runs `python train.py predict` in the candidate's
 tree, sends tokens, gets logits, and does the softmax itself, so what is scored is a probability.
@@ -9,6 +10,7 @@ Exit 1: no value, and a sentence on stderr says why. Exit 2: the scorer itself w
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -33,6 +35,8 @@ CAUSAL_TOLERANCE = 0.01  # nats
 SETS = {"search": "validation", "confirm": "confirm", "sealed": "sealed"}
 # The last is told for a claim alone.
 FOLDERS = {"search": "AUTORESEARCH_HELD", "confirm": "AUTORESEARCH_HELD", "sealed": "AUTORESEARCH_SEALED"}
+# Beside its content a file can hold a little in its name, its times and its rights.
+FILE_BYTES = 64
 OURS = (*FOLDERS.values(), "AUTORESEARCH_SET", "AUTORESEARCH_CAREFUL")  # not for the candidate to see
 
 
@@ -56,6 +60,8 @@ class Predictor:
             stdout=subprocess.PIPE,
             stderr=self.stderr,
         )
+        self.n_tokens = 0  # asked about after the first
+        self.start_s = self.seconds = None  # of processor time: until the first reply, and since
         # Kept from reply to reply: new memory for each costs more than the arithmetic on it.
         self.reply = np.empty(0, "<f4")
 
@@ -78,9 +84,11 @@ class Predictor:
             raise NoScore(self.epitaph(0, wanted))
         if n_bytes != wanted:
             raise NoScore(f"wrong shape: {n_bytes} bytes for one token, not {self.vocab_size} float32")
+        self.start_s = processor_s(self.process.pid)
 
     def ask(self, tokens: np.ndarray):
         """Send rows (R, T). A dead candidate is noticed where its reply is read."""
+        self.n_tokens += tokens.size if self.start_s is not None else 0
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(struct.pack("<II", *tokens.shape) + tokens.astype("<u2").tobytes())
             self.process.stdin.flush()
@@ -111,6 +119,9 @@ class Predictor:
 
     def close(self):
         """End it in good order. More output than was asked for means that logits and places did not match."""
+        if self.start_s is not None:
+            # Before it ends: what a sandbox used is not passed on to whoever waits for it.
+            self.seconds = processor_s(self.process.pid) - self.start_s
         self.ask(np.empty((0, 0)))
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -136,11 +147,15 @@ def main():
         print(f"score.py: cannot load the held rows ({type(problem).__name__}: {problem})", file=sys.stderr)
         raise SystemExit(2) from None
     try:
-        value = bits_per_byte(rows, token_bytes, careful=os.environ.get("AUTORESEARCH_CAREFUL") == "1")
+        size = model_bytes()
+        value, cost = bits_per_byte(rows, token_bytes, careful=os.environ.get("AUTORESEARCH_CAREFUL") == "1")
     except NoScore as problem:
         print(problem, file=sys.stderr)
         raise SystemExit(1) from None
     print(f"METRIC val_bpb={value:.6f}")
+    costs = {"model_bytes": size, **cost}
+    for name in (name for name in costs if costs[name] is not None):
+        print(f"METRIC {name}={costs[name]:.6g}" if name != "model_bytes" else f"METRIC {name}={size}")
 
 
 def load(held: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -155,9 +170,10 @@ def load(held: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.frombuffer(contents["token_bytes.bin"], np.uint8)
 
 
-def bits_per_byte(rows: np.ndarray, token_bytes: np.ndarray, careful: bool) -> float:
+def bits_per_byte(rows: np.ndarray, token_bytes: np.ndarray, careful: bool) -> tuple[float, dict]:
     """
-    Bits per byte over all targets that stand for bytes; BOS carries none and is neither charged nor counted.
+    Bits per byte over all targets that stand for bytes; BOS carries none and is neither charged nor counted. And what
+    predicting cost: see `cost_of`.
 
     Scored requests are the same every time, so the same weights give the same value. Which rows are probed,
     where, and when between the scored ones, is chance that the candidate cannot foresee.
@@ -192,7 +208,99 @@ def bits_per_byte(rows: np.ndarray, token_bytes: np.ndarray, careful: bool) -> f
             fresh.close()
     for probe in probes:
         probe.check()
-    return nats / (math.log(2) * int(token_bytes[targets].sum(dtype=np.int64)))
+    n_bytes = int(token_bytes[targets].sum(dtype=np.int64))
+    return nats / (math.log(2) * n_bytes), cost_of(predictor, n_bytes / targets.size)
+
+
+# -- what the model costs -------------------------------------------------------------------------------
+
+
+def cost_of(predictor: Predictor, bytes_per_token: float) -> dict:
+    """
+    Processor seconds until the first reply, and after it for a million bytes of text; None where nobody can tell.
+
+    Apart, because starting takes as long as predicting a megabyte, and the same for every model: together they would
+    hide what differs. Probes are asked like all rows and counted like them.
+    """
+    if predictor.seconds is None:
+        return {"predict_start_s": None, "predict_s_per_mb": None}
+    n_megabytes = predictor.n_tokens * bytes_per_token / 1e6
+    return {"predict_start_s": predictor.start_s, "predict_s_per_mb": predictor.seconds / n_megabytes}
+
+
+def processor_s(process: int) -> float | None:
+    """
+    Processor seconds of a process and all below it, to 0.01 s. None where there is no /proc.
+
+    From there and not from what the system tells of an ended child: a sandbox ends before what runs in it was waited
+    for, and that would then count for nothing.
+    """
+    parents, ticks = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile; whoever waited for it has its time
+            # Behind the name, which may hold anything: state, parent, and from the twelfth on user and system time,
+            # its own and that of the children it waited for.
+            fields = path.read_text().rpartition(")")[2].split()
+            parents[int(path.parent.name)] = int(fields[1])
+            ticks[int(path.parent.name)] = sum(map(int, fields[11:15]))
+    if process not in ticks:
+        return None
+    total, waiting = 0, [process]
+    while waiting:
+        one = waiting.pop()
+        total += ticks[one]
+        waiting += [child for child, parent in parents.items() if parent == one]
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def model_bytes() -> int | None:
+    """
+    What predicting can read of the candidate's: all that the run left behind, and what its code has grown by.
+
+    Weights can be written into code as well as into a file, so code that is longer than the start's counts by what it is
+    longer. Shorter code is no smaller model. None when called by hand, without $AUTORESEARCH_OUT.
+    """
+    if not (out := os.environ.get("AUTORESEARCH_OUT")):
+        return None
+    tree = os.environ.get("AUTORESEARCH_TREE") or "."
+    return weigh(out) + max(0, weigh(tree, but=".git") - weigh(".", but=".git"))
+
+
+def weigh(folder: str, but: str = "") -> int:
+    """
+    Bytes of all files below a folder, of their names and attributes, and FILE_BYTES for each; `but`: an entry of the
+    folder itself that is left out. What cannot be looked at may hold anything, so it is no answer.
+    """
+    total, waiting = 0, [folder]
+    try:
+        while waiting:
+            for entry in os.scandir(here := waiting.pop()):
+                if here == folder and entry.name == but:
+                    continue
+                total += FILE_BYTES + len(os.fsencode(entry.name)) + attribute_bytes(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    except OSError as problem:
+        raise NoScore(f"the model cannot be weighed: {problem}") from None
+    return total
+
+
+def attribute_bytes(path: str) -> int:
+    """Of extended attributes, which can hold 64 kB a file."""
+    if not hasattr(os, "listxattr"):
+        return 0
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as problem:
+        if problem.errno == errno.ENOTSUP:
+            return 0
+        raise
+    return sum(len(os.fsencode(name)) + len(os.getxattr(path, name, follow_symlinks=False)) for name in names)
+
+
+# -- looking ahead --------------------------------------------------------------------------------------
 
 
 class Probe:
