@@ -37,7 +37,8 @@ ALLOWED = {
     "hosts": set[str](),
     "guard": set[str](),
     "patterns": set[str](),
-    "study": {"errors", "guard", "hosts", "patterns", "trial"},
+    "keys": {"errors"},
+    "study": {"errors", "guard", "hosts", "keys", "patterns", "trial"},
     "measure": {"trial"},
     "files": set[str](),
     "patch": set[str](),
@@ -50,7 +51,7 @@ ALLOWED_IN = {
     "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
     "policy": {"errors", "guard", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "rungs", "state", "stats", "trial"},
-    "propose": {"errors", "state", "execute", "files", "hosts", "report", "study", "trial"},
+    "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 

@@ -7,8 +7,8 @@ import pytest
 from helpers import MACHINE, History, histories
 from hypothesis import example, given
 
-from autoresearch.events import Event, RunFinished, StudyOpened, TrialDecided, TrialStarted, TrialWithdrawn
-from autoresearch.state import State, fold
+from autoresearch.events import Charged, Event, RunFinished, StudyOpened, TrialDecided, TrialStarted, TrialWithdrawn
+from autoresearch.state import Spent, State, fold
 from autoresearch.trial import Machine
 
 
@@ -224,3 +224,15 @@ def test_nothing_but_opening_is_needed_to_begin() -> None:
     assert isinstance(past.events[0], StudyOpened)
     assert past.state.best is not None
     assert past.state.best.commit == "c0"
+
+
+def test_what_calls_to_models_cost_adds_up_by_proposer() -> None:
+    state = fold(
+        [
+            Charged(trial=1, by="llm", model="m", input_tokens=10, output_tokens=2, dollars=0.25, wall_s=1.5),
+            Charged(trial=1, by="llm", model="m", input_tokens=5, output_tokens=1, dollars=0.5),
+            Charged(trial=2, by="agent", dollars=1.0),
+        ]
+    )
+    assert state.charged["llm"] == Spent(calls=2, input_tokens=15, output_tokens=3, dollars=0.75, wall_s=1.5)
+    assert (state.dollars, state.tokens) == (1.75, 18)

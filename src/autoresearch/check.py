@@ -15,17 +15,19 @@ from msgspec import Struct
 
 from autoresearch.errors import BaselineError
 from autoresearch.execute.guarantees import Guarantee, tried
-from autoresearch.execute.local import Local, words
+from autoresearch.execute.local import Local
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
 from autoresearch.patch import seeds_in
 from autoresearch.policy.doubt import false_claims
 from autoresearch.propose.cell import ProposerCell
 from autoresearch.propose.guarantees import tried as tried_proposer
+from autoresearch.propose.making import Given, Tried, try_out
 from autoresearch.report import calibration
 from autoresearch.report.brief import SMALL_SET
 from autoresearch.seeds import seed
-from autoresearch.session import Listener, check_start, make_home, make_proposer, prepare
+from autoresearch.session import Listener, check_start, make_home, prepare
+from autoresearch.state import State
 from autoresearch.stats import pooled_sd
 from autoresearch.study import Study, load
 from autoresearch.trial import Measurement, Run, Trial
@@ -44,6 +46,7 @@ class Checked(Struct, frozen=True):
     measurements: list[Measurement]
     calibration: str
     sandbox: str
+    proposers: list[Tried]
     guarantees: list[Guarantee]
     advice: list[str]
 
@@ -68,7 +71,7 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
         scratch = Workspace(folder, study)
         scratch.home = home
         try:
-            proposer_problem = _try_proposer(study, folder, executor)
+            proposers = try_out(_given(study, folder, executor, listener))
             digest = study.digest(frozen)
             prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)
@@ -91,9 +94,17 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
             executor.close()
             scratch.clean()
     names = [line.partition("\t")[2] for line in frozen]
-    advice = [*proposer_problem, *_advice(study, results[0]), *_about_seeds(study, files, results)]
+    advice = [*_advice(study, results[0]), *_about_seeds(study, files, results)]
     return Checked(
-        study.name, list(files), names, results, _calibration(study, results), sandbox.name, guarantees, advice
+        study.name,
+        list(files),
+        names,
+        results,
+        _calibration(study, results),
+        sandbox.name,
+        proposers,
+        guarantees,
+        advice,
     )
 
 
@@ -110,6 +121,7 @@ def page(found: Checked) -> str:
         f"machine     {m.machine.tier}",
         f"baseline    {m.value:.6g}, with other seeds {others}  ({took})",
         f"            {found.calibration}",
+        *(f"ideas       {one.name}: {'' if one.works else 'CANNOT WORK, '}{one.says}" for one in found.proposers),
         f"sandbox     {found.sandbox}, each guarantee tried just now:",
     ]
     lines += [f"  {'holds ' if guarantee.holds else 'BROKEN'}    {guarantee.promise}" for guarantee in found.guarantees]
@@ -144,16 +156,9 @@ def _scratch(workspace: Workspace) -> Iterator[Path]:
             shutil.move(data, home / "data")
 
 
-def _try_proposer(study: Study, folder: Path, executor: Local) -> list[str]:
-    """Problems with what proposes: a wrong name, key or grant is an error, a missing program is advice."""
-    make_proposer(study, folder, executor)
-    if study.propose.with_ != ["command"]:
-        return []
-    program = words(study.propose.command or "")[0]
-    found = [] if shutil.which(program) else [f"propose.command: {program} is not on PATH"]
-    if study.propose.sandbox == "none":
-        found.append(f"propose.sandbox is none: {program} runs as you, with your keys, the log and the repository")
-    return found
+def _given(study: Study, folder: Path, executor: Local, listener: Listener) -> Given:
+    """For a proposer that is only tried: what it charges goes nowhere."""
+    return Given(study, folder, executor.home, executor.keepers, State(), lambda charged: None, listener.say)
 
 
 def _tried_proposer(study: Study, folder: Path, executor: Local) -> list[Guarantee]:

@@ -82,6 +82,21 @@ class TrialWithdrawn(Event, frozen=True, tag="trial_withdrawn"):
     why: str
 
 
+class Charged(Event, frozen=True, tag="charged"):
+    """
+    What one call to a model cost, written as soon as it is known. Made for a trial, by the proposer of this name,
+    whether or not anything came of it.
+    """
+
+    trial: int
+    by: str
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: float = 0.0
+    wall_s: float = 0.0
+
+
 class RunStarted(Event, frozen=True, tag="run_started"):
     """A run began."""
 
@@ -145,6 +160,7 @@ AnyEvent = (
     | TrialStarted
     | TrialProposed
     | TrialWithdrawn
+    | Charged
     | RunStarted
     | RunFinished
     | TrialDecided

@@ -5,7 +5,6 @@ Knows which parts belong together; the work itself is in loop.py.
 """
 
 import contextlib
-import importlib
 import os
 import secrets
 import signal
@@ -27,7 +26,7 @@ from autoresearch.execute.sandbox import choose
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.loop import Lab, accept, repair, work
-from autoresearch.propose import Proposer
+from autoresearch.propose.making import Given, make
 from autoresearch.state import State
 from autoresearch.study import Study, load
 from autoresearch.trial import Metric, Purpose, Run
@@ -101,7 +100,7 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
             program=read_program(folder),
             log=log,
             workspace=workspace,
-            proposer=make_proposer(study, folder, executor),
+            proposer=make(Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say)),
             policy=policy.make(study),
             executor=executor,
             may_start=budget(study, goal, started),
@@ -209,40 +208,19 @@ def read_program(folder: Path) -> str:
     return ""
 
 
-PROPOSERS = {
-    "search": "autoresearch.propose.search:Search",
-    "command": "autoresearch.propose.command:Command",
-    "script": "autoresearch.propose.script:Script",
-}
-
-
-def make_proposer(study: Study, folder: Path, executor: Local) -> Proposer:
-    """The proposer that study.toml names: a built-in one, or a dotted path "pkg.mod:Class"."""
-    name = study.propose.with_[0]
-    made: Proposer
-    if name == "command":
-        command = importlib.import_module("autoresearch.propose.command")
-        cell = importlib.import_module("autoresearch.propose.cell")
-        within = cell.ProposerCell(study, folder, executor.home, executor.keepers)
-        made = command.Command(study.propose.command, within)
-    elif name == "script":
-        script = importlib.import_module("autoresearch.propose.script")
-        made = script.Script.read(folder / str(study.propose.script))
-    else:
-        made = policy.load(PROPOSERS.get(name, name), "propose.with", PROPOSERS)()
-    return made
-
-
 def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], bool]:
     """Whether one more trial may start, given how many are decided and how many are running."""
     hours = goal.hours or study.budget.hours
     deadline = time.monotonic() + hours * 3600 if hours else float("inf")
     total = started + goal.trials if goal.trials is not None else study.budget.trials
     limit = float("inf") if total is None else total
+    dollars, tokens = study.budget.dollars or float("inf"), study.budget.tokens or float("inf")
 
     def may_start(state: State, running: int) -> bool:
         # A stale trial's patch is tried again; together they are one.
-        return state.decided - state.counts.get("stale", 0) + running < limit and time.monotonic() < deadline
+        if state.decided - state.counts.get("stale", 0) + running >= limit:
+            return False
+        return time.monotonic() < deadline and state.dollars < dollars and state.tokens < tokens
 
     return may_start
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.events import (
+    Charged,
     Claimed,
     Event,
     RunFinished,
@@ -52,6 +53,20 @@ class Pairing(Struct, frozen=True):
     dof: float
 
 
+class Spent(Struct, frozen=True):
+    """What a proposer's calls to models cost so far."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: float = 0.0
+    wall_s: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
 class State:
     """
     The fold of the log.
@@ -82,6 +97,7 @@ class State:
         self.counts: dict[str, int] = {}  # verdict word -> trials, baselines excluded
         self.tried_on: dict[str, int] = {}  # tree -> trials that were measured against it, baselines excluded
         self.spent_s = 0.0  # wall seconds of all finished runs and their scoring
+        self.charged: dict[str, Spent] = {}  # proposer -> what its calls to models cost
         self.next_trial = 0
         self.next_run = 0
         self._known_scatter: tuple[Noise | None, Pairing] | None = None  # until something of it changes
@@ -102,6 +118,16 @@ class State:
     def decided(self) -> int:
         """Trials with a verdict, baselines not counted."""
         return sum(self.counts.values())
+
+    @property
+    def dollars(self) -> float:
+        """What all proposers' calls to models cost so far."""
+        return sum(spent.dollars for spent in tuple(self.charged.values()))
+
+    @property
+    def tokens(self) -> int:
+        """What all proposers sent to models and got from them so far."""
+        return sum(spent.tokens for spent in tuple(self.charged.values()))
 
     @property
     def noise(self) -> Noise | None:
@@ -210,6 +236,8 @@ class State:
                 self._decide(event)
             case TrialAccepted():
                 self._accept(event)
+            case Charged():
+                self._charge(event)
             case TrialWithdrawn():
                 self._withdraw(event)
             case StudyOpened():
@@ -307,6 +335,16 @@ class State:
             self._become_best(trial, event.kept_as)
         else:
             self.stale[id] = None
+
+    def _charge(self, event: Charged) -> None:
+        before = self.charged.get(event.by, Spent())
+        self.charged[event.by] = Spent(
+            calls=before.calls + 1,
+            input_tokens=before.input_tokens + event.input_tokens,
+            output_tokens=before.output_tokens + event.output_tokens,
+            dollars=before.dollars + event.dollars,
+            wall_s=before.wall_s + event.wall_s,
+        )
 
     def _withdraw(self, event: TrialWithdrawn) -> None:
         again = self.trials.pop(event.trial).again

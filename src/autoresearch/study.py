@@ -5,7 +5,6 @@ Reads study.toml into a typed Study and says, for anything wrong, which key it i
 Knows no git and runs nothing.
 """
 
-import difflib
 import hashlib
 import re
 import shlex
@@ -14,7 +13,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -23,6 +22,7 @@ from autoresearch.errors import StudyError
 from autoresearch.guard import METRIC_NAME, Guard, NoWorse
 from autoresearch.guard import read as read_guard
 from autoresearch.hosts import Allow
+from autoresearch.keys import explain
 from autoresearch.patterns import compiled, may_change
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
 
@@ -31,7 +31,6 @@ SANDBOXES = ("auto", "bubblewrap", "namespaces", "docker", "podman", "none")
 UNITS = typing.get_args(BudgetUnit)
 _TIMES = {"s", "sec", "second", "seconds", "ms", "milliseconds", "us", "microseconds", "ns", "nanoseconds", "minutes"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-_MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "maximize"}
 
 
 class MetricTable(Metric, frozen=True, forbid_unknown_fields=True):
@@ -232,13 +231,18 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stop(Struct, frozen=True, forbid_unknown_fields=True):
-    """When the study is over. `trials` counts all sessions, `hours` each session by itself."""
+    """
+    When the study is over. `trials` counts all sessions, `hours` each session by itself; `dollars` and `tokens` are
+    what models may cost in all sessions together.
+    """
 
     trials: int | None = None
     hours: float | None = None
+    dollars: float | None = None
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(self, "trials", "hours")
+        _check_positive(self, "trials", "hours", "dollars", "tokens")
 
 
 class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -326,53 +330,7 @@ def parse(text: str) -> Study:
     try:
         return msgspec.convert(content, Study)
     except msgspec.ValidationError as error:
-        _explain(str(error))
-
-
-def _explain(message: str) -> NoReturn:
-    """Turn the decoder's message into ours: the key as it is written in the file, and what to write instead."""
-    problem, _, where = message.partition(" - at `$")
-    place = where.rstrip("`").lstrip(".")
-    prefix = f"{place}." if place else ""
-    if match := re.match(r"Object contains unknown field `(.*)`", problem):
-        known = _keys(place)
-        near = difflib.get_close_matches(match[1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"keys here: {', '.join(known) or 'see docs/study.md'}"
-        raise StudyError(f"{FILE}: {prefix}{match[1]} is not a key ({hint})")
-    if match := re.match(r"Object missing required field `(.*)`", problem):
-        raise StudyError(f"{FILE}: {prefix}{match[1]} is missing; docs/study.md shows an example of each key")
-    if match := re.match(r"Invalid enum value '(.*)'", problem):
-        choices = _choices(place)
-        meant = _MEANT.get(match[1].lower()) or next(iter(difflib.get_close_matches(match[1], choices, n=1)), None)
-        hint = f"did you mean {meant!r}?" if meant in choices else f"it must be {' or '.join(map(repr, choices))}"
-        raise StudyError(f"{FILE}: {place} = {match[1]!r} is not possible ({hint})")
-    if match := re.match(r"Expected `(.*)`, got `(.*)`", problem):
-        raise StudyError(f"{FILE}: {place or 'the file'} must be of type {match[1]}, not {match[2]}")
-    raise StudyError(f"{FILE}: {prefix}{problem}")
-
-
-def _choices(place: str) -> list[str]:
-    """The words that a key takes, given its dotted path, with the number of the entry where it is a list."""
-    table, _, key = place.rpartition(".")
-    key, in_list, _ = key.partition("[")
-    kind = _fields(table).get(key)
-    return list(typing.get_args(typing.get_args(kind)[0] if in_list else kind))
-
-
-def _keys(place: str) -> list[str]:
-    """The keys that exist in a table, given its dotted path."""
-    return list(_fields(place))
-
-
-def _fields(place: str) -> dict[str, Any]:
-    """Key -> type, of a table given its dotted path; nothing for a key with dots or back-ticks in its own name."""
-    table: Any = Study
-    for part in filter(None, re.sub(r"\[\d+\]", "", place).split(".")):
-        found = {f.encode_name: Allow if f.name == "allow" else f.type for f in msgspec.structs.fields(table)}
-        if not isinstance(found.get(part), type):
-            return {}
-        table = found[part]
-    return {f.encode_name: f.type for f in msgspec.structs.fields(table)}
+        explain(str(error), Study, FILE)
 
 
 def _check_command(key: str, command: str | None) -> None:

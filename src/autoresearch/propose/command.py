@@ -5,16 +5,36 @@ What it prints is data. A line `IDEA ...` is taken as its idea, else its first l
 """
 
 import itertools
+import shutil
 from pathlib import Path
 
 from autoresearch.errors import ProposerError
 from autoresearch.execute.local import words
 from autoresearch.propose import Tree
 from autoresearch.propose.cell import ProposerCell
+from autoresearch.propose.making import Given, Tried
 from autoresearch.report.brief import Brief
 from autoresearch.trial import Limits, Proposal
 
 OUTPUT_BYTES = 1 << 20
+
+
+def make(given: Given) -> "Command":
+    """The program that `propose.command` names, in its cell."""
+    cell = ProposerCell(given.study, given.folder, given.home, given.keepers)
+    return Command(given.study.propose.command or "", cell)
+
+
+def try_out(given: Given) -> Tried:
+    """Whether there is such a program; it is not started, since it may cost money."""
+    program = words(given.study.propose.command or "")[0]
+    if not shutil.which(program):
+        return Tried("command", False, f"propose.command: {program} is not on PATH")
+    if given.study.propose.sandbox == "none":
+        return Tried(
+            "command", True, f"propose.sandbox is none: {program} runs as you, with your keys and all you have"
+        )
+    return Tried("command", True, f"{program} is there")
 
 
 class Command:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from autoresearch.errors import NothingLeft, StudyError
 from autoresearch.propose import Tree
+from autoresearch.propose.making import Given
 from autoresearch.report.brief import Brief
 from autoresearch.trial import Limits, Proposal
 
@@ -23,6 +24,14 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
     idea: str
     files: dict[str, str | None]
+
+
+def make(given: Given) -> "Script":
+    """
+    Raises:
+        StudyError: `propose.script` cannot be read.
+    """
+    return Script.read(given.folder / str(given.study.propose.script))
 
 
 class Script:

@@ -20,6 +20,7 @@ from autoresearch.errors import NothingLeft
 from autoresearch.propose import Tree, choices, sampler
 from autoresearch.propose.history import BY, Change, History, Key, Outcome, best_first, cut_key
 from autoresearch.propose.knobs import EditRefused, Knob, language, read, write
+from autoresearch.propose.making import Given
 from autoresearch.propose.ranges import Size, Value
 from autoresearch.propose.simplify import Cut, compiles, cuts
 from autoresearch.report.brief import Brief
@@ -62,6 +63,10 @@ class Move(Struct, frozen=True):
         if self.cut:
             return cut_key(self.cut.key)
         return base_tree, frozenset((knob, new) for knob, (_, new) in self.changes.items())
+
+
+def make(_: Given) -> "Search":
+    return Search()
 
 
 class Search:
