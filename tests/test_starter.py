@@ -1,5 +1,6 @@
 """`init`: a study as an ordinary repository, or a guest in one that was there before."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ def test_a_template_fits_the_machine(tmp_path: Path, size: str) -> None:
     assert f"\nROW_LENGTH = {length}  # tokens" in prepare
     compile(train, "train.py", "exec")
     compile(prepare, "prepare.py", "exec")
+    choices = re.findall(r"(?m)^(\w+) = (\S+)  # search: (\S+\|\S+)", train)
+    assert len(choices) > 10
+    assert {name: value for name, value, among in choices if value not in among.split("|")} == {}
 
 
 def test_the_machine_is_looked_at_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

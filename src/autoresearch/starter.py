@@ -6,6 +6,7 @@ index, branches and ignore rules stay as they are.
 """
 
 import platform
+import re
 import shutil
 import sys
 import tomllib
@@ -75,11 +76,17 @@ def this_size() -> str:
 
 
 def fit(folder: Path, template: str, size: str) -> None:
-    """Set what sizes.toml says for this kind of machine: constants of files, whose comments stay."""
+    """Set what sizes.toml says for this kind of machine: constants of files, and where a search may look for them."""
     sizes = tomllib.loads((resources.files("autoresearch") / "templates" / "sizes.toml").read_text())
     for name, values in sizes.get(template, {}).get(size, {}).items():
+        hints = values.pop("search", {})
         path = folder / name
-        path.write_bytes(knobs.write(name, path.read_bytes(), values))
+        content = knobs.write(name, path.read_bytes(), values)
+        for constant, hint in hints.items():
+            line = rf"(?m)^({constant} = .*# search: )[^ #\n]+".encode()
+            content, found = re.subn(line, rb"\g<1>" + hint.encode(), content)
+            assert found == 1, f"sizes.toml: {name} has no hint for {constant}"
+        path.write_bytes(content)
 
 
 def _inside_repository(folder: Path) -> bool:
