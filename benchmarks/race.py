@@ -35,6 +35,7 @@ from benchmarks.tables import RESULTS, markdown, report
 
 RECORDS = Path(__file__).parent / "records"
 BOLD, BOLD_CONSTANTS = 0.6, 3  # share of bold proposals, and how many constants each changes
+RECKLESS_CONSTANTS = 8
 NUDGE = 0.1  # of a constant's range, up or down
 
 
@@ -74,6 +75,13 @@ class BoldOrNudge(OneConstant):
         here = knob.range.coordinate(knob.value)
         place = min(high, max(low, here + self.chance.uniform(-NUDGE, NUDGE) * (high - low)))
         return {knob.name: knob.range.at(place, knob.value)}
+
+
+class Reckless(OneConstant):
+    """Every proposal sets eight constants anywhere within their ranges."""
+
+    def values(self, knobs: dict[str, Knob]) -> dict[str, Any]:
+        return {knob.name: self.anywhere(knob) for knob in self.chance.sample(list(knobs.values()), RECKLESS_CONSTANTS)}
 
 
 def record(log: Path, trials: int, proposals: str) -> None:
@@ -185,7 +193,7 @@ def section(name: str, state: State, decisions: list[Decision]) -> str:
     )
 
 
-PROPOSERS = {"OneConstant": OneConstant, "BoldOrNudge": BoldOrNudge}
+PROPOSERS = {"OneConstant": OneConstant, "BoldOrNudge": BoldOrNudge, "Reckless": Reckless}
 
 
 def scatter_of_a_pair(state: State) -> float:
