@@ -378,7 +378,7 @@ def test_a_program_proposes_by_editing_files_and_saying_its_idea(tmp_path: Path)
         "import sys\nfrom pathlib import Path\n"
         "given = sys.stdin.read()\n"
         f"Path({str(tmp_path)!r}, 'given.txt').write_text(given)\n"
-        "n = given.count('\\n- trial') + 1\n"
+        "n = given.count(' by command: ') + 1\n"
         "Path('step.sh').write_text(f'echo METRIC loss={10 - n}\\n')\n"
         "print('thinking aloud')\nprint(f'IDEA: number {n}')\n",
     )
