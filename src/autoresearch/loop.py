@@ -125,7 +125,7 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
         tree.carry(asked.base, asked.commit, "the change that was asked for")
         proposal = Proposal(asked.idea, asked.by)
     else:
-        base = Best(trial.base, trial.base_tree, trial.id)
+        base = Best(trial.base, trial.base_tree, log.state.trees.get(trial.base_tree, trial.id))
         ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)
         given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder, lab.around)
         proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s))
