@@ -18,7 +18,7 @@ from autoresearch.patch import code_lines, seeds_in
 from autoresearch.policy import Ask, Policy, doubt, no_worse, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
-from autoresearch.report.brief import brief
+from autoresearch.report.brief import Around, brief
 from autoresearch.seeds import seed
 from autoresearch.state import State
 from autoresearch.study import Study
@@ -40,7 +40,9 @@ class Lab(Struct, frozen=True):
     executor: Executor
     may_start: Callable[[State, int], bool]
     inbox: Inbox
+    around: Around = Around()  # what a brief tells beside the state
     workers: int = 1
+    only: str | None = None  # the key of an idea, where the session is about nothing else
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
 
 
@@ -98,20 +100,34 @@ def next_trial(lab: Lab) -> Trial | None:
         for number in lab.inbox.accepted():
             accept(lab.log, lab.workspace, number, lab.tell)
             lab.inbox.done(number)
-    return lab.log.claim(lab.may_start, lab.policy.base)
+        take_up(lab.log, lab.inbox)
+    return lab.log.claim(lab.may_start, lab.policy.base, lab.only)
+
+
+def take_up(log: Log, inbox: Inbox) -> None:
+    """Write down what was asked for meanwhile, each wish once, wherever the program was ended before."""
+    with log.lock:
+        for wish in inbox.wishes():
+            if event := wish.event(log.state.wishes):
+                log.append(event)
+            wish.path.unlink(missing_ok=True)
 
 
 def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
-    """Give a trial its commit: from its proposer, or from the stale trial it carries on."""
+    """Give a trial its commit: from its proposer, from who asked for it, or from the stale trial it carries on."""
     log, workspace = lab.log, lab.workspace
     if trial.again is not None:
         stale = log.state.trials[trial.again]
-        tree.carry(stale)
+        tree.carry(stale.base, stale.commit or "", f"the change of trial {stale.id}")
         proposal = Proposal(stale.idea, stale.by, stale.memo)
+    elif trial.asked:
+        asked = log.state.wishes.asked[trial.asked]
+        tree.carry(asked.base, asked.commit, "the change that was asked for")
+        proposal = Proposal(asked.idea, asked.by)
     else:
-        base = Best(trial.base, trial.base_tree, trial.id)
+        base = Best(trial.base, trial.base_tree, log.state.trees.get(trial.base_tree, trial.id))
         ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)
-        given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder)
+        given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder, lab.around)
         proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s))
     change = tree.change()
     return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal))
