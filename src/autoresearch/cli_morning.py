@@ -40,3 +40,30 @@ def report(folder: Path, out: Path | None, as_text: bool, commit_message: bool, 
         print_json(msgspec.to_builtins(found))
     else:
         click.echo(markdown.message(found) if commit_message else markdown.body(found), nl=False)
+
+
+@click.command()
+@_folder
+@click.option("--squash", is_flag=True, help="One branch with one commit, instead of one for each change.")
+@click.option("--runs", type=click.IntRange(3), default=5, show_default=True, help="Fresh seeds for each side.")
+@click.option("--measure/--no-measure", default=True, help="Measure each alone and all together (default), or not.")
+@click.option("--replace", is_flag=True, help="Move branches of these names that are not as we left them.")
+@_json
+def finalize(folder: Path, squash: bool, runs: int, measure: bool, replace: bool, as_json: bool) -> None:
+    """Hand on: a branch from your start for each kept change that carries its weight, measured alone and together."""
+    import msgspec
+
+    from autoresearch import finalize as finalizing
+    from autoresearch.report import final as pages
+    from autoresearch.terminal import JsonLines, Screen
+
+    console = make_console()
+    plan = finalizing.Plan(runs if measure else 0, squash, replace)
+    if as_json:
+        found, lines = finalizing.finalize(folder, plan, JsonLines(make_console(stderr=True)))
+        print_json(msgspec.to_builtins(found) | {"commands": lines})
+        return
+    with Screen(console) as screen:
+        found, lines = finalizing.finalize(folder, plan, screen)
+    console.print()
+    console.print(pages.page(found, lines), soft_wrap=True)

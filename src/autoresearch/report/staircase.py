@@ -23,7 +23,7 @@ def draw(picture: Picture, metric: Metric) -> Html:
     if not picture.steps:
         return tag("p", "Nothing is measured yet.")
     frame = Frame(picture, metric)
-    parts = [*_axes(frame, picture), *_noise(frame, picture), *_dots(frame, picture), *_steps(frame, picture)]
+    parts = [*_axes(frame), *_noise(frame, picture), *_dots(frame, picture), *_steps(frame, picture)]
     parts += _labels(frame, [dot for dot in picture.dots if dot.kept])
     title = f"{metric.name} of every trial; the line is the best so far, as seen while climbing"
     return tag(
@@ -47,7 +47,7 @@ class Frame:
         edges = sorted((values[-1] - self.worse * 0.12 * span, values[0] + self.worse * 0.35 * span))
         self.low, self.high = edges
         places = [dot.n for dot in picture.dots] + [n for n, _ in picture.steps]
-        self.first, self.last = min(places), max(max(places), min(places) + 1)
+        self.first, self.last = min(places), max(*places, min(places) + 1)
 
     def x(self, n: float) -> float:
         return round(LEFT + (n - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT), 1)
@@ -72,7 +72,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round((first + i) * step, 12) for i in range(most + 1) if (first + i) * step <= high]
 
 
-def _axes(frame: Frame, picture: Picture) -> list[Html]:
+def _axes(frame: Frame) -> list[Html]:
     lines, right, bottom = [], WIDTH - RIGHT, HEIGHT - BOTTOM
     for value in ticks(frame.low, frame.high):
         y = frame.y(value)
