@@ -67,3 +67,20 @@ def finalize(folder: Path, squash: bool, runs: int, measure: bool, replace: bool
         found, lines = finalizing.finalize(folder, plan, screen)
     console.print()
     console.print(pages.page(found, lines), soft_wrap=True)
+
+
+@click.command("ls")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, resolve_path=True), default=".")
+@_json
+def ls(folder: Path, as_json: bool) -> None:
+    """The studies under a folder: best, claim and state of each."""
+    import msgspec
+
+    from autoresearch import studies
+    from autoresearch.report import studies as pages
+
+    found = studies.find(folder)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        make_console().print(pages.page(found))

@@ -6,6 +6,8 @@ A template engine with automatic escaping would be a dependency for what `html.e
 
 from html import escape
 
+from autoresearch.report.text import clean
+
 VOID = {"meta", "br", "hr"}
 
 
@@ -25,16 +27,16 @@ def tag(name: str, /, *content: object, **attributes: object) -> Html:
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        words.append(key if value is True else f'{key}="{escape(str(value), quote=True)}"')
+        words.append(key if value is True else f'{key}="{escape(clean(str(value)), quote=True)}"')
     opening = " ".join(words)
     inside = join(content)
     return Html(f"<{opening}>" if name in VOID and not inside else f"<{opening}>{inside}</{name}>")
 
 
 def join(parts: object) -> Html:
-    """Parts one after another, each escaped if it is no markup; lists inside are taken apart."""
+    """Parts one after another, each cleaned and escaped if it is no markup; lists inside are taken apart."""
     if isinstance(parts, Html):
         return parts
     if isinstance(parts, list | tuple):
         return Html("".join(join(part) for part in parts))
-    return Html("" if parts is None else escape(str(parts), quote=True))
+    return Html("" if parts is None else escape(clean(str(parts)), quote=True))
