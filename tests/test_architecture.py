@@ -30,8 +30,9 @@ ALLOWED = {
     "execute.keeper": set[str](),
     "trial": {"errors"},
     "rungs": {"trial"},
-    "events": {"rungs", "trial"},
-    "state": {"events", "rungs", "stats", "trial"},
+    "final": {"trial"},
+    "events": {"final", "rungs", "trial"},
+    "state": {"events", "final", "rungs", "stats", "trial"},
     "log": {"errors", "events", "state", "trial"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
@@ -50,7 +51,7 @@ ALLOWED_IN = {
     "stats": set[str](),
     "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
     "policy": {"errors", "guard", "state", "stats", "study", "trial"},
-    "report": {"audit", "errors", "rungs", "state", "stats", "trial"},
+    "report": {"audit", "errors", "final", "rungs", "state", "stats", "trial"},
     "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
@@ -91,19 +92,19 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    commands = {"cli", "cli_transfer"}
+    commands = {"cli", "cli_morning", "cli_transfer"}
     users = {name for name, path in MODULES.items() if commands & set(imported(path))}
     assert users <= {"__main__", "cli"}
 
 
 def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
     users = {name for name, path in MODULES.items() if "terminal" in set(imported(path))}
-    assert users <= {"cli", "cli_transfer"}
+    assert users <= {"cli", "cli_morning", "cli_transfer"}
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
     above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_transfer", "terminal"}
-    above |= {"__main__", "mcp", "web"}
+    above |= {"__main__", "cli_morning", "finalize", "mcp", "morning", "studies", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
             assert not set(imported(path)) & {"loop", "session", "check", "demo"}, name
@@ -145,6 +146,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert {name for name in loaded if name.startswith("autoresearch")} == {
         "autoresearch",
         "autoresearch.cli",
+        "autoresearch.cli_morning",
         "autoresearch.cli_transfer",
         "autoresearch.errors",
         "autoresearch.options",

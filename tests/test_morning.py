@@ -154,7 +154,7 @@ def test_no_element_attribute_or_block_arises_from_what_others_wrote(evil: str, 
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_nor_from_any_other_text(text: str) -> None:
     hostile, harmless = study(lambda word: f"{word}{text}"), study(lambda word: f"{word}x")
     assert Skeleton(html.page(hostile)).found == Skeleton(html.page(harmless)).found
@@ -186,7 +186,8 @@ def test_the_page_refers_to_nothing_outside_and_has_no_script() -> None:
 def test_what_is_not_certified_is_told_plainly_and_the_climbing_gain_is_not_the_result() -> None:
     found = study(lambda word: word, certified=False)
     assert found.headline.numbers is None
-    assert "Not certified yet: 2 changes were kept in 7 trials" in found.headline.sentence
+    assert found.headline.word == "Not certified yet"
+    assert "2 changes were kept in 7 trials" in found.headline.sentence
     for text in (found.headline.sentence, markdown.message(found)):
         assert not re.search(r"gain of|from 10|\b8\b|2\.\d", text), text
     assert markdown.message(found).splitlines()[0] == "Study s: 2 kept changes, not certified yet"
@@ -196,7 +197,7 @@ def test_what_is_not_certified_is_told_plainly_and_the_climbing_gain_is_not_the_
 def test_a_claim_is_the_result_with_what_each_change_carries() -> None:
     found = study(lambda word: word)
     assert found.headline.certified
-    assert found.headline.proven
+    assert found.headline.word == "Certified, but a guard is not shown to hold"
     assert found.headline.numbers == (1.5, 1.2, 1.8)
     assert "certified 1.5 [1.2, 1.8] on the search set" in found.headline.sentence
     assert [(kept.trial, kept.share, kept.word) for kept in found.kept] == [
@@ -240,7 +241,7 @@ def test_after_a_further_keep_the_claim_is_told_as_an_earlier_ones() -> None:
     past.decide(past.tried(8.0), "keep", 8.0, gain=1.0)
     found = morning(past.state).headline
     assert found.numbers is None
-    assert "Not certified yet" in found.sentence
+    assert found.word == "Not certified yet"
     assert "An earlier best, k1, was certified" in found.sentence
 
 

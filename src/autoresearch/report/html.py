@@ -55,9 +55,7 @@ def _parts(found: Morning) -> list[Html]:
 
 def _claim(found: Morning) -> Html:
     head = found.headline
-    word = "Certified" if head.certified else "Not certified yet"
-    word = "Certified, but no proof of a gain" if head.certified and not head.proven else word
-    parts = [tag("span", word, class_="word"), *_gain(found, head), tag("p", head.sentence)]
+    parts = [tag("span", head.word, class_="word"), *_gain(found, head), tag("p", head.sentence)]
     parts += [tag("p", warning, class_="warn") for warning in found.warnings]
     return tag("section", parts, class_="claim proven" if head.proven else "claim")
 
@@ -81,9 +79,12 @@ def _picture(found: Morning) -> Html:
     return tag("figure", tag("div", drawn, class_="wide"), tag("figcaption", caption), class_="card")
 
 
+NUMBERS = {"trial", "trials", "tried", "kept", "unclear", "failed", "best gain", "seen", "certified share", "calls"}
+NUMBERS |= {"tokens", "cost", "latest"}
+
+
 def _table(heads: list[str], rows: list[Html], left: str = "") -> Html:
-    numbers = {"trial", "trials", "tried", "kept", "unclear", "failed", "best gain", "seen", "gain", "calls", "tokens"}
-    head = tag("tr", [tag("th", name, class_="num" if name in numbers else None) for name in heads])
+    head = tag("tr", [tag("th", name, class_="num" if name in NUMBERS else None) for name in heads])
     table = tag("table", tag("thead", head), tag("tbody", rows))
     card = tag("div", tag("div", table, class_="scroll"), class_="card")
     return join([card, tag("p", left, class_="note")] if left else card)

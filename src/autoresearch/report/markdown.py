@@ -40,9 +40,9 @@ def cell(text: str) -> str:
 def plain(text: str) -> str:
     """
     Text of unknown origin for a commit message, on one line. A hosting service reads those: `@name` would call
-    somebody, and `fixes #3` close an issue, so both are taken apart.
+    somebody, and `fixes #3` close an issue, so both are taken apart. After `---` git reads no further.
     """
-    flat = " ".join(clean(text).split())
+    flat = re.sub("-{3,}", "--", " ".join(clean(text).split()))
     return _REFERS.sub(lambda found: f"{found[0]} ", flat)
 
 
@@ -70,7 +70,8 @@ def message(found: Morning) -> str:
     lines = [plain(one.idea + share) for one, share in zip(found.kept, shares, strict=False)]
     left = len(found.kept) - len(lines) + found.kept_left
     lines += [f"and {left} more"] if left else []
-    said = [found.headline.sentence, *found.warnings]
+    head = found.headline
+    said = [head.sentence if head.certified else f"{head.word}. {head.sentence}", *found.warnings]
     paragraphs = [
         textwrap.fill(plain(sentence), 72, break_long_words=False, break_on_hyphens=False) for sentence in said
     ]
@@ -81,8 +82,7 @@ def message(found: Morning) -> str:
 
 def _claim(found: Morning) -> list[str]:
     head = found.headline
-    word = "Certified" if head.proven else "Certified, but no proof of a gain" if head.certified else ""
-    return [f"**{word}.** {md(head.sentence)}" if word else md(head.sentence), *(f"> {md(w)}" for w in found.warnings)]
+    return [f"**{head.word}.** {md(head.sentence)}", *(f"> {md(w)}" for w in found.warnings)]
 
 
 def _kept(found: Morning) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from autoresearch.final import Branch, Final
 from autoresearch.report import claim as claims
 from autoresearch.report import text
 from autoresearch.report.text import amount, number
@@ -33,8 +34,9 @@ class Seen(Struct, frozen=True):
 class Headline(Struct, frozen=True):
     """The result: `certified` says whether it may be told in public; `numbers` is then the gain with its interval."""
 
+    word: str
     certified: bool
-    proven: bool  # certified, and the interval lies above 0
+    proven: bool  # certified, the interval lies above 0, and no guard is left open
     sentence: str
     numbers: tuple[float, float, float] | None = None
     before: float | None = None
@@ -154,19 +156,22 @@ def _headline(state: State, claim: Claim | None) -> Headline:
     if claim is not None:
         numbers = (claim.gain, claim.low, claim.high)
         sentence = claims.sentence(claim, state.metric)
-        return Headline(True, claim.low > 0, sentence, numbers, claim.before, claim.after)
+        is_open = not all(one.shown for one in claim.beside)
+        word = "Certified, but a guard is not shown to hold" if is_open else "Certified"
+        word = "Certified, but no proof of a gain" if claim.low <= 0 else word
+        return Headline(word, True, claim.low > 0 and not is_open, sentence, numbers, claim.before, claim.after)
     kept = len(changes(state))
     if not kept:
-        return Headline(False, False, f"Nothing was kept in {_trials(state.decided)}: there is nothing to certify.")
+        return Headline("Nothing kept", False, False, f"There is nothing to certify after {_trials(state.decided)}.")
     many = "1 change was kept" if kept == 1 else f"{kept} changes were kept"
     sentence = (
-        f"Not certified yet: {many} in {_trials(state.decided)}, and how much they gain together was not measured anew. "
+        f"{many.capitalize()} in {_trials(state.decided)}, and how much they gain together was not measured anew. "
         "What a study shows while it climbs leans to the good side, so it is no result."
     )
     earlier = state.claims[-1] if state.claims else None
     if earlier is not None and earlier.digest == state.digest:
         sentence += f" An earlier best, {earlier.best[:10]}, was certified: {claims.sentence(earlier, state.metric)}"
-    return Headline(False, False, sentence)
+    return Headline("Not certified yet", False, False, sentence)
 
 
 def _warnings(state: State, claim: Claim | None) -> list[str]:
@@ -258,10 +263,10 @@ def _word(share: Share | None, claim: Claim | None, is_idle: bool) -> str:
 
 def _bounded(patch: str) -> str:
     """A patch with so many lines at most, each so wide at most."""
-    lines = [line for line in text.clean(patch).split("\n") if not line.startswith(("index ", "diff --git "))]
+    lines = [line for line in patch.split("\n") if not line.startswith(("index ", "diff --git "))]
     more = [f"… {len(lines) - PATCH_LINES} more lines"] if len(lines) > PATCH_LINES else []
-    shown = [line if len(line) <= PATCH_WIDTH else f"{line[: PATCH_WIDTH - 1]}…" for line in lines[:PATCH_LINES]]
-    return "\n".join([*shown, *more]).strip("\n")
+    cut = [line if len(line) <= PATCH_WIDTH else f"{line[: PATCH_WIDTH - 1]}…" for line in lines[:PATCH_LINES]]
+    return "\n".join([*map(text.clean, cut), *more]).strip("\n")
 
 
 # -- the picture ---------------------------------------------------------------------------------------
@@ -353,6 +358,18 @@ def _steps(state: State, claim: Claim | None) -> list[tuple[str, str]]:
         what = "what to leave out: it carries nothing"
         found.append((f"git diff {claim.best[:10]} {claim.pruned[:10]}", what))
     return found
+
+
+def handed_on(state: State) -> Final | None:
+    """The branches that were made of what is best now."""
+    final = state.finals[-1] if state.finals else None
+    return final if final and state.best and final.best == state.best.commit else None
+
+
+def _ends(branch: Branch) -> str:
+    if branch.gain is None or branch.low is None or branch.high is None:
+        return "-"
+    return f"{amount(branch.gain)} better [{amount(branch.low)}, {amount(branch.high)}]"
 
 
 def subject(found: Morning) -> str:
