@@ -76,6 +76,7 @@ def test_the_union_of_the_branches_measures_as_certified(handed: tuple[Path, Fin
     folder, found, _, _ = handed
     claim = state_of(folder).claims[-1]
     assert claim.gain == pytest.approx(3.3, abs=1e-9)
+    assert found.together.gain is not None
     assert found.together.gain == pytest.approx(3.3, abs=1e-9)
     assert claim.low - 1e-9 <= found.together.gain <= claim.high + 1e-9
     git(folder, "branch", "union", git(folder, "rev-parse", "main" if "main" in git(folder, "branch") else "master"))
@@ -195,6 +196,19 @@ def test_what_gives_no_value_by_itself_is_told(tmp_path: Path) -> None:
     found, _ = made(folder)
     assert [branch.why for branch in found.branches] == ["", "no value by itself: crash"]
     assert found.together.gain == pytest.approx(1.8, abs=1e-9)
+
+
+def test_an_idea_becomes_no_option_no_command_and_no_mention(tmp_path: Path) -> None:
+    evil = "--force; $(touch gone) `touch gone` ../../x @everyone fixes #3 <img>"
+    folder = stack(tmp_path / "repo", [CHANGES[0] | {"idea": evil}])
+    play(folder)
+    found, lines = made(folder, runs=0)
+    assert found.branches[0].name == f"{TOP}/1-force-touch-gone-touch-gone-x-everyone"
+    title = shlex.split(lines[1])[shlex.split(lines[1]).index("--title") + 1]
+    subject = git(folder, "log", "-1", "--format=%s", found.branches[0].name)
+    assert title == subject == "--force; $(touch gone) `touch gone` ../../x @ everyone fixes # 3 <img>"
+    body = (folder / ".autoresearch" / "final" / "1-force-touch-gone-touch-gone-x-everyone.md").read_text()
+    assert body.startswith(f"``{evil}``\n"), "in a code span"
 
 
 # -- branches in the way -------------------------------------------------------------------------------

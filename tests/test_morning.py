@@ -16,7 +16,7 @@ from autoresearch import events as ev
 from autoresearch.report import html, markdown
 from autoresearch.report.morning import Morning, Seen, morning
 from autoresearch.report.themes import theme_of
-from autoresearch.trial import Beside, Claim, Metric, Share
+from autoresearch.trial import Beside, Claim, Metric, Share, Verdict
 
 Say = Callable[[str], str]
 HOSTILE = [
@@ -59,7 +59,7 @@ def study(say: Say, certified: bool = True) -> Morning:
             past.end_run(past.begin_run(trial), None, "crash", why=say("Traceback"))
         past.decide(trial, word)  # type: ignore[arg-type]
     trial = past.start()
-    past.happen(ev.TrialDecided(trial=trial, verdict=ev.Verdict("rejected", say("why not"))))
+    past.happen(ev.TrialDecided(trial=trial, verdict=Verdict("rejected", say("why not"))))
     past.happen(ev.Charged(trial=trial, by=say("search"), model=say("m"), input_tokens=7, dollars=0.5))
     if certified:
         past.happen(ev.Claimed(claim=claim(past, say)))
@@ -129,8 +129,11 @@ class Skeleton(HTMLParser):
     def handle_decl(self, decl: str) -> None:
         self.found.append((decl,))
 
-    handle_pi = handle_decl
-    unknown_decl = handle_decl
+    def handle_pi(self, data: str) -> None:
+        self.found.append((data,))
+
+    def unknown_decl(self, data: str) -> None:
+        self.found.append((data,))
 
 
 def blocks(text: str) -> list[str]:

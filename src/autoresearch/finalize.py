@@ -222,9 +222,8 @@ def measured(lab: Lab, stack: Stack, names: dict[int, str], plan: Plan, listener
     contents = [stack.start, whole.content, *(piece.content for piece in stack.pieces)]
     distinct = {content.tree: content for content in reversed(contents)}
     sides = [stack.start, *(content for content in distinct.values() if content.tree != stack.start.tree)]
-    listener.say(
-        f"{len(sides) - 1} contents against the start, {plan.runs} fresh seeds each" if plan.runs else "not measured"
-    )
+    if plan.runs:
+        listener.say(f"{len(sides) - 1} contents against the start, {plan.runs} fresh seeds each")
     values, failed = measure_all(lab, sides, plan.runs, held, listener, may_fail=True) if plan.runs else ({}, {})
 
     def branch(name: str, content: Content, under: Content, trials: Sequence[Trial]) -> Branch:

@@ -29,7 +29,7 @@ def find(top: Path) -> Listing:
     """
     if not top.is_dir():
         raise AutoresearchError(f"{top}: no such folder")
-    found = []
+    found: list[Found] = []
     for number, (folder, has_study) in enumerate(walk(top)):
         if number == FOLDERS:
             return Listing(tuple(found), cut=True)

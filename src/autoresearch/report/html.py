@@ -73,7 +73,7 @@ def _gain(found: Morning, head: Headline) -> list[Html]:
 def _picture(found: Morning) -> Html:
     caption = (
         "Each dot is a trial, the line the best so far, as the study saw it while climbing; band: scatter of one run "
-        "around the start; at the edge: far worse. What counts is the certified claim above."
+        "around the start; at the edge: far worse. A gain counts once it is certified."
     )
     drawn = staircase.draw(found.picture, found.metric)
     return tag("figure", tag("div", drawn, class_="wide"), tag("figcaption", caption), class_="card")

@@ -184,11 +184,13 @@ def _warnings(state: State, claim: Claim | None) -> list[str]:
     unshown: Sequence[Beside] = [one for one in claim.beside if not one.shown] if claim else []
     if unshown:
         found.append(f"Not shown to be no worse than the start: {', '.join(one.name for one in unshown)}.")
+    if times := text.dearer(state):
+        found.append(f"A run of the best takes {times:.2g} times the compute of the start's.")
     found += [line for line in (text.held(state), text.drift(state)) if line]
     flagged = [trial for trial in changes(state) if trial.verdict and trial.verdict.flags]
     if flagged:
         numbers = ", ".join(str(trial.id) for trial in flagged[:10])
-        found.append(f"Read before believing: what was kept carries notes (trial {numbers}).")
+        found.append(f"Some of what was kept carries notes to read before believing it: trial {numbers}.")
     return found
 
 

@@ -76,12 +76,17 @@ def certified(state: State) -> str:
     )
 
 
-def _at_what_cost(state: State) -> str:
-    """A clause where a run of the best takes more compute than one of the start did."""
+def dearer(state: State) -> float | None:
+    """How many times the compute of the start's a run of the best takes; None where that is no difference."""
     start = state.compute_s(state.baseline.tree or "") if state.baseline else None
     best = state.compute_s(state.best.tree) if state.best else None
-    dearer = start and best and is_dearer(best, start)
-    return f"; a run now takes {best / start:.2g} times the compute" if dearer and best and start else ""
+    return best / start if start and best and is_dearer(best, start) else None
+
+
+def _at_what_cost(state: State) -> str:
+    """A clause where a run of the best takes more compute than one of the start did."""
+    times = dearer(state)
+    return f"; a run now takes {times:.2g} times the compute" if times else ""
 
 
 def held(state: State) -> str:
