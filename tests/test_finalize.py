@@ -1,6 +1,7 @@
 """Handing on: branches that measure as certified, conflicts that are told and not forced, and nothing of yours touched."""
 
 import json
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -19,13 +20,16 @@ from helpers import (
     started,
     state_of,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from test_certify import CHANGES, MEASURE, stack
 
 from autoresearch.certify import certify
 from autoresearch.errors import AutoresearchError, WorkspaceError
 from autoresearch.final import Clash, Final
-from autoresearch.finalize import Plan, finalize
+from autoresearch.finalize import SLUG, Plan, finalize, slug
 from autoresearch.session import Listener
+from autoresearch.trial import Trial
 
 pytest.importorskip("scipy", reason="finalize needs the extra `stats`")
 
@@ -209,6 +213,28 @@ def test_an_idea_becomes_no_option_no_command_and_no_mention(tmp_path: Path) -> 
     assert title == subject == "--force; $(touch gone) `touch gone` ../../x @ everyone fixes # 3 <img>"
     body = (folder / ".autoresearch" / "final" / "1-force-touch-gone-touch-gone-x-everyone.md").read_text()
     assert body.startswith(f"``{evil}``\n"), "in a code span"
+
+
+@given(st.text(max_size=80))
+def test_whatever_the_idea_its_branch_has_a_name_that_git_takes(idea: str) -> None:
+    name = slug(Trial(7, "", "", idea=idea))
+    assert re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", name), name
+    assert len(name) <= SLUG
+    assert not name.endswith(".lock")
+
+
+@pytest.mark.parametrize(
+    ("idea", "name"),
+    [
+        ("raise LR 0.3 -> 0.06: not tried yet", "raise-lr-0.3-0.06"),
+        ("..", "trial-7"),
+        ("0..5 and .5 and 5.", "0-5-and-5-and-5"),
+        ("1." * 40, "1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1"),
+        ("a.lock", "a-lock"),
+    ],
+)
+def test_numbers_stay_readable_in_the_name(idea: str, name: str) -> None:
+    assert slug(Trial(7, "", "", idea=idea)) == name
 
 
 # -- branches in the way -------------------------------------------------------------------------------

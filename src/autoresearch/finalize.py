@@ -26,7 +26,7 @@ from autoresearch.git import PLAIN_DIFF, changed_files
 from autoresearch.loop import Lab
 from autoresearch.report import evidence
 from autoresearch.report.markdown import plain
-from autoresearch.report.morning import current
+from autoresearch.report.text import current
 from autoresearch.session import Goal, Listener, begin, make_home, opened, stoppable
 from autoresearch.state import State
 from autoresearch.transfer.sides import put_on
@@ -197,7 +197,8 @@ def merges(lab: Lab, start: Content, one: Content, other: Content) -> bool:
 def names_of(lab: Lab, stack: Stack, squash: bool) -> dict[int, str]:
     """Trial -> the name of its branch; under -1 that of all together."""
     top = top_of(lab)
-    names = {p.trial.id: f"{top}/{n}-{slug(p.trial)}" for n, p in enumerate(stack.pieces, start=1)}
+    width = len(str(len(stack.pieces)))  # so that a list of branches is in order
+    names = {p.trial.id: f"{top}/{n:0{width}}-{slug(p.trial)}" for n, p in enumerate(stack.pieces, start=1)}
     return names | {-1: f"{top}/{'squashed' if squash else 'all'}"}
 
 
@@ -208,9 +209,9 @@ def top_of(lab: Lab) -> str:
 
 def slug(trial: Trial) -> str:
     """An idea as part of a branch's name: letters, digits and hyphens only."""
-    words = re.sub(r"[^a-z0-9]+", "-", trial.idea.partition(": ")[0].lower()).strip("-")
+    words = re.sub(r"[^a-z0-9.]+|[.](?![0-9])|(?<![0-9])[.]", "-", trial.idea.partition(": ")[0].lower()).strip("-")
     short = words if len(words) <= SLUG else words[:SLUG].rpartition("-")[0] or words[:SLUG]
-    return short or f"trial-{trial.id}"
+    return short.strip("-.") or f"trial-{trial.id}"
 
 
 # -- measuring -----------------------------------------------------------------------------------------

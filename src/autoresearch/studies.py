@@ -12,8 +12,8 @@ from pathlib import Path
 from autoresearch import log
 from autoresearch.errors import AutoresearchError
 from autoresearch.report import text
-from autoresearch.report.morning import current
 from autoresearch.report.studies import Found, Listing, Word
+from autoresearch.report.text import current
 from autoresearch.session import journal
 from autoresearch.study import FILE, load
 from autoresearch.workspace import HOME

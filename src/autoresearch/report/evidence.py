@@ -41,7 +41,7 @@ def gain(branch: Branch, metric: Metric, final_runs: int, held: str) -> str:
 def share(of: Share | None, claim: Claim | None) -> str:
     """What the claim says of a change, in a sentence."""
     if claim is None:
-        return "Not certified: `autoresearch certify` measures what it carries."
+        return "Not certified: autoresearch certify measures what it carries."
     if of is None:
         return "Its share of the certified gain was not measured."
     if of.gain is None or of.low is None or of.high is None:

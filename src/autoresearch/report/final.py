@@ -14,11 +14,12 @@ from autoresearch.report.text import clean
 def page(found: Final, commands: Sequence[str]) -> RenderableType:
     """The branches with what they gain, what cannot go together, and the lines to type."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("trial", "right"), ("gain", "right"), ("95 %", "left"), ("branch", "left")):
+    for name, justify in (("trial", "right"), ("gain", "right"), ("95 %", "left"), ("on", "left")):
         shown.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    shown.add_column("", overflow="fold")
+    shown.add_column(f"branch, under {found.together.name.rpartition('/')[0]}/", overflow="fold", ratio=1)
+    trials = {branch.name: str(branch.trials[0]) for branch in found.branches}
     for branch in (*found.branches, found.together):
-        shown.add_row(*_row(branch))
+        shown.add_row(*_row(branch, trials))
     lines = [evidence.clash(pair) for pair in found.clashes]
     if found.left_out:
         lines.append(f"Left out, because they carry nothing: trial {', '.join(map(str, found.left_out))}.")
@@ -32,10 +33,9 @@ def page(found: Final, commands: Sequence[str]) -> RenderableType:
     return Group(*parts, *([Text("")] if lines else []), Text(how), *(Text(f"  {line}") for line in commands))
 
 
-def _row(branch: Branch) -> tuple[RenderableType, ...]:
-    trials = str(branch.trials[0]) if len(branch.trials) == 1 else "all"
+def _row(branch: Branch, trials: dict[str, str]) -> tuple[RenderableType, ...]:
+    trial = str(branch.trials[0]) if len(branch.trials) == 1 else "all"
     gain = "-" if branch.gain is None else f"{branch.gain:+.4g}"
     ends = "" if branch.low is None or branch.high is None else f"[{branch.low:.4g}, {branch.high:.4g}]"
-    on = f"on top of {branch.on}" if branch.on else ""
-    said = "; ".join(filter(None, (on, clean(branch.why))))
-    return trials, gain, Text(ends), Text(branch.name, "bold"), Text(said)
+    name = Text(branch.name.rpartition("/")[2], "bold").append(f"  {clean(branch.why)}" if branch.why else "", "yellow")
+    return trial, gain, Text(ends), f"trial {trials[branch.on]}" if branch.on else "start", name

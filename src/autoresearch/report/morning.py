@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from autoresearch.final import Branch, Final
 from autoresearch.report import claim as claims
 from autoresearch.report import text
-from autoresearch.report.text import amount, number
+from autoresearch.report.text import amount, current, number
 from autoresearch.report.themes import Failure, Files, Near, Theme, failures, near_misses, one_line, themes
 from autoresearch.state import State
 from autoresearch.trial import Beside, Claim, Metric, Share, Trial
@@ -143,13 +143,6 @@ def morning(state: State, seen: Seen | None = None) -> Morning:
 
 
 # -- the result ----------------------------------------------------------------------------------------
-
-
-def current(state: State) -> Claim | None:
-    """The claim about what is best now, under the referee of now; None where there is none."""
-    claim = state.claims[-1] if state.claims else None
-    of_best = claim and state.best and (claim.tree, claim.digest) == (state.best.tree, state.digest)
-    return claim if of_best else None
 
 
 def _headline(state: State, claim: Claim | None) -> Headline:
@@ -345,16 +338,21 @@ def _steps(state: State, claim: Claim | None) -> list[tuple[str, str]]:
     assert state.opened is not None
     waiting = [trial.id for trial in state.trials.values() if trial.word == "suspect"]
     found = [
-        (f"autoresearch show {i}", "why this gain is hard to believe; `accept` takes it as real") for i in waiting[:3]
+        (f"autoresearch show {i}", "why this gain is hard to believe; autoresearch accept takes it as real")
+        for i in waiting[:3]
     ]
     if not changes(state):
         return [*found, ("autoresearch run", "goes on with the study")]
     if claim is None:
         found.append(("autoresearch certify", "measures the claim on fresh seeds, and what each change carries"))
-    found.append(("autoresearch diff", "everything that was kept, as one patch, as `git apply` takes it"))
-    found.append(
-        ("autoresearch finalize", "a branch for each change that carries its weight, measured alone and together")
-    )
+    found.append(("autoresearch diff", "everything that was kept, as one patch, as git apply takes it"))
+    if final := handed_on(state):
+        n = len(final.together.trials)
+        measured = f", measured together: {_ends(final.together)}" if final.together.gain is not None else ""
+        found.append((f"git merge {final.together.name}", f"takes {n} of them from where the study began{measured}"))
+    else:
+        what = "a branch for each change that carries its weight, measured alone and together"
+        found.append(("autoresearch finalize", what))
     found.append((f"git merge autoresearch/{state.opened.study}", "takes all of it as it is"))
     if claim is not None and claim.pruned:
         what = "what to leave out: it carries nothing"

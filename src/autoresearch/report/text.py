@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch.state import State
-from autoresearch.trial import Trial, is_dearer
+from autoresearch.trial import Claim, Trial, is_dearer
 
 COLORS = {
     "keep": "bold green",
@@ -65,10 +65,17 @@ def summary(state: State) -> str:
     )
 
 
+def current(state: State) -> Claim | None:
+    """The claim about what is best now, under the referee of now; None where there is none."""
+    claim = state.claims[-1] if state.claims else None
+    of_best = claim and state.best and (claim.tree, claim.digest) == (state.best.tree, state.digest)
+    return claim if of_best else None
+
+
 def certified(state: State) -> str:
     """What of the gain is certified, in a sentence."""
-    claim = state.claims[-1] if state.claims else None
-    if claim is None or state.best is None or (claim.tree, claim.digest) != (state.best.tree, state.digest):
+    claim = current(state)
+    if claim is None:
         return "Not certified yet: `autoresearch certify`."
     guarded = "".join(f", {one.name} {'' if one.shown else 'not shown to be '}no worse" for one in claim.beside)
     return (
