@@ -229,7 +229,7 @@ def test_whatever_the_idea_its_branch_has_a_name_that_git_takes(idea: str) -> No
         ("raise LR 0.3 -> 0.06: not tried yet", "raise-lr-0.3-0.06"),
         ("..", "trial-7"),
         ("0..5 and .5 and 5.", "0-5-and-5-and-5"),
-        ("1." * 40, "1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1"),
+        ("1." * 40, "1.1-1.1-1.1-1.1-1.1-1.1-1.1-1.1-1.1-1.1"),
         ("a.lock", "a-lock"),
     ],
 )
@@ -301,3 +301,16 @@ def test_killed_while_it_measures_it_leaves_no_branch_and_begins_again(tmp_path:
     assert fingerprint(folder) == before
     assert journal_lines(folder)[-2]["event"] == "finalized"
     assert found.together.gain == pytest.approx(1.0, abs=1e-9)
+
+
+def test_killed_between_the_branches_and_the_log_the_same_command_makes_them_again(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", CHANGES[:1])
+    play(folder)
+    made(folder, runs=0)
+    log = folder / ".autoresearch" / "events.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    assert "finalized" in lines[-2]
+    log.write_text("".join(lines[:-2]))
+    found, _ = made(folder, runs=0)
+    assert branches(folder) == [f"{TOP}/1-one", f"{TOP}/all"]
+    assert state_of(folder).finals == [found]

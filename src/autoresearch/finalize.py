@@ -208,8 +208,8 @@ def top_of(lab: Lab) -> str:
 
 
 def slug(trial: Trial) -> str:
-    """An idea as part of a branch's name: letters, digits and hyphens only."""
-    words = re.sub(r"[^a-z0-9.]+|[.](?![0-9])|(?<![0-9])[.]", "-", trial.idea.partition(": ")[0].lower()).strip("-")
+    """An idea as part of a branch's name: letters, digits and hyphens, and a point within a number."""
+    words = "-".join(re.findall(r"[a-z0-9]+(?:[.][0-9]+)?", trial.idea.partition(": ")[0].lower()))
     short = words if len(words) <= SLUG else words[:SLUG].rpartition("-")[0] or words[:SLUG]
     return short.strip("-.") or f"trial-{trial.id}"
 
