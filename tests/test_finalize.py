@@ -166,11 +166,14 @@ def test_again_with_a_squash_there_is_one_branch_and_those_of_before_are_gone(
 
 
 def test_a_change_that_needs_another_is_told_and_stands_on_top_of_it(tmp_path: Path) -> None:
-    folder = chain(tmp_path / "repo", knobs("a=1", "b=0", "c=0", "d=0"), knobs("a=2", "b=0", "c=0", "d=0"))
-    assert play(folder).counts == {"keep": 2}
+    steps = [knobs("a=1", "b=0", "c=0", "d=0"), knobs("a=2", "b=0", "c=0", "d=0"), knobs("a=2", "b=3", "c=0", "d=0")]
+    folder = chain(tmp_path / "repo", *steps)
+    assert play(folder).counts == {"keep": 3}
     found, lines = made(folder)
-    assert found.clashes == (Clash(1, 2, alone=False, on_top=True),)
-    first, second = found.branches
+    # The third is a neighbour of both; that it conflicts with the first says the same of the second, which needs it.
+    assert found.clashes == (Clash(1, 2, alone=False, on_top=True), Clash(1, 3, alone=True, on_top=True))
+    first, second, third = found.branches
+    assert third.on == ""
     assert (first.on, second.on) == ("", first.name)
     assert second.gain == pytest.approx(1.0, abs=1e-9)
     assert git(folder, "rev-parse", f"{second.name}^") == first.commit

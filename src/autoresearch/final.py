@@ -26,8 +26,8 @@ class Branch(Struct, frozen=True, omit_defaults=True):
 
 class Clash(Struct, frozen=True, omit_defaults=True):
     """
-    Two kept changes that cannot both be taken as they are. `alone`: the later one applies to the start by itself, and
-    only merging the two conflicts; else it needs the earlier one. `on_top`: it applies on top of the earlier one.
+    Two kept changes that cannot both be taken as they are. `alone`: neither needs the other, and only merging the two
+    conflicts; else the later one needs the earlier. `on_top`: it applies on top of the earlier one.
     """
 
     earlier: int

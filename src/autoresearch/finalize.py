@@ -28,7 +28,6 @@ from autoresearch.report import evidence
 from autoresearch.report.markdown import plain
 from autoresearch.report.text import current
 from autoresearch.session import Goal, Listener, begin, make_home, opened, stoppable
-from autoresearch.state import State
 from autoresearch.transfer.sides import put_on
 from autoresearch.trial import Trial
 from autoresearch.workspace import message
@@ -82,9 +81,8 @@ def finalize(folder: Path, plan: Plan, listener: Listener) -> tuple[Final, list[
         stack = make(lab, plan.squash)
         names = names_of(lab, stack, plan.squash)
         top = top_of(lab)
-        branches.moves(
-            lab.workspace, top, dict.fromkeys(names.values(), ""), plan.replace
-        )  # before anything is measured
+        # Before anything is measured: what is in the way would be in the way then, too.
+        branches.moves(lab.workspace, top, dict.fromkeys(names.values(), ""), plan.replace)
         found, said = with_evidence(lab, stack, measured(lab, stack, names, plan, listener), plan.squash)
         tips = {branch.name: branch.commit for branch in (*found.branches, found.together)}
         branches.move(lab.workspace, branches.moves(lab.workspace, top, tips, plan.replace))
@@ -100,27 +98,26 @@ def make(lab: Lab, squash: bool) -> Stack:
     """The changes that carry their weight, each by itself on the start, and all of them one after another."""
     start, _ = ends(lab.log.state)
     kept = kept_changes(lab.log.state)
-    idle = set(passengers(lab.log.state))
+    claim = current(lab.log.state)
+    idle = set(claim.passengers) if claim else set()
+    which = ", ".join(map(str, sorted(idle)))
+    notes = []
+    if claim and idle and claim.pruned is None:
+        notes.append(f"Trial {which}: carries nothing by itself, but cannot be taken out without a loss, so it is in.")
+        idle = set()
     chosen = [trial for trial in kept if trial.id not in idle]
-    left, notes = tuple(sorted(idle)), []
     if not chosen:
         raise AutoresearchError("no kept change carries anything, as the claim says, so there is nothing to hand on")
     series = in_turn(lab, start, chosen)
     if series is None:
-        notes.append(f"Trial {', '.join(map(str, left))} carry nothing, but others build on them, so they are in.")
-        chosen, left = kept, ()
+        notes.append(f"Trial {which}: carries nothing by itself, but others build on it, so it is in.")
+        chosen, idle = kept, set()
         series = in_turn(lab, start, chosen)
     if series is None:
         raise AutoresearchError("the kept changes do not apply to the start one after another; take the best as it is")
     pieces = [] if squash else alone(lab, start, chosen)
     clashes = [] if squash else [*needed(pieces), *conflicts(lab, start, pieces)]
-    return Stack(start, pieces, series, clashes, left, tuple(notes))
-
-
-def passengers(state: State) -> tuple[int, ...]:
-    """Kept changes that carry nothing, as the claim about the present best says, and that can go without a loss."""
-    claim = current(state)
-    return claim.passengers if claim and claim.pruned else ()
+    return Stack(start, pieces, series, clashes, tuple(sorted(idle)), tuple(notes))
 
 
 def in_turn(lab: Lab, start: Content, chosen: Sequence[Trial]) -> list[Piece] | None:
@@ -165,20 +162,22 @@ def needed(pieces: Sequence[Piece]) -> list[Clash]:
 
 
 def conflicts(lab: Lab, start: Content, pieces: Sequence[Piece]) -> list[Clash]:
-    """The pairs that apply to the start each by itself, and conflict when both are merged."""
+    """The pairs that do not need each other, and conflict when both are merged."""
     names = changed_files(lab.workspace.folder, [(start.commit, piece.content.commit) for piece in pieces])
     files = {piece.trial.id: set(names_) for piece, names_ in zip(pieces, names, strict=True)}
-    found = []
+    found: dict[frozenset[int], Clash] = {}
     for n, later in enumerate(pieces):
         for earlier in pieces[:n]:
-            related = earlier in later.line or earlier.on is not None or later.on is not None
-            if related or not files[earlier.trial.id] & files[later.trial.id]:
-                continue  # of stacked ones, the lowest stand for all
+            if earlier in later.line or not files[earlier.trial.id] & files[later.trial.id]:
+                continue
+            below = (frozenset({one.trial.id, other.trial.id}) for one in earlier.line for other in later.line)
+            if any(pair in found for pair in below):
+                continue  # those that they stand on conflict already
             if not merges(lab, start, earlier.content, later.content):
-                name = f"top-{earlier.trial.id}-{later.trial.id}"
-                works = applied(lab, earlier.content, later.trial, name) is not None
-                found.append(Clash(earlier.trial.id, later.trial.id, alone=True, on_top=works))
-    return found
+                ids = earlier.trial.id, later.trial.id
+                works = applied(lab, earlier.content, later.trial, f"top-{ids[0]}-{ids[1]}") is not None
+                found[frozenset(ids)] = Clash(*ids, alone=True, on_top=works)
+    return list(found.values())
 
 
 def merges(lab: Lab, start: Content, one: Content, other: Content) -> bool:
