@@ -19,6 +19,7 @@ MODULES = {
     for path in sorted(SOURCE.rglob("*.py"))
     if "templates" not in path.parts
 }
+COMMANDS = {name for name in MODULES if name == "cli" or name.startswith("cli_")}
 LONGEST_FILE, LONGEST_LOOP = 400, 60  # lines
 
 # Each may import those after it, and what stands for itself needs nothing of ours.
@@ -30,10 +31,11 @@ ALLOWED = {
     "execute.keeper": set[str](),
     "trial": {"errors"},
     "rungs": {"trial"},
-    "events": {"rungs", "trial"},
+    "final": {"trial"},
+    "events": {"final", "rungs", "trial"},
     "wishes": {"events", "trial"},
     "inbox": {"errors", "events", "wishes"},
-    "state": {"events", "rungs", "stats", "trial", "wishes"},
+    "state": {"events", "final", "rungs", "stats", "trial", "wishes"},
     "log": {"errors", "events", "state", "trial"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
@@ -55,7 +57,7 @@ ALLOWED_IN = {
     "stats": set[str](),
     "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
     "policy": {"errors", "guard", "state", "stats", "study", "trial"},
-    "report": {"audit", "errors", "rungs", "state", "stats", "trial"},
+    "report": {"audit", "errors", "final", "rungs", "state", "stats", "trial"},
     "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
@@ -96,19 +98,32 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    commands = {"cli", "cli_person", "cli_transfer"}
-    users = {name for name, path in MODULES.items() if commands & set(imported(path))}
+    users = {name for name, path in MODULES.items() if COMMANDS & set(imported(path))}
     assert users <= {"__main__", "cli"}
 
 
 def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
     users = {name for name, path in MODULES.items() if "terminal" in set(imported(path))}
-    assert users <= {"cli", "cli_person", "cli_transfer"}
+    assert users <= COMMANDS
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
-    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_person", "cli_transfer", "terminal"}
-    above |= {"__main__", "mcp", "person", "web"}
+    above = COMMANDS | {
+        "__main__",
+        "certify",
+        "check",
+        "demo",
+        "finalize",
+        "loop",
+        "mcp",
+        "morning",
+        "person",
+        "session",
+        "studies",
+        "terminal",
+        "transfer",
+        "web",
+    }
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
             assert not set(imported(path)) & {"loop", "session", "check", "demo"}, name
@@ -149,11 +164,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert not loaded & {"torch", "optuna", "matplotlib", "numpy", "yaml", "rich", "msgspec"}
     assert {name for name in loaded if name.startswith("autoresearch")} == {
         "autoresearch",
-        "autoresearch.cli",
-        "autoresearch.cli_person",
-        "autoresearch.cli_transfer",
         "autoresearch.errors",
         "autoresearch.options",
+        *(f"autoresearch.{name}" for name in COMMANDS),
     }
 
 

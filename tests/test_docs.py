@@ -17,7 +17,7 @@ import click
 import msgspec
 import pytest
 
-from autoresearch import events, rungs, study, trial
+from autoresearch import events, final, rungs, study, trial
 from autoresearch.cli import main
 from autoresearch.errors import StudyError
 from autoresearch.study import Study, parse
@@ -41,6 +41,9 @@ RECORDS = (
     rungs.Passage,
     rungs.Reach,
     rungs.Crossing,
+    final.Final,
+    final.Branch,
+    final.Clash,
 )
 COMMANDS = sorted(main.commands)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import autoresearch
+from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
 from autoresearch.cli_transfer import transfer
 from autoresearch.errors import AutoresearchError
@@ -241,6 +242,9 @@ def certify(folder: Path, runs: int, shares: bool, as_json: bool) -> None:
 main.add_command(transfer)
 main.add_command(try_)
 main.add_command(steer)
+main.add_command(report)
+main.add_command(finalize)
+main.add_command(ls)
 
 
 @main.command()

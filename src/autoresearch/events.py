@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from autoresearch.final import Final
 from autoresearch.rungs import Transfer
 from autoresearch.trial import Claim, Imported, Machine, Measurement, Metric, Run, Verdict
 
@@ -141,6 +142,12 @@ class Transferred(Event, frozen=True, tag="transferred"):
     transfer: Transfer
 
 
+class Finalized(Event, frozen=True, tag="finalized"):
+    """What was kept was made into branches to hand on."""
+
+    final: Final
+
+
 class SealedOpened(Event, frozen=True, tag="sealed_opened"):
     """The sealed set is about to be measured on. Each opening counts: what was seen is sealed no more."""
 
@@ -198,6 +205,7 @@ AnyEvent = (
     | SealedOpened
     | Claimed
     | Transferred
+    | Finalized
     | TrialsImported
     | IdeaAsked
     | Steered

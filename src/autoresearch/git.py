@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -114,3 +115,25 @@ def _environment() -> dict[str, str]:
 
 def text(output: bytes) -> str:
     return output.decode(errors="surrogateescape").rstrip("\n")
+
+
+def changed_files(folder: Path, pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Which files, from the repository's root, differ between the commits of each pair; two calls of git in all."""
+    if not pairs:
+        return []
+    asked = "".join(f"{before}^{{tree}}\n{after}^{{tree}}\n" for before, after in pairs)
+    trees = text(git(folder, "cat-file", "--batch-check=%(objectname)", input=asked.encode())).split("\n")
+    given = [f"{before} {after}" for before, after in zip(trees[::2], trees[1::2], strict=True)]
+    known = set(given)
+    words = ("diff-tree", "-r", "-z", "--stdin", "--name-only", "--no-renames")
+    listed = git(folder, *words, input="".join(f"{line}\n" for line in given).encode())
+    found: dict[str, list[str]] = {}
+    here: list[str] = []
+    for part in listed.decode(errors="surrogateescape").split("\0"):
+        head, _, name = part.partition("\n")
+        while head in known:  # a pair stands on a line of its own before its files
+            here = found.setdefault(head, [])
+            part = name
+            head, _, name = part.partition("\n")
+        here += [part] if part else []
+    return [found.get(line, []) for line in given]

@@ -14,6 +14,7 @@ from autoresearch.events import (
     Charged,
     Claimed,
     Event,
+    Finalized,
     IdeaAsked,
     NoteDropped,
     RunFinished,
@@ -31,6 +32,7 @@ from autoresearch.events import (
     TrialStarted,
     TrialWithdrawn,
 )
+from autoresearch.final import Final
 from autoresearch.rungs import Transfer
 from autoresearch.stats import pooled_sd, seed_correlation
 from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Word
@@ -92,6 +94,7 @@ class State:
         self.openings: list[SealedOpened] = []
         self.claims: list[Claim] = []
         self.transfers: list[Transfer] = []
+        self.finals: list[Final] = []
         self.controls: list[int] = []  # runs that repeat an earlier one, in order
         self.session: SessionStarted | None = None  # None once it ended of its own accord
         self.tier = ""  # the machine of the latest session; values from another tier do not count
@@ -257,6 +260,8 @@ class State:
                 self.claims.append(event.claim)
             case Transferred():
                 self.transfers.append(event.transfer)
+            case Finalized():
+                self.finals.append(event.final)
             case TrialsImported():
                 self.imported.extend(event.trials)
                 self.sources.append(event.source)

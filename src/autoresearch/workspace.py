@@ -287,11 +287,11 @@ class Workspace:
 
     def commit(self, tree: Tree, change: Change, trial: Trial, proposal: Proposal) -> str:
         """Commit a change under the trial's own ref, and leave exactly its content in the worktree."""
-        message = _message(
+        said = message(
             proposal.idea,
             {"Study": self.study.name, "Trial": trial.id, "Proposed-by": proposal.by, "Memo": _json(proposal.memo)},
         )
-        commit = self._commit_tree(change.tree, trial.base, message)
+        commit = self.commit_tree(change.tree, trial.base, said)
         git(self.folder, "update-ref", f"{self.refs}/trials/{trial.id}", commit)
         tree.git("clean", "-ffdxq")  # ignored files are no part of the commit, so none of the run either
         return commit
@@ -324,7 +324,7 @@ class Workspace:
             "Value-before": repr(before),
             "Value-after": repr(after),
         }
-        return self._commit_tree(trial.tree, trial.base, _message(trial.idea, trailers, body=numbers))
+        return self.commit_tree(trial.tree, trial.base, message(trial.idea, trailers, body=numbers))
 
     def commit_without(self, best: Best, removed: Sequence[Trial], name: str) -> tuple[str, str] | None:
         """Commit and content of the best without some kept changes; None where others build on them."""
@@ -337,11 +337,12 @@ class Workspace:
 
     def store(self, content: str, parent: str, idea: str, name: str) -> str:
         """A commit of any content, under a ref of its own."""
-        commit = self._commit_tree(content, parent, _message(idea, {}))
+        commit = self.commit_tree(content, parent, message(idea, {}))
         git(self.folder, "update-ref", f"{self.refs}/{name}", commit)
         return commit
 
-    def _commit_tree(self, tree: str, parent: str, message: str) -> str:
+    def commit_tree(self, tree: str, parent: str, message: str) -> str:
+        """A commit of any content that no ref leads to yet."""
         data = message.encode(errors="surrogateescape")
         return text(git(self.folder, "commit-tree", tree, "-p", parent, "-F", "-", input=data))
 
@@ -379,7 +380,7 @@ def _read_change(tree: str, listed: bytes) -> Change:
     return Change(tree, modes, patch.decode(errors="replace"))
 
 
-def _message(idea: str, trailers: dict[str, object], body: str = "") -> str:
+def message(idea: str, trailers: dict[str, object], body: str = "") -> str:
     """A commit message: the idea on one line, the numbers, and trailers that git and people can read."""
     lines = "\n".join(f"{name}: {' '.join(str(value).split(chr(10)))}" for name, value in trailers.items())
     return "\n\n".join(filter(None, [one_line(idea), body, lines])) + "\n"

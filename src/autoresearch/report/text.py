@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch.state import State
-from autoresearch.trial import Trial, is_dearer
+from autoresearch.trial import Claim, Trial, is_dearer
 
 COLORS = {
     "keep": "bold green",
@@ -66,10 +66,17 @@ def summary(state: State) -> str:
     )
 
 
+def current(state: State) -> Claim | None:
+    """The claim about what is best now, under the referee of now; None where there is none."""
+    claim = state.claims[-1] if state.claims else None
+    of_best = claim and state.best and (claim.tree, claim.digest) == (state.best.tree, state.digest)
+    return claim if of_best else None
+
+
 def certified(state: State) -> str:
     """What of the gain is certified, in a sentence."""
-    claim = state.claims[-1] if state.claims else None
-    if claim is None or state.best is None or (claim.tree, claim.digest) != (state.best.tree, state.digest):
+    claim = current(state)
+    if claim is None:
         return "Not certified yet: `autoresearch certify`."
     guarded = "".join(f", {one.name} {'' if one.shown else 'not shown to be '}no worse" for one in claim.beside)
     return (
@@ -77,12 +84,17 @@ def certified(state: State) -> str:
     )
 
 
-def _at_what_cost(state: State) -> str:
-    """A clause where a run of the best takes more compute than one of the start did."""
+def dearer(state: State) -> float | None:
+    """How many times the compute of the start's a run of the best takes; None where that is no difference."""
     start = state.compute_s(state.baseline.tree or "") if state.baseline else None
     best = state.compute_s(state.best.tree) if state.best else None
-    dearer = start and best and is_dearer(best, start)
-    return f"; a run now takes {best / start:.2g} times the compute" if dearer and best and start else ""
+    return best / start if start and best and is_dearer(best, start) else None
+
+
+def _at_what_cost(state: State) -> str:
+    """A clause where a run of the best takes more compute than one of the start did."""
+    times = dearer(state)
+    return f"; a run now takes {times:.2g} times the compute" if times else ""
 
 
 def held(state: State) -> str:
