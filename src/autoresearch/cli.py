@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import autoresearch
+from autoresearch.cli_person import steer, try_
 from autoresearch.cli_transfer import transfer
 from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, json_option
@@ -120,11 +121,11 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 @json_option
 def status(folder: Path, as_json: bool) -> None:
     """Where the study stands; works while it runs."""
-    from autoresearch import log
+    from autoresearch import log, person
     from autoresearch.report import text
     from autoresearch.session import journal
 
-    state = _state(folder)
+    state = person.foreseen(folder)
     pid = log.holder(journal(folder))
     if as_json:
         _print_json(text.status_data(state, pid))
@@ -238,6 +239,8 @@ def certify(folder: Path, runs: int, shares: bool, as_json: bool) -> None:
 
 
 main.add_command(transfer)
+main.add_command(try_)
+main.add_command(steer)
 
 
 @main.command()
