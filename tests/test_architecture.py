@@ -94,7 +94,7 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    commands = {"cli", "cli_person", "cli_transfer"}
+    commands = {"cli", "cli_person", "cli_transfer", "cli_web"}
     users = {name for name, path in MODULES.items() if commands & set(imported(path))}
     assert users <= {"__main__", "cli"}
 
@@ -106,6 +106,7 @@ def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
 
 def test_nobody_below_the_loop_knows_it() -> None:
     above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_person", "cli_transfer", "terminal"}
+    above |= {"cli_web"}
     above |= {"__main__", "mcp", "person", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
@@ -150,6 +151,7 @@ def test_help_imports_nothing_heavy() -> None:
         "autoresearch.cli",
         "autoresearch.cli_person",
         "autoresearch.cli_transfer",
+        "autoresearch.cli_web",
         "autoresearch.errors",
         "autoresearch.options",
     }

@@ -34,6 +34,8 @@ from autoresearch.trial import Metric, Purpose, Run
 from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
+HEAR_S = 0.5  # between two looks at what the person wants
+BY_THE_PERSON = "stopped by the person"
 
 
 class Listener:
@@ -239,6 +241,7 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
 def see_through(lab: Lab, done: str) -> str:
     """A session from its first event to its last: why it ended, where nothing else ended it `done`."""
     begin(lab)
+    lab.inbox.take_stop()  # meant for a session that was gone before it heard of it
     failures = run_workers(lab, lab.workers)
     if failures:
         raise failures[0]
@@ -279,13 +282,29 @@ def run_workers(lab: Lab, n: int) -> list[BaseException]:
             failures.append(error)
             lab.log.stop(str(error) if isinstance(error, AutoresearchError) else f"a defect: {error!r}")
 
+    attend(lab)
     threads = [threading.Thread(target=body, name=f"worker-{i}") for i in range(n)]
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():  # with a limit, so that signals are heard in between
-            thread.join(0.5)
+            thread.join(HEAR_S)
+            attend(lab)
     return failures
+
+
+def attend(lab: Lab) -> None:
+    """Pause, go on or stop, as the person has asked for with `autoresearch pause`, `resume` or `stop`, or on the page."""
+    if lab.inbox.take_stop() and lab.log.stopping is None:
+        lab.log.stop(BY_THE_PERSON)
+        lab.tell("stopping when the running trials are done, as was asked for")
+    paused = lab.inbox.paused
+    if paused != lab.log.paused:
+        lab.log.pause(paused)
+        if lab.only is None:
+            lab.tell(
+                "paused: no new trial until `autoresearch resume`; running ones are finished" if paused else "resumed"
+            )
 
 
 @contextlib.contextmanager
@@ -297,7 +316,7 @@ def stoppable(lab: Lab) -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         gently = lab.log.stopping is None and number == signal.SIGINT
-        lab.log.stop("stopped by the person")  # before anything is said: a second Ctrl-C may come at once
+        lab.log.stop(BY_THE_PERSON)  # before anything is said: a second Ctrl-C may come at once
         if gently:
             lab.tell("stopping when the running trials are done; Ctrl-C again to stop now (nothing is lost either way)")
         else:
