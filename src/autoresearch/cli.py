@@ -108,10 +108,10 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
     console = _console()
     goal = session.Goal(trials, hours, workers)
     if as_json:
-        with beside(folder, page, JsonLines(console).say):
+        with beside(folder, page, err=True):
             session.run(folder, goal, JsonLines(console))
         return
-    with Screen(console) as screen, beside(folder, page, screen.say):
+    with beside(folder, page, err=False), Screen(console) as screen:
         state = session.run(folder, goal, screen)
     console.print()
     console.print(text.summary(state), soft_wrap=True)

@@ -1,7 +1,7 @@
 """The commands `web`, `pause`, `resume` and `stop`. As in cli.py, what takes time to import is imported inside."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -35,8 +35,8 @@ def web(folder: Path, port: int | None, hosts: tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
-def beside(folder: Path, wanted: bool, tell: Callable[[str], None]) -> Iterator[None]:
-    """The live page for as long as a study runs, where it is wanted."""
+def beside(folder: Path, wanted: bool, err: bool) -> Iterator[None]:
+    """The live page for as long as a study runs, where it is wanted; its address goes to the terminal alone."""
     if not wanted:
         yield
         return
@@ -45,7 +45,7 @@ def beside(folder: Path, wanted: bool, tell: Callable[[str], None]) -> Iterator[
 
     load(folder)
     with serve.serving(folder, PORT, search=True) as page:
-        tell(page.told)
+        click.echo(page.told, err=err)
         yield
 
 

@@ -217,14 +217,14 @@ class Log:
         """
         The next trial for a worker: the baseline where there is no value to beat, else an unfinished one, then an idea
         that was asked for, then a stale one's patch on the new best, then a new one. None when the budget is spent or
-        the study is stopping. Waits while `paused`, unless the session is about one idea that a person wants tried.
+        the study is stopping. Waits while `paused`.
 
         `may_start(state, running)` says whether the budget allows one more; `base` where it starts from; `only` is
         the key of an idea, where the session is about nothing else.
         """
         with self.lock:
             while not self.stopping:
-                if self.paused and only is None:
+                if self.paused:
                     self.lock.wait()
                     continue
                 state = self.state

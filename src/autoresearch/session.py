@@ -25,7 +25,7 @@ from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
-from autoresearch.loop import Lab, accept, repair, work
+from autoresearch.loop import BY_THE_PERSON, Lab, accept, heed, repair, work
 from autoresearch.propose import Proposer
 from autoresearch.propose.making import Given, make
 from autoresearch.state import State
@@ -35,7 +35,6 @@ from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
 HEAR_S = 0.5  # between two looks at what the person wants
-BY_THE_PERSON = "stopped by the person"
 
 
 class Listener:
@@ -91,6 +90,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
     workspace = Workspace(folder, study)
     home = make_home(folder)
     with Log(journal(folder)) as log, contextlib.ExitStack() as stack:
+        inbox = Inbox(home)
+        inbox.take_stop()  # meant for a session that was gone before it heard of it
         started = log.state.decided
         workspace.clean()
         open_study(log, workspace, study, listener)
@@ -109,7 +110,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             policy=policy.make(study),
             executor=executor,
             may_start=budget(study, goal, started),
-            inbox=Inbox(home),
+            inbox=inbox,
             workers=workers or len(shares),
             tell=listener.say,
         )
@@ -241,7 +242,6 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
 def see_through(lab: Lab, done: str) -> str:
     """A session from its first event to its last: why it ended, where nothing else ended it `done`."""
     begin(lab)
-    lab.inbox.take_stop()  # meant for a session that was gone before it heard of it
     failures = run_workers(lab, lab.workers)
     if failures:
         raise failures[0]
@@ -282,29 +282,15 @@ def run_workers(lab: Lab, n: int) -> list[BaseException]:
             failures.append(error)
             lab.log.stop(str(error) if isinstance(error, AutoresearchError) else f"a defect: {error!r}")
 
-    attend(lab)
+    heed(lab)
     threads = [threading.Thread(target=body, name=f"worker-{i}") for i in range(n)]
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():  # with a limit, so that signals are heard in between
             thread.join(HEAR_S)
-            attend(lab)
+            heed(lab)
     return failures
-
-
-def attend(lab: Lab) -> None:
-    """Pause, go on or stop, as the person has asked for with `autoresearch pause`, `resume` or `stop`, or on the page."""
-    if lab.inbox.take_stop() and lab.log.stopping is None:
-        lab.log.stop(BY_THE_PERSON)
-        lab.tell("stopping when the running trials are done, as was asked for")
-    paused = lab.inbox.paused
-    if paused != lab.log.paused:
-        lab.log.pause(paused)
-        if lab.only is None:
-            lab.tell(
-                "paused: no new trial until `autoresearch resume`; running ones are finished" if paused else "resumed"
-            )
 
 
 @contextlib.contextmanager

@@ -58,6 +58,7 @@ HEADERS = {
 }
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:]{2,39}\]|[a-z0-9][a-z0-9.-]{0,252})(:[0-9]{1,5})?")
+WISHES = ("steer", "pause", "resume", "stop")
 MOST_BODY = 8192  # bytes
 MOST_STREAMS = 32  # readers at once
 TICK_S = 0.5  # between two looks at the log
@@ -182,6 +183,8 @@ class Page:
     async def ask(self, request: Request) -> Response:
         """Steer, pause, resume or stop: what is left in the inbox, whoever runs the study takes up."""
         wish = request.path_params["wish"]
+        if wish not in WISHES:
+            return _say(404, "this can be asked for: " + ", ".join(WISHES))
         host, origin = request.headers["host"].lower(), request.headers.get("origin", "").lower()
         if origin not in (f"http://{host}", f"https://{host}"):
             return _say(403, "asked from another origin")
@@ -243,7 +246,7 @@ def _say(status: int, words: str) -> Response:
 def _file(name: str, kind: str) -> Callable[[Request], Response]:
     content = (STATIC / name).read_bytes()
 
-    def answer(request: Request) -> Response:
+    def answer(_: Request) -> Response:
         return Response(content, 200, {"cache-control": "no-cache"}, media_type=kind)
 
     return answer

@@ -68,7 +68,7 @@ function over(u) {
   certified(u, scale);
   ctx.font = `${(u.width < 500 ? 10 : 11) * scale}px system-ui, sans-serif`;
   ctx.fillStyle = color("--kept-ink");
-  const taken = [];
+  const taken = [], flat = [];
   for (const step of [...drawn.steps].reverse()) { // the latest first: where there is no room, older ones give way
     if (step.x < u.scales.x.min || step.x > u.scales.x.max) continue;
     const x = u.valToPos(step.x, "x", true), y = u.valToPos(step.y, "y", true);
@@ -76,16 +76,19 @@ function over(u) {
     const idea = step.row.baseline ? "start" : step.row.idea.split(": ")[0];
     const words = idea.length > most ? idea.slice(0, most - 1) + "…" : idea;
     const length = ctx.measureText(words).width;
+    const noRoom = x + length * 0.88 > u.bbox.left + u.bbox.width + 20 * scale;
+    if (noRoom && flat.some((other) => Math.abs(other - y) < 14 * scale)) continue;
+    if (noRoom) flat.push(y);
     const across = x * Math.sin(-TILT) + y * Math.cos(TILT), along = x * Math.cos(TILT) - y * Math.sin(-TILT);
     const gap = 15 * scale;
-    if (taken.some((t) => Math.abs(t.across - across) < gap && along < t.along + t.length && t.along < along + length)) continue;
-    taken.push({ across, along, length });
+    if (!noRoom && taken.some((t) => Math.abs(t.across - across) < gap && along < t.along + t.length && t.along < along + length)) continue;
+    if (!noRoom) taken.push({ across, along, length });
     ctx.save();
     ctx.translate(x + 6 * scale, y - 6 * scale);
     ctx.textAlign = "left";
-    if (x + length * 0.88 > u.bbox.left + u.bbox.width + 20 * scale) { ctx.textAlign = "right"; ctx.translate(-12 * scale, 22 * scale); }
     ctx.textBaseline = "alphabetic";
-    ctx.rotate(TILT);
+    if (noRoom) { ctx.textAlign = "right"; ctx.translate(-15 * scale, 10 * scale); } // on the empty side of the steps
+    else ctx.rotate(TILT);
     ctx.fillText(words, 0, 0);
     ctx.restore();
   }
