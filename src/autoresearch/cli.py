@@ -15,6 +15,7 @@ import autoresearch
 from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
 from autoresearch.cli_transfer import transfer
+from autoresearch.cli_web import beside, pause, resume, stop, web, web_option
 from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, json_option
 from autoresearch.options import make_console as _console
@@ -97,8 +98,9 @@ def check(folder: Path, as_json: bool) -> None:
 @click.option("--trials", type=click.IntRange(1), help="Stop after this many more trials.")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="Stop after this many hours.")
 @click.option("--workers", type=click.IntRange(1), help="Trials at once (default: one per slot of the machine).")
+@web_option
 @json_option
-def run(folder: Path, trials: int | None, hours: float | None, workers: int | None, as_json: bool) -> None:
+def run(folder: Path, trials: int | None, hours: float | None, workers: int | None, page: bool, as_json: bool) -> None:
     """Start the study, or go on where it stopped. Ctrl-C once: finish what runs; twice: stop now."""
     from autoresearch import session
     from autoresearch.report import text
@@ -107,9 +109,10 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
     console = _console()
     goal = session.Goal(trials, hours, workers)
     if as_json:
-        session.run(folder, goal, JsonLines(console))
+        with beside(folder, page, err=True):
+            session.run(folder, goal, JsonLines(console))
         return
-    with Screen(console) as screen:
+    with beside(folder, page, err=False), Screen(console) as screen:
         state = session.run(folder, goal, screen)
     console.print()
     console.print(text.summary(state), soft_wrap=True)
@@ -245,6 +248,8 @@ main.add_command(steer)
 main.add_command(report)
 main.add_command(finalize)
 main.add_command(ls)
+for command in (web, pause, resume, stop):
+    main.add_command(command)
 
 
 @main.command()

@@ -3,7 +3,9 @@ What a person asks of a study while it runs: files in `.autoresearch/inbox`, tak
 
 One process writes the log, so a command in another terminal leaves its wish here: a suspect trial to accept, an idea
 to try, a note to all proposers, a note to drop. A wish is removed once it is in the log, so that neither being ended
-loses it nor doing it again doubles it. Knows files and what a wish is in the log, decides nothing.
+loses it nor doing it again doubles it. Two more say how the study is to be run and are no part of its history: `pause`
+holds for as long as its file is there, `stop` is meant for the process that runs the study now.
+Knows files and what a wish is in the log, decides nothing.
 """
 
 import contextlib
@@ -23,6 +25,7 @@ from autoresearch.wishes import Wishes
 
 _ACCEPT = re.compile(r"accept-(\d{1,9})")
 _DROP = re.compile(r"drop-(\d{1,9})")
+PAUSE, STOP = "pause", "stop"
 Kind = TypeVar("Kind", bound=Struct)
 LARGEST = 1 << 16  # bytes of a wish; what is larger is none of ours
 
@@ -102,6 +105,29 @@ class Inbox:
         notes = [(path, _read(path, Note)) for path in waiting if path.name.startswith("note-")]
         drops = [(path, Drop(int(match[1]))) for path in waiting if (match := _DROP.fullmatch(path.name))]
         return [Wish(path, what) for path, what in (*ideas, *notes, *drops) if what is not None]
+
+    @property
+    def paused(self) -> bool:
+        """Whether no new trial is to be started, however often the program is ended and started again."""
+        return (self.folder / PAUSE).exists()
+
+    def pause(self) -> None:
+        self._leave(PAUSE)
+
+    def resume(self) -> None:
+        (self.folder / PAUSE).unlink(missing_ok=True)
+
+    def ask_to_stop(self) -> None:
+        """Leave the wish that the session that runs now be ended, as by one Ctrl-C."""
+        self._leave(STOP)
+
+    def take_stop(self) -> bool:
+        """Whether to stop was asked for since the last call."""
+        try:
+            (self.folder / STOP).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def _waiting(self) -> list[Path]:
         return sorted(self.folder.iterdir()) if self.folder.is_dir() else []

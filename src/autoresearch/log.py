@@ -154,6 +154,7 @@ class Log:
         self.listener: Callable[[Event], None] = lambda event: None
         self.stopping: str | None = None  # why no further trial is to be claimed
         self.exhausted: str | None = None  # why no new idea is to be expected
+        self.paused = False  # whether workers wait before they claim
         self._held: set[int] = set()  # trials that a worker of this process is at
         self._broken = False  # the disk refused a line: write nothing more
         with contextlib.ExitStack() as opening:
@@ -216,13 +217,16 @@ class Log:
         """
         The next trial for a worker: the baseline where there is no value to beat, else an unfinished one, then an idea
         that was asked for, then a stale one's patch on the new best, then a new one. None when the budget is spent or
-        the study is stopping.
+        the study is stopping. Waits while `paused`.
 
         `may_start(state, running)` says whether the budget allows one more; `base` where it starts from; `only` is
         the key of an idea, where the session is about nothing else.
         """
         with self.lock:
             while not self.stopping:
+                if self.paused:
+                    self.lock.wait()
+                    continue
                 state = self.state
                 waiting = [state.trials[i] for i in state.unfinished if i not in self._held]
                 if not state.ready and state.best is not None:
@@ -265,6 +269,12 @@ class Log:
         """Let no further trial be claimed; the first reason given is the one that counts."""
         with self.lock:
             self.stopping = self.stopping or why
+            self.lock.notify_all()
+
+    def pause(self, paused: bool) -> None:
+        """Let no trial be claimed for now; those that are under way go on."""
+        with self.lock:
+            self.paused = paused
             self.lock.notify_all()
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from autoresearch.study import Study
 from autoresearch.trial import Best, Limits, Measurement, Proposal, Run, Trial, Verdict
 from autoresearch.workspace import Change, Tree, Workspace, one_line
 
+BY_THE_PERSON = "stopped by the person"
 GIVE_UP_AFTER = 10  # proposals in a row that came to nothing
 
 
@@ -101,6 +102,7 @@ def next_trial(lab: Lab) -> Trial | None:
             accept(lab.log, lab.workspace, number, lab.tell)
             lab.inbox.done(number)
         take_up(lab.log, lab.inbox)
+        heed(lab)
     return lab.log.claim(lab.may_start, lab.policy.base, lab.only)
 
 
@@ -111,6 +113,21 @@ def take_up(log: Log, inbox: Inbox) -> None:
             if event := wish.event(log.state.wishes):
                 log.append(event)
             wish.path.unlink(missing_ok=True)
+
+
+def heed(lab: Lab) -> None:
+    """Pause, go on or stop, as the person has asked for from another terminal or on the page."""
+    log, inbox = lab.log, lab.inbox
+    with log.lock:
+        if inbox.take_stop() and log.stopping is None:
+            log.stop(BY_THE_PERSON)
+            lab.tell("stopping when the running trials are done, as was asked for")
+        paused = inbox.paused and lab.only is None  # an idea that a person wants tried now is tried
+        if paused != log.paused:
+            log.pause(paused)
+            lab.tell(
+                "paused: no new trial until `autoresearch resume`; running ones are finished" if paused else "resumed"
+            )
 
 
 def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:

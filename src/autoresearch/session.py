@@ -26,7 +26,7 @@ from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
-from autoresearch.loop import Lab, accept, repair, work
+from autoresearch.loop import BY_THE_PERSON, Lab, accept, heed, repair, work
 from autoresearch.propose import Proposer
 from autoresearch.propose.making import Given, make
 from autoresearch.report.brief import Around, Left
@@ -37,6 +37,7 @@ from autoresearch.trial import Metric, Purpose, Run
 from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
+HEAR_S = 0.5  # between two looks at what the person wants
 
 
 class Listener:
@@ -92,6 +93,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
     workspace = Workspace(folder, study)
     home = make_home(folder)
     with Log(journal(folder)) as log, contextlib.ExitStack() as stack:
+        inbox = Inbox(home)
+        inbox.take_stop()  # meant for a session that was gone before it heard of it
         started = log.state.decided
         workspace.clean()
         open_study(log, workspace, study, listener)
@@ -111,7 +114,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             policy=policy.make(study),
             executor=executor,
             may_start=purse.may_start,
-            inbox=Inbox(home),
+            inbox=inbox,
             around=around(study, workspace, purse),
             workers=workers or len(shares),
             tell=listener.say,
@@ -309,12 +312,14 @@ def run_workers(lab: Lab, n: int) -> list[BaseException]:
             failures.append(error)
             lab.log.stop(str(error) if isinstance(error, AutoresearchError) else f"a defect: {error!r}")
 
+    heed(lab)
     threads = [threading.Thread(target=body, name=f"worker-{i}") for i in range(n)]
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():  # with a limit, so that signals are heard in between
-            thread.join(0.5)
+            thread.join(HEAR_S)
+            heed(lab)
     return failures
 
 
@@ -327,7 +332,7 @@ def stoppable(lab: Lab) -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         gently = lab.log.stopping is None and number == signal.SIGINT
-        lab.log.stop("stopped by the person")  # before anything is said: a second Ctrl-C may come at once
+        lab.log.stop(BY_THE_PERSON)  # before anything is said: a second Ctrl-C may come at once
         if gently:
             lab.tell("stopping when the running trials are done; Ctrl-C again to stop now (nothing is lost either way)")
         else:

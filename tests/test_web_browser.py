@@ -1,0 +1,232 @@
+"""
+The live page in a real Chromium: a study that runs, a new trial without reload, the filter, a diff, steering.
+
+Skipped, with the reason, where there is no Chromium or no playwright to drive it; `make test` installs both where it may.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import eventually, make_study, play, started, state_of, step, words
+
+from autoresearch import events as ev
+from autoresearch.inbox import Inbox
+from autoresearch.log import Log
+from autoresearch.session import journal
+from autoresearch.trial import Machine, Measurement, Metric, Run, Verdict
+from autoresearch.workspace import HOME
+
+pytest.importorskip("starlette", reason="the extra `web` is not installed")
+pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+
+from autoresearch.web import serve  # noqa: E402 -- once the extra is known to be there
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)")
+WAIT_MS = 20_000
+SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => { for (const one of list.getEntries()) window.shifts.push(one.value); })
+  .observe({ type: "layout-shift", buffered: true });
+"""
+NASTY = "<img src=x onerror=\"window.hacked='{0}'\"><script>window.hacked='{0}'</script>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox takes namespaces that a container does not have; the page is ours, on loopback.
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """A page that remembers what went wrong and whom it asked."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(WAIT_MS)
+    context.add_init_script(SHIFTS)
+    made = context.new_page()
+    made.problems, made.asked = [], []
+    made.on("pageerror", lambda error: made.problems.append(str(error)))
+    made.on("console", lambda said: made.problems.append(said.text) if said.type in ("error", "warning") else None)
+    made.on("request", lambda request: made.asked.append(request.url))
+    yield made
+    context.close()
+
+
+def rows(tab: Any) -> list[str]:
+    """The numbers of the trials in sight."""
+    found: list[str] = tab.eval_on_selector_all(
+        "#view .row:not([hidden])", "all => all.map(r => r.cells[0].textContent)"
+    )
+    return sorted(found, key=int)
+
+
+def until(tab: Any, holds: str) -> bool:
+    """Not the driver's own waiting: that evaluates text in the page, which the page's policy forbids."""
+    return eventually(lambda: bool(tab.evaluate(holds)), WAIT_MS / 1000)
+
+
+def gated(folder: Path, value: object, idea: str) -> dict[str, object]:
+    gate = f"{folder.parent}/go-{value}"
+    return step(f"while [ ! -e {gate} ]; do sleep 0.02; done\necho METRIC loss={value}\n", idea)
+
+
+def test_a_person_looks_on_filters_opens_a_diff_steers_pauses_and_resumes(tab: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    make_study(folder, *(gated(folder, value, f"idea {value}") for value in (9, 11, 8, 7)))
+    (folder.parent / "go-9").touch()
+    with started("run", "--web", cwd=folder) as process:
+        assert process.stdout
+        link = next(line for line in process.stdout if "#token=" in line).rpartition(" ")[2].strip()
+        tab.goto(link)
+        tab.wait_for_selector("#row-1 .w-keep")
+        assert "token" not in tab.url, "the secret must not stay in the address bar"
+        assert tab.text_content("#status") == "running"
+        tab.wait_for_selector("#running li b")
+        time.sleep(0.5)
+        tab.evaluate("window.shifts.length = 0; window.same = true")
+
+        (folder.parent / "go-11").touch()  # a new trial arrives, without reload, and nothing moves
+        tab.wait_for_selector("#row-2 .w-discard")
+        assert tab.evaluate("window.same")
+        assert sum(tab.evaluate("window.shifts")) < 0.001
+        assert tab.text_content("#shown") == "4 of 4 trials"
+
+        tab.click("#words [data-word=discard]")
+        assert rows(tab) == ["2"]
+        tab.click("#words [data-word=discard]")
+        tab.fill("#search", "IDEA 9")
+        assert rows(tab) == ["1"]
+        tab.keyboard.press("Enter")
+        tab.keyboard.press("Enter")  # the first marks, the second opens
+        tab.wait_for_selector("dialog[open] #diff .add")
+        assert "echo METRIC loss=9" in tab.text_content("#diff")
+        tab.keyboard.press("Escape")
+        tab.fill("#search", "")
+
+        tab.fill("#note", "smaller <b>steps</b>")
+        tab.click("#steer button")
+        assert until(tab, "document.querySelector('#said').textContent.startsWith('Note 1')")
+        tab.click("#pause")
+        assert until(tab, "document.querySelector('#status').textContent === 'paused'")
+        assert Inbox(folder / HOME).paused
+        (folder.parent / "go-8").touch()
+        (folder.parent / "go-7").touch()
+        tab.wait_for_selector("#row-3 .w-keep")
+        assert until(tab, "document.querySelector('#notes').textContent.includes('smaller <b>steps</b>')")
+        assert not eventually(lambda: len(state_of(folder).trials) > 4, 1.0)
+        tab.click("#pause")  # says Resume now
+        tab.wait_for_selector("#row-4 .w-keep")
+        assert process.wait(20) == 0
+        assert words(state_of(folder)) == ["keep", "discard", "keep", "keep"]
+        assert [note.text for note in state_of(folder).wishes.notes.values()] == ["smaller <b>steps</b>"]
+    assert all(url.startswith("http://127.0.0.1:") for url in tab.asked)
+    assert [one for one in tab.problems if "ERR_CONNECTION_REFUSED" not in one and "INCOMPLETE" not in one] == []
+
+
+def test_the_page_finds_its_way_back_when_the_server_comes_back(tab: Any, tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "study", step("echo METRIC loss=9\n", "one"), step("echo METRIC loss=8\n", "two"))
+    play(folder, trials=1)
+    with serve.serving(folder, 0) as page:
+        port = page.port
+        tab.goto(page.address)
+        tab.wait_for_selector("#row-1 .w-keep")
+        assert not tab.is_visible("#controls")
+        assert tab.is_visible("#locked"), "without the token one may only look"
+    assert until(tab, "document.querySelector('#status').textContent.includes('trying again')")
+    play(folder)
+    with serve.serving(folder, port):
+        tab.wait_for_selector("#row-2 .w-keep")
+
+
+@pytest.fixture
+def nasty(tmp_path: Path) -> Path:
+    """A study in which everything that a run or a model wrote tries to become markup."""
+    print_it = f"cat <<'END'\n{NASTY.format('log')}\nEND\necho METRIC loss=9\n"
+    folder = make_study(
+        tmp_path / "study",
+        step(print_it, NASTY.format("idea")),
+        metric={"unit": NASTY.format("unit")[:60]},
+    )
+    play(folder)
+    with Log(
+        journal(folder)
+    ) as log:  # names that our reader of metrics would not take: of a peer's, or a later version
+        state = log.state
+        assert state.opened
+        assert state.best
+        log.append(ev.SessionStarted(pid=1, version="0", machine=Machine(NASTY.format("tier"), 1), workers=1))
+        log.append(ev.TrialStarted(trial=9, base=state.best.commit, base_tree=state.best.tree))
+        by = NASTY.format("by")
+        log.append(ev.TrialProposed(trial=9, idea="x", by=by, commit=state.best.commit, tree="t"))
+        log.append(ev.RunStarted(run=Run(90, 9, "t", state.best.commit, 0, 1, state.digest)))
+        extras = {NASTY.format("extra"): 1.5}
+        done = Measurement("crash", None, state.digest, Machine("m", 1), extras, why=NASTY.format("why"))
+        log.append(ev.RunFinished(run=90, measurement=done))
+        flagged = Verdict("crash", NASTY.format("verdict"), flags=(NASTY.format("flag"),))
+        log.append(ev.TrialDecided(trial=9, verdict=flagged))
+        log.append(ev.Steered(note=1, text=NASTY.format("note"), by="x", key="k"))
+        opened = state.opened
+        metric = Metric(NASTY.format("metric"), "minimize", NASTY.format("unit"))
+        again = ev.StudyOpened(
+            study=NASTY.format("study"),
+            start=opened.start,
+            start_tree=opened.start_tree,
+            metric=metric,
+            digest=opened.digest,
+            seed=1,
+        )
+        log.append(again)
+    return folder
+
+
+def test_what_tries_to_become_markup_is_shown_as_text(tab: Any, nasty: Path) -> None:
+    dialogs: list[str] = []
+    tab.on("dialog", lambda one: dialogs.append(one.message))
+    with serve.serving(nasty, 0) as page:
+        tab.goto(page.link)
+        tab.wait_for_selector("#row-9")
+        for number, attempts in ((1, ("idea", "log")), (9, ("by", "why", "verdict", "flag", "extra"))):
+            tab.click(f"#row-{number}")
+            tab.wait_for_selector("dialog[open] section:nth-of-type(3)")
+            shown = tab.text_content("dialog")
+            for name in attempts:
+                assert f"window.hacked='{name}" in shown, name
+            if number == 1:
+                assert f"+{NASTY.format('log')}" in tab.text_content("#diff")
+            tab.click("#close")
+        tab.hover("#plot .u-over")
+        tab.click("#tab-tree")
+        body = tab.text_content("body")
+        for name in ("note", "tier", "idea", "metric", "study"):
+            assert f"window.hacked='{name}" in body, name
+        assert tab.evaluate("window.hacked") is None
+        assert tab.eval_on_selector_all("img, iframe, script:not([src])", "all => all.length") == 0
+        assert tab.eval_on_selector_all("script", "all => all.map(one => one.getAttribute('src'))") == [
+            "/uplot.js",
+            "/main.js",
+        ]
+        assert all(url.startswith(page.address) for url in tab.asked)
+    assert dialogs == []
+    assert [one for one in tab.problems if "Content Security Policy" in one or "TrustedHTML" in one] == []
+
+
+def test_markup_that_got_in_would_still_run_nothing(tab: Any, nasty: Path) -> None:
+    """The policy holds by itself, if ever a line of ours did not."""
+    with serve.serving(nasty, 0) as page:
+        tab.goto(page.link)
+        tab.wait_for_selector("#row-9")
+        put = "const made = document.createElement('div'); made.innerHTML = '<b>x</b>'; document.body.append(made)"
+        with pytest.raises(playwright.Error, match="TrustedHTML"):
+            tab.evaluate(put)
+        tab.evaluate("fetch('http://127.0.0.1:9/').catch(() => { window.refused = true }); 0")
+        assert until(tab, "window.refused")
+        assert any("Content Security Policy" in one for one in tab.problems)
