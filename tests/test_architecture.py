@@ -91,7 +91,7 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    commands = {"cli", "cli_transfer"}
+    commands = {"cli", "cli_mcp", "cli_transfer"}
     users = {name for name, path in MODULES.items() if commands & set(imported(path))}
     assert users <= {"__main__", "cli"}
 
@@ -102,7 +102,7 @@ def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
-    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_transfer", "terminal"}
+    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_mcp", "cli_transfer", "terminal"}
     above |= {"__main__", "mcp", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
@@ -145,6 +145,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert {name for name in loaded if name.startswith("autoresearch")} == {
         "autoresearch",
         "autoresearch.cli",
+        "autoresearch.cli_mcp",
         "autoresearch.cli_transfer",
         "autoresearch.errors",
         "autoresearch.options",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import autoresearch
+from autoresearch.cli_mcp import mcp
 from autoresearch.cli_transfer import transfer
 from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, json_option
@@ -56,6 +57,7 @@ def main() -> None:
 def init(folder: Path, template: str, size: str | None) -> None:
     """Write a study: a git repository of its own, or new files in an existing one."""
     from autoresearch import starter
+    from autoresearch.mcp import register
 
     made = starter.make(folder, template, size=size)
     click.echo(f"{_short(folder)}: {', '.join(made.files)}")
@@ -68,6 +70,7 @@ def init(folder: Path, template: str, size: str | None) -> None:
         click.echo(
             f"Nothing else was touched. A study starts from a commit: {go}git add {' '.join(made.files)} && git commit"
         )
+    click.echo(register.hint(folder))
 
 
 @main.command()
@@ -238,6 +241,7 @@ def certify(folder: Path, runs: int, shares: bool, as_json: bool) -> None:
 
 
 main.add_command(transfer)
+main.add_command(mcp)
 
 
 @main.command()
