@@ -31,7 +31,9 @@ ALLOWED = {
     "trial": {"errors"},
     "rungs": {"trial"},
     "events": {"rungs", "trial"},
-    "state": {"events", "rungs", "stats", "trial"},
+    "wishes": {"events", "trial"},
+    "inbox": {"errors", "events", "wishes"},
+    "state": {"events", "rungs", "stats", "trial", "wishes"},
     "log": {"errors", "events", "state", "trial"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
@@ -44,6 +46,7 @@ ALLOWED = {
     "patch": set[str](),
     "git": {"errors"},
     "workspace": {"errors", "files", "git", "study", "trial"},
+    "ideas": {"errors", "git", "workspace"},
 }
 # Folders: what their modules may see beside each other.
 ALLOWED_IN = {
@@ -91,19 +94,19 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    commands = {"cli", "cli_mcp", "cli_transfer"}
+    commands = {"cli", "cli_mcp", "cli_person", "cli_transfer"}
     users = {name for name, path in MODULES.items() if commands & set(imported(path))}
     assert users <= {"__main__", "cli"}
 
 
 def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
     users = {name for name, path in MODULES.items() if "terminal" in set(imported(path))}
-    assert users <= {"cli", "cli_transfer"}
+    assert users <= {"cli", "cli_person", "cli_transfer"}
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
-    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_mcp", "cli_transfer", "terminal"}
-    above |= {"__main__", "mcp", "web"}
+    above = {"loop", "session", "check", "certify", "transfer", "demo", "person", "terminal"}
+    above |= {"__main__", "cli", "cli_mcp", "cli_person", "cli_transfer", "mcp", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
             assert not set(imported(path)) & {"loop", "session", "check", "demo"}, name
@@ -146,6 +149,7 @@ def test_help_imports_nothing_heavy() -> None:
         "autoresearch",
         "autoresearch.cli",
         "autoresearch.cli_mcp",
+        "autoresearch.cli_person",
         "autoresearch.cli_transfer",
         "autoresearch.errors",
         "autoresearch.options",

@@ -13,6 +13,7 @@ import click
 
 import autoresearch
 from autoresearch.cli_mcp import mcp
+from autoresearch.cli_person import steer, try_
 from autoresearch.cli_transfer import transfer
 from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, json_option
@@ -123,11 +124,11 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 @json_option
 def status(folder: Path, as_json: bool) -> None:
     """Where the study stands; works while it runs."""
-    from autoresearch import log
+    from autoresearch import log, person
     from autoresearch.report import text
     from autoresearch.session import journal
 
-    state = _state(folder)
+    state = person.foreseen(folder)
     pid = log.holder(journal(folder))
     if as_json:
         _print_json(text.status_data(state, pid))
@@ -241,6 +242,8 @@ def certify(folder: Path, runs: int, shares: bool, as_json: bool) -> None:
 
 
 main.add_command(transfer)
+main.add_command(try_)
+main.add_command(steer)
 main.add_command(mcp)
 
 

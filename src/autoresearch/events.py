@@ -47,7 +47,7 @@ class SessionEnded(Event, frozen=True, tag="session_ended"):
 class TrialStarted(Event, frozen=True, tag="trial_started"):
     """
     A worker took a new trial on `base`. `again` names the stale trial whose patch it carries; a `baseline`
-    measures the base itself and needs no proposal.
+    measures the base itself and needs no proposal; `asked` is the key of the idea that it carries.
     """
 
     trial: int
@@ -55,6 +55,7 @@ class TrialStarted(Event, frozen=True, tag="trial_started"):
     base_tree: str
     again: int | None = None
     baseline: bool = False
+    asked: str = ""
 
 
 class TrialProposed(Event, frozen=True, tag="trial_proposed"):
@@ -153,6 +154,35 @@ class TrialsImported(Event, frozen=True, tag="trials_imported"):
     trials: tuple[Imported, ...]
 
 
+class IdeaAsked(Event, frozen=True, tag="idea_asked"):
+    """
+    Somebody other than the study's proposer wants an idea tried: a person, or an agent that drives. `commit` carries
+    it, made on `base`; `key` is unique, and names the idea until it has a trial.
+    """
+
+    key: str
+    idea: str
+    by: str
+    base: str
+    commit: str
+    tree: str
+
+
+class Steered(Event, frozen=True, tag="steered"):
+    """A note to all proposers, under a number by which it can be dropped."""
+
+    note: int
+    text: str
+    by: str
+    key: str
+
+
+class NoteDropped(Event, frozen=True, tag="note_dropped"):
+    """A note is told to nobody any more."""
+
+    note: int
+
+
 AnyEvent = (
     StudyOpened
     | SessionStarted
@@ -169,4 +199,7 @@ AnyEvent = (
     | Claimed
     | Transferred
     | TrialsImported
+    | IdeaAsked
+    | Steered
+    | NoteDropped
 )

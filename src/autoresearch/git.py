@@ -33,15 +33,18 @@ _IDENTITY = {
 }
 
 
-def git(folder: Path, *args: str, input: bytes | None = None, as_the_person: bool = False) -> bytes:
+def git(
+    folder: Path, *args: str, input: bytes | None = None, as_the_person: bool = False, index: Path | None = None
+) -> bytes:
     """
-    Run git in a folder and return what it printed; with the person's own settings only to read their checkout.
+    Run git in a folder and return what it printed; with the person's own settings only to read their checkout. `index`
+    is a file that takes the place of the index.
 
     Raises:
         WorkspaceError: git said no; the message carries its last words.
     """
     options = ["--no-optional-locks"] if as_the_person else _OPTIONS
-    return _run(_git(), ["git", "-C", str(folder), *options, *args], folder, args[0], input)
+    return _run(_git(), ["git", "-C", str(folder), *options, *args], folder, args[0], input, index)
 
 
 def git_in_turn(folder: Path, *commands: list[str]) -> bytes:
@@ -54,11 +57,14 @@ def git_in_turn(folder: Path, *commands: list[str]) -> bytes:
     return _run("/bin/sh", ["sh", "-c", " && ".join(lines)], folder, commands[0][-1])
 
 
-def _run(program: str, argv: list[str], folder: Path, what: str, input: bytes | None = None) -> bytes:
+def _run(
+    program: str, argv: list[str], folder: Path, what: str, input: bytes | None = None, index: Path | None = None
+) -> bytes:
+    env = _environment() | ({"GIT_INDEX_FILE": str(index)} if index else {})
     with _scratch_file() as given, _scratch_file() as errors:
         given.write(input or b"")
         given.seek(0)
-        output, status = _spawn(program, argv, given.fileno(), errors.fileno())
+        output, status = _spawn(program, argv, given.fileno(), errors.fileno(), env)
         if status != 0:
             if not folder.is_dir():
                 raise WorkspaceError(f"{folder} is gone; type `autoresearch run` again, and it is made anew")
@@ -73,7 +79,7 @@ def _scratch_file() -> IO[bytes]:
     return open(os.memfd_create("git"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
-def _spawn(program: str, argv: list[str], stdin: int, stderr: int) -> tuple[bytes, int]:
+def _spawn(program: str, argv: list[str], stdin: int, stderr: int, env: dict[str, str]) -> tuple[bytes, int]:
     """
     Run a program to its end; its standard output and exit code.
 
@@ -83,7 +89,7 @@ def _spawn(program: str, argv: list[str], stdin: int, stderr: int) -> tuple[byte
     read, write = os.pipe()
     try:
         wiring = [(os.POSIX_SPAWN_DUP2, mine, theirs) for mine, theirs in ((stdin, 0), (write, 1), (stderr, 2))]
-        pid = os.posix_spawn(program, argv, _environment(), file_actions=wiring, setpgroup=0)
+        pid = os.posix_spawn(program, argv, env, file_actions=wiring, setpgroup=0)
     finally:
         os.close(write)
     with open(read, "rb") as output:

@@ -1,13 +1,67 @@
 """
 What a person asks of a study while it runs: files in `.autoresearch/inbox`, taken up before the next trial.
 
-One process writes the log, so a command in another terminal leaves its wish here. Knows files, decides nothing.
+One process writes the log, so a command in another terminal leaves its wish here: a suspect trial to accept, an idea
+to try, a note to all proposers, a note to drop. A wish is removed once it is in the log, so that neither being ended
+loses it nor doing it again doubles it. Knows files and what a wish is in the log, decides nothing.
 """
 
+import contextlib
+import os
 import re
+import secrets
+import time
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from autoresearch.errors import StudyError
+from autoresearch.events import Event, IdeaAsked, NoteDropped, Steered
+from autoresearch.wishes import Wishes
 
 _ACCEPT = re.compile(r"accept-(\d{1,9})")
+_DROP = re.compile(r"drop-(\d{1,9})")
+Kind = TypeVar("Kind", bound=Struct)
+LARGEST = 1 << 16  # bytes of a wish; what is larger is none of ours
+
+
+class Note(Struct, frozen=True):
+    """A note that waits."""
+
+    key: str
+    text: str
+    by: str
+
+
+class Drop(Struct, frozen=True):
+    """The wish that a note be dropped."""
+
+    note: int
+
+
+class Wish(Struct, frozen=True):
+    """A wish, and the file that holds it."""
+
+    path: Path
+    what: IdeaAsked | Note | Drop
+
+    def event(self, known: Wishes) -> Event | None:
+        """What to write into a log that knows so much; None where it has it, or where it means nothing any more."""
+        match self.what:
+            case Drop(note=number):
+                return NoteDropped(note=number) if number in known.notes else None
+            case Note(key=key, text=text, by=by) if not known.knows(key):
+                return Steered(note=known.next_note, text=text, by=by, key=key)
+            case IdeaAsked(key=key) if not known.knows(key):
+                return self.what
+        return None
+
+
+def new_key() -> str:
+    """A name for a wish, unlike any other; later ones sort behind."""
+    return f"{time.time_ns():020d}-{secrets.token_hex(4)}"
 
 
 class Inbox:
@@ -18,14 +72,67 @@ class Inbox:
 
     def ask_to_accept(self, trial: int) -> None:
         """Leave the wish that a suspect trial be accepted."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"accept-{trial}").touch()
+        self._leave(f"accept-{trial}")
 
     def accepted(self) -> list[int]:
         """The trials that a person wants accepted; each is asked for until `done`."""
-        if not self.folder.is_dir():
-            return []
-        return [int(match[1]) for path in sorted(self.folder.iterdir()) if (match := _ACCEPT.fullmatch(path.name))]
+        return [int(match[1]) for path in self._waiting() if (match := _ACCEPT.fullmatch(path.name))]
 
     def done(self, trial: int) -> None:
         (self.folder / f"accept-{trial}").unlink(missing_ok=True)
+
+    def ask_to_try(self, idea: IdeaAsked) -> None:
+        """Leave an idea."""
+        self._leave(f"idea-{idea.key}", msgspec.json.encode(idea))
+
+    def steer(self, text: str, by: str) -> str:
+        """Leave a note; its key."""
+        key = new_key()
+        self._leave(f"note-{key}", msgspec.json.encode(Note(key, text, by)))
+        return key
+
+    def drop(self, note: int) -> None:
+        """Leave the wish that a note be told to nobody any more."""
+        self._leave(f"drop-{note}")
+
+    def wishes(self) -> list[Wish]:
+        """What waits to be written into the log: ideas, then notes, then those to drop, each in order."""
+        waiting = self._waiting()
+        ideas = [(path, _read(path, IdeaAsked)) for path in waiting if path.name.startswith("idea-")]
+        notes = [(path, _read(path, Note)) for path in waiting if path.name.startswith("note-")]
+        drops = [(path, Drop(int(match[1]))) for path in waiting if (match := _DROP.fullmatch(path.name))]
+        return [Wish(path, what) for path, what in (*ideas, *notes, *drops) if what is not None]
+
+    def _waiting(self) -> list[Path]:
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    def _leave(self, name: str, content: bytes = b"") -> None:
+        """
+        Written in full under another name first: whoever looks sees all of it or nothing.
+
+        Raises:
+            StudyError: the disk refused.
+        """
+        draft = self.folder / f".{name}.{secrets.token_hex(4)}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.folder / name)
+            folder = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StudyError(f"{self.folder}: {error.strerror}; the study's folder must be writable") from None
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind | None:
+    """What a file of the inbox says; None where it is not one of ours."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        if path.stat().st_size <= LARGEST:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+    return None

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -102,6 +103,39 @@ def _fold_lines(data: bytes, path: Path) -> State:
             gc.enable()
 
 
+class Follower:
+    """The state of a journal that another process writes, kept up with at the cost of what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = State()
+        self._read = 0  # bytes
+
+    def news(self) -> list[Event]:
+        """
+        What was written since the last call, folded in; a line being written does not count yet.
+
+        Raises:
+            LogError: it is damaged or cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._read:  # another journal than before
+                    self.state, self._read = State(), 0
+                file.seek(self._read)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise LogError(f"{self.path}: {error.strerror}; make it readable, or run as the one who owns it") from None
+        whole = data[: _complete_part(data)]
+        events = list(decode(whole, self.path.name))
+        for event in events:
+            self.state.apply(event)
+        self._read += len(whole)
+        return events
+
+
 class Log:
     """
     The journal opened for writing, with the state that follows from it.
@@ -176,12 +210,16 @@ class Log:
 
     # -- claims ----------------------------------------------------------------------------------------
 
-    def claim(self, may_start: Callable[[State, int], bool], base: Callable[[State], Best]) -> Trial | None:
+    def claim(
+        self, may_start: Callable[[State, int], bool], base: Callable[[State], Best], only: str | None = None
+    ) -> Trial | None:
         """
-        The next trial for a worker: an unfinished one first, then the baseline, then a stale one's patch on
-        the new best, then a new one. None when the budget is spent or the study is stopping.
+        The next trial for a worker: the baseline where there is no value to beat, else an unfinished one, then an idea
+        that was asked for, then a stale one's patch on the new best, then a new one. None when the budget is spent or
+        the study is stopping.
 
-        `may_start(state, running)` says whether the budget allows one more; `base` where it starts from.
+        `may_start(state, running)` says whether the budget allows one more; `base` where it starts from; `only` is
+        the key of an idea, where the session is about nothing else.
         """
         with self.lock:
             while not self.stopping:
@@ -193,16 +231,21 @@ class Log:
                         continue
                     begun = next((trial for trial in waiting if trial.is_baseline), None)
                     return self._hold(begun.id) if begun else self._start(state.best, baseline=True)
-                if waiting:
-                    return self._hold(waiting[0].id)
-                if not may_start(state, len(self._held)) or (self.exhausted and not state.stale):
+                begun = next((trial for trial in waiting if only in (None, trial.asked)), None)
+                if begun:
+                    return self._hold(begun.id)
+                asked = next((idea.key for idea in state.wishes.pending if only in (None, idea.key)), "")
+                stale = next((i for i in state.stale if only in (None, state.trials[i].asked)), None)
+                nothing = not asked and stale is None and (self.exhausted or only is not None)
+                if nothing or not may_start(state, len(self._held)):
                     return None
-                return self._start(base(state), again=next(iter(state.stale), None))
+                return self._start(base(state), again=None if asked else stale, asked=asked)
             return None
 
-    def _start(self, base: Best, again: int | None = None, baseline: bool = False) -> Trial:
+    def _start(self, base: Best, again: int | None = None, baseline: bool = False, asked: str = "") -> Trial:
         id = self.state.next_trial
-        self.append(TrialStarted(trial=id, base=base.commit, base_tree=base.tree, again=again, baseline=baseline))
+        carries: dict[str, Any] = {"again": again, "baseline": baseline, "asked": asked}
+        self.append(TrialStarted(trial=id, base=base.commit, base_tree=base.tree, **carries))
         return self._hold(id)
 
     def _hold(self, id: int) -> Trial:

@@ -41,6 +41,7 @@ class Lab(Struct, frozen=True):
     may_start: Callable[[State, int], bool]
     inbox: Inbox
     workers: int = 1
+    only: str | None = None  # the key of an idea, where the session is about nothing else
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
 
 
@@ -98,16 +99,30 @@ def next_trial(lab: Lab) -> Trial | None:
         for number in lab.inbox.accepted():
             accept(lab.log, lab.workspace, number, lab.tell)
             lab.inbox.done(number)
-    return lab.log.claim(lab.may_start, lab.policy.base)
+        take_up(lab.log, lab.inbox)
+    return lab.log.claim(lab.may_start, lab.policy.base, lab.only)
+
+
+def take_up(log: Log, inbox: Inbox) -> None:
+    """Write down what was asked for meanwhile, each wish once, wherever the program was ended before."""
+    with log.lock:
+        for wish in inbox.wishes():
+            if event := wish.event(log.state.wishes):
+                log.append(event)
+            wish.path.unlink(missing_ok=True)
 
 
 def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
-    """Give a trial its commit: from its proposer, or from the stale trial it carries on."""
+    """Give a trial its commit: from its proposer, from who asked for it, or from the stale trial it carries on."""
     log, workspace = lab.log, lab.workspace
     if trial.again is not None:
         stale = log.state.trials[trial.again]
-        tree.carry(stale)
+        tree.carry(stale.base, stale.commit or "", f"the change of trial {stale.id}")
         proposal = Proposal(stale.idea, stale.by, stale.memo)
+    elif trial.asked:
+        asked = log.state.wishes.asked[trial.asked]
+        tree.carry(asked.base, asked.commit, "the change that was asked for")
+        proposal = Proposal(asked.idea, asked.by)
     else:
         base = Best(trial.base, trial.base_tree, trial.id)
         ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)

@@ -26,6 +26,7 @@ from autoresearch.execute.sandbox import choose
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.loop import Lab, accept, repair, work
+from autoresearch.propose import Proposer
 from autoresearch.propose.making import Given, make
 from autoresearch.state import State
 from autoresearch.study import Study, load
@@ -75,9 +76,10 @@ def make_home(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
+def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | None = None) -> Iterator[Lab]:
     """
-    The study in this folder, ready to work on: log locked and repaired, worktrees clean, data prepared.
+    The study in this folder, ready to work on: log locked and repaired, worktrees clean, data prepared. `proposer`
+    takes the place of the one that study.toml names.
 
     Raises:
         AutoresearchError: something is missing or wrong; the message says what to do.
@@ -95,12 +97,13 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
         executor = Local(home, shares, choose(study.execute.sandbox, study.execute.image), listener.progress)
         stack.callback(workspace.clean)
         stack.callback(executor.close)
+        given = Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say)
         lab = Lab(
             study=study,
             program=read_program(folder),
             log=log,
             workspace=workspace,
-            proposer=make(Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say)),
+            proposer=proposer or make(given),
             policy=policy.make(study),
             executor=executor,
             may_start=budget(study, goal, started),
@@ -228,14 +231,20 @@ def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], boo
 def run(folder: Path, goal: Goal, listener: Listener) -> State:
     """Work on the study until its budget is spent, nothing is left to try, or the person stops it."""
     with opened(folder, goal, listener) as lab, stoppable(lab):
-        begin(lab)
-        failures = run_workers(lab, lab.workers)
-        if failures:
-            raise failures[0]
-        why = lab.log.stopping or lab.log.exhausted or "the budget is spent"
-        lab.log.append(SessionEnded(why=why))
+        why = see_through(lab, "the budget is spent")
         listener.say(f"Ended: {why}.")
         return lab.log.state
+
+
+def see_through(lab: Lab, done: str) -> str:
+    """A session from its first event to its last: why it ended, where nothing else ended it `done`."""
+    begin(lab)
+    failures = run_workers(lab, lab.workers)
+    if failures:
+        raise failures[0]
+    why = lab.log.stopping or lab.log.exhausted or done
+    lab.log.append(SessionEnded(why=why))
+    return why
 
 
 def begin(lab: Lab) -> None:

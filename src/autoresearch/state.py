@@ -14,11 +14,14 @@ from autoresearch.events import (
     Charged,
     Claimed,
     Event,
+    IdeaAsked,
+    NoteDropped,
     RunFinished,
     RunStarted,
     SealedOpened,
     SessionEnded,
     SessionStarted,
+    Steered,
     StudyOpened,
     Transferred,
     TrialAccepted,
@@ -31,6 +34,7 @@ from autoresearch.events import (
 from autoresearch.rungs import Transfer
 from autoresearch.stats import pooled_sd, seed_correlation
 from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Word
+from autoresearch.wishes import Wishes
 
 TREES = 12  # the latest with repeats, from which the correlation of seeds is estimated
 # What is believed of that correlation before it was seen, and how many degrees of freedom that belief counts for:
@@ -98,6 +102,7 @@ class State:
         self.tried_on: dict[str, int] = {}  # tree -> trials that were measured against it, baselines excluded
         self.spent_s = 0.0  # wall seconds of all finished runs and their scoring
         self.charged: dict[str, Spent] = {}  # proposer -> what its calls to models cost
+        self.wishes = Wishes()  # what was asked for from outside the loop
         self.next_trial = 0
         self.next_run = 0
         self._known_scatter: tuple[Noise | None, Pairing] | None = None  # until something of it changes
@@ -255,6 +260,8 @@ class State:
             case TrialsImported():
                 self.imported.extend(event.trials)
                 self.sources.append(event.source)
+            case IdeaAsked() | Steered() | NoteDropped():
+                self.wishes.apply(event)
 
     def _start_run(self, run: Run) -> None:
         self.runs[run.id] = run
@@ -282,8 +289,12 @@ class State:
         trial = Trial(id, event.base, event.base_tree, event.at, event.again)
         if event.again is not None:
             before = self.trials[event.again]
-            trial = replace(trial, idea=before.idea, accepted=before.accepted)
+            trial = replace(trial, idea=before.idea, asked=before.asked, accepted=before.accepted)
             self.stale.pop(event.again, None)
+        if event.asked:
+            asked = self.wishes.asked[event.asked]
+            trial = replace(trial, idea=asked.idea, by=asked.by, asked=asked.key)
+        self.wishes.carry(trial.asked, id)
         if event.baseline:
             idea = "the code as it stands"
             trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
@@ -347,10 +358,11 @@ class State:
         )
 
     def _withdraw(self, event: TrialWithdrawn) -> None:
-        again = self.trials.pop(event.trial).again
+        trial = self.trials.pop(event.trial)
         self.unfinished.pop(event.trial, None)
-        if again is not None:
-            self.stale[again] = None
+        self.wishes.give_back(trial)
+        if trial.again is not None:
+            self.stale[trial.again] = None
 
     def _open(self, event: StudyOpened) -> None:
         self.opened = event

@@ -86,19 +86,17 @@ class Tree:
         except WorkspaceError as error:
             raise ProposerError(f"what was left in the worktree cannot be committed: {error}") from None
 
-    def carry(self, stale: Trial) -> None:
+    def carry(self, before: str, after: str, what: str) -> None:
         """
-        Apply the patch of an earlier trial.
+        Apply what leads from one commit to another.
 
         Raises:
-            ProposerError: it does not fit any more.
+            ProposerError: it does not fit here.
         """
-        assert stale.commit is not None
-        patch = self.git("diff", *_AS_PATCH, stale.base, stale.commit)
         try:
-            self.git("apply", "--3way", "--index", "-", input=patch)
+            self.git("apply", "--3way", "--index", "-", input=self.git("diff", *_AS_PATCH, before, after))
         except WorkspaceError:
-            raise ProposerError(f"the change of trial {stale.id} does not fit on the new best") from None
+            raise ProposerError(f"{what} does not fit on the new best") from None
 
     def take_out(self, kept: Trial) -> bool:
         """Undo the patch of a kept trial; False where later changes build on it."""
@@ -218,16 +216,16 @@ class Workspace:
     def at(self, name: str, commit: str, base: str) -> Iterator[Tree]:
         """A fresh worktree of any commit, under a name of its own; gone afterwards."""
         top = self.home / "trees" / name
-        self._add_worktree(top, commit)
+        self.add_worktree(top, commit)
         try:
             yield Tree(self, top, base)
         finally:
-            self._remove_worktree(top)
+            self.remove_worktree(top)
 
     def referee(self, commit: str) -> Path:
         """The study's folder in a worktree of the study's own commit: where frozen code runs from."""
         top = self.home / "trees" / REFEREE
-        self._add_worktree(top, commit)
+        self.add_worktree(top, commit)
         self._referee = traces(top / line.partition("\t")[2] for line, _ in self._files(commit))
         return top / self.prefix
 
@@ -240,11 +238,12 @@ class Workspace:
                 self.referee(commit)
         return changed
 
-    def _add_worktree(self, top: Path, commit: str) -> None:
-        self._remove_worktree(top)
+    def add_worktree(self, top: Path, commit: str) -> None:
+        """In place of what was there."""
+        self.remove_worktree(top)
         self._one_at_a_time("worktree", "add", "--quiet", "--force", "--detach", str(top), commit)
 
-    def _remove_worktree(self, top: Path) -> None:
+    def remove_worktree(self, top: Path) -> None:
         if top.exists():
             with contextlib.suppress(WorkspaceError):
                 self._one_at_a_time("worktree", "remove", "--force", "--force", str(top))
@@ -266,7 +265,7 @@ class Workspace:
     def clean(self) -> None:
         """Remove the worktrees that a killed session left."""
         for top in sorted((self.home / "trees").glob("*")):
-            self._remove_worktree(top)
+            self.remove_worktree(top)
 
     # -- commits and refs ------------------------------------------------------------------------------
 

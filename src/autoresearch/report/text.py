@@ -28,6 +28,7 @@ COLORS = {
     "running": "blue",
 }
 LEAST_CONTROLS = 3
+MOST_SHOWN = 10  # ideas, and notes, in `status`
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -151,8 +152,40 @@ def status(state: State, running_pid: int | None) -> RenderableType:
         "",
         summary(state),
         held(state),
+        asked(state),
     ]
     return Text("\n".join(lines).rstrip())
+
+
+def asked(state: State) -> str:
+    """Ideas that wait for a trial, and the notes that proposers are told, a line each; empty if there are none."""
+    waiting = state.wishes.pending
+    lines = [f"waiting   {one.by}: {clean(one.idea)}" for one in waiting[:MOST_SHOWN]]
+    lines += [f"          and {len(waiting) - MOST_SHOWN} more ideas"] if len(waiting) > MOST_SHOWN else []
+    notes = list(state.wishes.notes.values())
+    lines += (
+        [f"          {len(notes) - MOST_SHOWN} older notes: `autoresearch steer --list`"]
+        if len(notes) > MOST_SHOWN
+        else []
+    )
+    return "\n".join(lines + [f"note {one.note:<5}{clean(one.text)}" for one in notes[-MOST_SHOWN:]])
+
+
+def verdict(state: State, trial: Trial) -> RenderableType:
+    """What became of one trial, with its numbers."""
+    found = trial.verdict
+    assert found is not None, "only of a decided trial"
+    metric = state.metric
+    shown = Text(f"Trial {trial.id}: ").append(trial.word, COLORS[trial.word]).append(f", {clean(found.why)}")
+    if found.value is not None:
+        error = f" +- {found.error:.1g}" if found.error else ""
+        gain = f", gain {found.gain:+.4g}{error}" if found.gain is not None else ""
+        cost = f", cost x{found.cost:.2f}" if found.cost is not None else ""
+        unit = f" {metric.unit}".rstrip()
+        shown.append(f"\n{metric.name} {number(found.base_value)} -> {number(found.value)}{unit}{gain}{cost}")
+    for flag in found.flags:
+        shown.append(f"\nnote: {clean(flag)}", "yellow")
+    return shown.append(f"\nautoresearch show {trial.id}", "dim")
 
 
 def _pairing(state: State) -> str:
@@ -186,6 +219,8 @@ def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
         "seed_correlation": state.pairing.correlation if state.pairing.dof else None,
         "claim": msgspec.to_builtins(state.claims[-1]) if state.claims else None,
         "transfer": msgspec.to_builtins(state.transfers[-1]) if state.transfers else None,
+        "ideas_waiting": [msgspec.to_builtins(one) for one in state.wishes.pending],
+        "notes": [msgspec.to_builtins(one) for one in state.wishes.notes.values()],
         "sealed_openings": len(state.openings),
         "suspect": [trial.id for trial in state.trials.values() if trial.word == "suspect"],
         "summary": summary(state),
