@@ -75,7 +75,12 @@ def _left(study: Study, state: State) -> dict[str, float]:
 def row(trial: Trial) -> dict[str, Any]:
     """One trial in a line."""
     verdict = trial.verdict
-    told: dict[str, Any] = {"trial": trial.id, "verdict": trial.word, "idea": sentence(trial.idea), "by": sentence(trial.by, 60)}
+    told: dict[str, Any] = {
+        "trial": trial.id,
+        "verdict": trial.word,
+        "idea": sentence(trial.idea),
+        "by": sentence(trial.by, 60),
+    }
     if trial.again is not None:
         told["carries_on"] = trial.again
     if verdict is not None:
@@ -103,7 +108,9 @@ def findings(brief: Brief) -> dict[str, Any]:
     tried = [trial for trial in brief.trials if trial.verdict is not None and not trial.is_baseline]
     measured = [trial for trial in tried if trial.verdict and trial.verdict.gain is not None]
     helped = [trial for trial in measured if trial.word == "keep"]
-    near = [trial for trial in measured if trial.word == "inconclusive" or (_gain(trial) > 0 and trial.word == "discard")]
+    near = [
+        trial for trial in measured if trial.word == "inconclusive" or (_gain(trial) > 0 and trial.word == "discard")
+    ]
     hurt = [trial for trial in measured if trial.word == "discard" and _gain(trial) < 0]
     failed = [trial for trial in tried if trial.word in ("crash", "timeout", "rejected")]
     unsaid = sum(trial.word == "discard" for trial in tried) - sum(trial.word == "discard" for trial in measured)

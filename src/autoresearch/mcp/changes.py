@@ -13,7 +13,7 @@ from autoresearch.mcp.desk import Desk, Look
 LARGEST = 1 << 20  # bytes of what all edits of an idea hold
 
 
-def patch(desk: Desk, asked: Sequence[edits.Edit], diff: str, worktree: str) -> bytes:
+def patch(desk: Desk, look: Look, asked: Sequence[edits.Edit], diff: str, worktree: str) -> bytes:
     """
     The change as a patch against the best.
 
@@ -27,10 +27,11 @@ def patch(desk: Desk, asked: Sequence[edits.Edit], diff: str, worktree: str) -> 
     if diff:
         return diff.encode(errors="replace") + (b"" if diff.endswith("\n") else b"\n")
     if (size := sum(edit.size for edit in asked)) > LARGEST:
-        raise StudyError(f"the edits have {size:,} characters; {LARGEST:,} at most. Use `lend` for a change of that size")
-    look = desk.look()
+        raise StudyError(
+            f"the edits have {size:,} characters; {LARGEST:,} at most. Use `lend` for a change of that size"
+        )
     base = look.brief.base.commit
-    files = edits.applied(asked, look.study, lambda name: look.workspace.content(base, name))
+    files = edits.applied(asked, look.study, lambda name: ideas.holds(look.workspace, base, name))
     made = ideas.rewritten(look.workspace, base, files)
     if not made:
         raise StudyError("the edits change nothing: the best holds all of it already. Nothing was tried")
@@ -58,8 +59,11 @@ def check(look: Look, change: bytes) -> None:
     """
     base = look.brief.base.commit
     tree = ideas.content(look.workspace, base, change)
-    if problem := look.workspace.problem(look.workspace.between(base, tree)):
+    if problem := look.workspace.problem(look.workspace.change(base, tree)):
         raise StudyError(f"{problem}. Nothing was tried")
     twin = look.state.trees.get(tree)
-    if twin is not None and twin in look.state.trials:
-        raise StudyError(f"trial {twin} had exactly this code, and is {look.trial(twin).word}: `show` it. Nothing was tried")
+    known = look.state.trials.get(-1 if twin is None else twin)
+    if known is not None and (known.verdict is not None or not known.asked):  # else that idea is gone on with
+        raise StudyError(
+            f"trial {known.id} had exactly this code, and is {look.trial(known.id).word}: `show` it. Nothing was tried"
+        )

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from autoresearch import log, person, session
 from autoresearch.errors import AutoresearchError, Busy, StudyError
-from autoresearch.events import SessionEnded, StudyOpened
+from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.log import Follower
 from autoresearch.loop import Lab
 from autoresearch.mcp import answers
@@ -68,6 +68,7 @@ class Desk:
         self._follower = Follower(journal(self.folder))
         self._changed = threading.Condition()  # guards what follows
         self._wanted: set[str] = set()  # keys of ideas of ours that were not settled when last looked at
+        self._workers: int | None = None  # of the latest session
         self._lent: dict[str, Path] = {}  # key -> the worktree that it was made in
         self._failed: dict[str, str] = {}  # key -> why no session could try it
         self._closing = False
@@ -116,7 +117,8 @@ class Desk:
     def state(self) -> State:
         """What the log says, whoever writes it."""
         with self._changed:
-            self._follower.news()
+            for event in self._follower.news():
+                self._workers = event.workers if isinstance(event, SessionStarted) else self._workers
             return self._follower.state
 
     def holder(self) -> str:
@@ -227,7 +229,9 @@ class Desk:
                     self._driver = None
                     return
             try:
-                with session.opened(self.folder, Goal(), self._heard, person.Nobody()) as lab:
+                # As many workers as last time, so that runs have as many cores and their values compare.
+                goal = Goal(workers=self._workers)
+                with session.opened(self.folder, goal, self._heard, person.Nobody()) as lab:
                     self._serve(lab)
             except Busy:  # another process is at it, and takes them from the inbox
                 self._pause(TRY_S)
@@ -251,7 +255,9 @@ class Desk:
                 break
             if not crew.busy and ideas and ideas <= looked_for:
                 self._fail("the budget of the study is spent (study.toml, budget)")
-            elif (ideas and not crew.busy) or lab.log.state.wishes.pending or lab.inbox.waits():
+            elif (
+                (ideas and not crew.busy) or lab.log.state.wishes.pending or lab.inbox.wishes() or lab.inbox.accepted()
+            ):
                 looked_for = ideas
                 crew.send()
             self._pause(TICK_S)
@@ -288,7 +294,9 @@ class Ticket:
         done = sum(run.measurement is not None for run in runs)
         fraction, loss = self.desk.how_far(number) if len(runs) > done else (0.0, None)
         where = f"trial {number}, {done} runs done" if len(runs) == done else f"trial {number}, run {len(runs)}"
-        return done + fraction, where + (f", {fraction:.0%}" if fraction else "") + (f", loss {loss:.4g}" if loss else "")
+        return done + fraction, where + (f", {fraction:.0%}" if fraction else "") + (
+            f", loss {loss:.4g}" if loss else ""
+        )
 
     def told(self) -> dict[str, Any]:
         """

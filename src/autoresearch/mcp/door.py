@@ -99,7 +99,11 @@ async def _refuse(scope: "Scope", send: "Send") -> None:
         await send({"type": "websocket.close", "code": 1008})
         return
     why = f"a header `Authorization: Bearer TOKEN` is needed; the token is in .autoresearch/{TOKEN_FILE}\n".encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(why)), (b"www-authenticate", b"Bearer")]
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"content-length", b"%d" % len(why)),
+        (b"www-authenticate", b"Bearer"),
+    ]
     await send({"type": "http.response.start", "status": 401, "headers": headers})
     await send({"type": "http.response.body", "body": why})
 

@@ -31,9 +31,7 @@ class Edit(Struct, frozen=True, forbid_unknown_fields=True):
         return sum(len(text or "") for text in (self.file, self.search, self.replace, self.content))
 
 
-def applied(
-    edits: Iterable[Edit], study: Study, content: Callable[[str], bytes | None]
-) -> dict[str, bytes]:
+def applied(edits: Iterable[Edit], study: Study, content: Callable[[str], bytes | None]) -> dict[str, bytes]:
     """
     What each edited file is to hold. `content` gives what one holds now, None where there is none; edits of one file
     build on each other.

@@ -48,10 +48,14 @@ def make(desk: Desk) -> Server[Any]:
     known = {tool.name: tool for tool in tools.ALL}
     shown = [_shown(tool) for tool in tools.ALL]
 
-    async def list_tools(_: ServerRequestContext[Any], __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def list_tools(
+        _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
         return types.ListToolsResult(tools=shown)
 
-    async def call_tool(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(
+        context: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
         tool = known.get(params.name)
         if tool is None:
             return _problem(f"there is no tool of this name; there are {', '.join(known)}")

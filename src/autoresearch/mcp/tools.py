@@ -25,6 +25,7 @@ from autoresearch.mcp.edits import Edit
 LONGEST_IDEA = 300  # characters, as a commit's first line has them
 LARGEST = 1 << 20  # characters of all that one idea brings along
 MOST_EDITS = 100
+FILES = 200  # that are named
 _SCORES = re.compile(r"score|value|gain|metric|verdict|result|loss|bpb|keep", re.IGNORECASE)
 
 TRY_IDEA = """\
@@ -45,7 +46,8 @@ class Page(Struct, frozen=True, forbid_unknown_fields=True):
     before: Annotated[int | None, Meta(description="Only trials with a smaller number (default: the newest).")] = None
     limit: Annotated[int, Meta(ge=1, le=answers.PAGE, description="So many trials at most.")] = 30
     verdict: Annotated[
-        Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive", "suspect", "running"] | None,
+        Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive", "suspect", "running"]
+        | None,
         Meta(description="Only trials that ended so."),
     ] = None
 
@@ -63,9 +65,12 @@ class OneOrBest(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Idea(Struct, frozen=True, forbid_unknown_fields=True):
     idea: Annotated[
-        str, Meta(min_length=1, max_length=LONGEST_IDEA, description="What changes and why it should help, in a sentence.")
+        str,
+        Meta(min_length=1, max_length=LONGEST_IDEA, description="What changes and why it should help, in a sentence."),
     ]
-    edits: Annotated[list[Edit], Meta(max_length=MOST_EDITS, description="Made in order, on the best as it is now.")] = []
+    edits: Annotated[
+        list[Edit], Meta(max_length=MOST_EDITS, description="Made in order, on the best as it is now.")
+    ] = []
     patch: Annotated[str, Meta(max_length=LARGEST, description="Or a unified diff against the best.")] = ""
     worktree: Annotated[str, Meta(max_length=4096, description="Or the path that `lend` gave.")] = ""
     wait: Annotated[bool, Meta(description="Until there is a verdict (default), or not.")] = True
@@ -112,9 +117,7 @@ def read(tool: Tool, given: dict[str, Any]) -> Any:
 def _unknown(tool: Tool, name: str, known: list[str]) -> str:
     shown = answers.sentence(name, 60)
     if _SCORES.search(name) and tool.name == "try_idea":
-        return (
-            f"{tool.name} takes no {shown!r}: nobody can state what a change is worth; it is measured here. Leave it out"
-        )
+        return f"{tool.name} takes no {shown!r}: nobody can state what a change is worth; it is measured here. Leave it out"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known) or 'nothing'}"
     return f"{tool.name} takes no {shown!r} ({hint})"
@@ -178,19 +181,27 @@ def _diff(desk: Desk, one: OneOrBest) -> str:
 
 
 def _try_idea(desk: Desk, asked: Idea) -> Ticket:
-    patch = changes.patch(desk, asked.edits, asked.patch, asked.worktree)
-    changes.check(desk.look(), patch)
-    return desk.attempt(asked.idea, patch, Path(asked.worktree) if asked.worktree else None)
+    while True:
+        look = desk.look()
+        try:
+            patch = changes.patch(desk, look, asked.edits, asked.patch, asked.worktree)
+            changes.check(look, patch)
+            return desk.attempt(asked.idea, patch, Path(asked.worktree) if asked.worktree else None)
+        except AutoresearchError:
+            if not asked.edits or desk.look().brief.base == look.brief.base:
+                raise
+            # Best has moved since we looked: the edits are made again, on the new one.
 
 
 def _lend(desk: Desk, lend: Lend) -> dict[str, Any]:
     if lend.give_back:
         person.take_back(desk.folder, changes.lent(desk, lend.give_back))
-    path = person.lend(desk.folder)
+    lent = person.lend(desk.folder)
     return {
-        "worktree": str(path),
-        "holds": f"the best, {desk.look().brief.base.commit[:12]}",
+        "worktree": str(lent.path),
+        "holds": f"the best, {lent.base[:12]}",
         "may_change": list(desk.look().study.asset),
+        "files": [str(name) for name in lent.files[:FILES]],
         "next": "edit the files there, then call try_idea with this path as worktree",
     }
 
@@ -201,7 +212,9 @@ def _steer(desk: Desk, steer: Steer) -> dict[str, Any]:
     if steer.drop is not None:
         note = next((note for note in person.notes(desk.folder) if note.number == steer.drop), None)
         if note is not None and note.by != "mcp":
-            raise BadCall(f"note {steer.drop} is the person's; they drop it with `autoresearch steer --drop {steer.drop}`")
+            raise BadCall(
+                f"note {steer.drop} is the person's; they drop it with `autoresearch steer --drop {steer.drop}`"
+            )
         person.drop(desk.folder, steer.drop)
     return {"notes": [{"number": note.number, "note": note.text, "by": note.by} for note in person.notes(desk.folder)]}
 
@@ -211,9 +224,13 @@ ALL = [
     Tool("try_idea", TRY_IDEA, Idea, _try_idea, reads=False),
     Tool("lend", "A folder that holds the best, for you to edit; `try_idea` takes its path.", Lend, _lend, reads=False),
     Tool("status", "Where the study stands: best, noise, counts, what runs now, what is left.", Nothing, _status),
-    Tool("findings", "What helped, hurt, came close and failed, with numbers, the strongest first.", Nothing, _findings),
+    Tool(
+        "findings", "What helped, hurt, came close and failed, with numbers, the strongest first.", Nothing, _findings
+    ),
     Tool("history", "The trials with verdicts and numbers, the newest first, page by page.", Page, _history),
     Tool("show", "One trial in full: verdict, runs, patch, and what a failed run printed last.", One, _show),
     Tool("diff", "A patch: the best against the start, or one trial against its base.", OneOrBest, _diff),
-    Tool("steer", "Leave a note for every proposer's next brief, or drop one of yours; lists them.", Steer, _steer, False),
+    Tool(
+        "steer", "Leave a note for every proposer's next brief, or drop one of yours; lists them.", Steer, _steer, False
+    ),
 ]
