@@ -35,8 +35,8 @@ from autoresearch.inbox import Inbox, new_key
 from autoresearch.log import Follower, Log, holder, read
 from autoresearch.loop import take_up
 from autoresearch.propose import Tree
-from autoresearch.report.brief import Brief
-from autoresearch.session import Goal, Listener, journal, make_home
+from autoresearch.report.brief import Brief, brief
+from autoresearch.session import Goal, Listener, journal, make_home, read_program
 from autoresearch.state import State
 from autoresearch.study import Study, load
 from autoresearch.trial import Limits, Proposal, Trial
@@ -95,7 +95,8 @@ def ask(folder: Path, idea: str, patch: bytes, by: str = "person", beyond_budget
         raise StudyError("say the idea in one sentence")
     folder, study, workspace = _study(folder)
     state = foreseen(folder)
-    if not beyond_budget and not session.budget(study, Goal(), state.decided)(state, len(state.unfinished)):
+    purse = session.Purse(study, Goal(), state.decided)
+    if not beyond_budget and not purse.may_start(state, len(state.unfinished)):
         raise StudyError("the budget of the study is spent (study.toml, budget): nothing more is tried")
     base = _best(workspace, state)
     tree = ideas.content(workspace, base, patch)
@@ -180,6 +181,17 @@ def settled(state: State, key: str) -> Trial | None:
     """The trial that decided on an idea; None while there is none, or while its patch is to be tried again."""
     trial = state.trials.get(state.wishes.carried.get(key, -1))
     return trial if trial is not None and trial.verdict is not None and trial.id not in state.stale else None
+
+
+def briefed(folder: Path) -> Brief:
+    """What a proposer would be given now, for whoever drives the study from outside; works while it runs."""
+    folder, study, workspace = _study(folder)
+    state = foreseen(folder)
+    if state.opened is None or state.best is None:
+        raise StudyError("this study has not been run yet, so there is nothing to tell: `autoresearch run --trials 1`")
+    around = session.around(study, workspace, session.Purse(study, Goal(), state.decided))
+    ladder = {"on": True, "off": False}.get(study.decide.ladder)
+    return brief(study.name, read_program(folder), tuple(study.asset), state.best, state, ladder, around)
 
 
 # -- worktrees -----------------------------------------------------------------------------------------
