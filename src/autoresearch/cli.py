@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import autoresearch
+from autoresearch.cli_mcp import mcp
 from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
 from autoresearch.cli_transfer import transfer
@@ -59,6 +60,7 @@ def main() -> None:
 def init(folder: Path, template: str, size: str | None) -> None:
     """Write a study: a git repository of its own, or new files in an existing one."""
     from autoresearch import starter
+    from autoresearch.mcp import register
 
     made = starter.make(folder, template, size=size)
     click.echo(f"{_short(folder)}: {', '.join(made.files)}")
@@ -71,6 +73,7 @@ def init(folder: Path, template: str, size: str | None) -> None:
         click.echo(
             f"Nothing else was touched. A study starts from a commit: {go}git add {' '.join(made.files)} && git commit"
         )
+    click.echo(register.hint(folder))
 
 
 @main.command()
@@ -250,6 +253,7 @@ main.add_command(finalize)
 main.add_command(ls)
 for command in (web, pause, resume, stop):
     main.add_command(command)
+main.add_command(mcp)
 
 
 @main.command()

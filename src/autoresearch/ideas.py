@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
@@ -79,6 +79,28 @@ def changes(workspace: Workspace, path: Path, best: str) -> bytes:
             listed = "".join(f"{entry}\0" for entry in entries).encode(errors="surrogateescape")
             git(top, "update-index", "-z", "--index-info", input=listed, index=index)
             made = text(git(top, "write-tree", index=index))
+    return workspace.diff(base, made)
+
+
+def holds(workspace: Workspace, base: str, name: str) -> bytes | None:
+    """What a file of a commit holds, named from the study's folder; None where there is none."""
+    with contextlib.suppress(WorkspaceError):
+        return git(workspace.folder, "cat-file", "blob", f"{base}:{workspace.prefix}{name}")
+    return None
+
+
+def rewritten(workspace: Workspace, base: str, files: Mapping[str, bytes]) -> bytes:
+    """The patch after which these files of a commit, named from the study's folder, hold this; none is deleted."""
+    top = _top(workspace)
+    with _index(workspace, base) as index:
+        entries = []
+        for path, held in ((f"{workspace.prefix}{name}", held) for name, held in files.items()):
+            was = text(git(top, "ls-files", "--stage", "-z", "--", f":(literal){path}", index=index))
+            blob = text(git(top, "hash-object", "-w", "--stdin", input=held))
+            entries.append(f"{was[:6] or '100644'} {blob}\t{path}\0")
+        listed = "".join(entries).encode(errors="surrogateescape")
+        git(top, "update-index", "-z", "--index-info", input=listed, index=index)
+        made = text(git(top, "write-tree", index=index))
     return workspace.diff(base, made)
 
 

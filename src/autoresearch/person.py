@@ -101,7 +101,7 @@ def ask(folder: Path, idea: str, patch: bytes, by: str = "person", beyond_budget
     base = _best(workspace, state)
     tree = ideas.content(workspace, base, patch)
     for known in state.wishes.asked.values():
-        if known.tree == tree and not _settled(state, known.key):
+        if known.tree == tree and not settled(state, known.key):
             return known.key
     key = new_key()
     sentence = one_line(idea)
@@ -121,7 +121,7 @@ def settle(folder: Path, key: str, listener: Listener, beyond_budget: bool = Tru
             return trial
         try:
             # As many workers as last time, so that runs have as many cores and their values compare.
-            with session.opened(folder, Goal(workers=following.workers), listener, _Nobody()) as lab:
+            with session.opened(folder, Goal(workers=following.workers), listener, Nobody()) as lab:
                 following.waiting = False
                 take_up(lab.log, lab.inbox)
                 may_start = (lambda state, running: True) if beyond_budget else lab.may_start
@@ -155,7 +155,7 @@ class _Watch:
             trial = self.follower.state.trials.get(number) if number is not None else None
             if self.waiting and trial is not None and trial.asked == self.key:
                 self.listener.event(event, self.follower.state)
-        return _settled(self.follower.state, self.key)
+        return settled(self.follower.state, self.key)
 
     def wait(self) -> None:
         """A while, for the process that holds the log."""
@@ -170,14 +170,14 @@ class _Watch:
             time.sleep(POLL_S)
 
 
-class _Nobody:
+class Nobody:
     """Proposes nothing: for a session about one idea that somebody else had."""
 
     def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
         raise NothingLeft("this session is about one idea only")
 
 
-def _settled(state: State, key: str) -> Trial | None:
+def settled(state: State, key: str) -> Trial | None:
     """The trial that decided on an idea; None while there is none, or while its patch is to be tried again."""
     trial = state.trials.get(state.wishes.carried.get(key, -1))
     return trial if trial is not None and trial.verdict is not None and trial.id not in state.stale else None

@@ -305,9 +305,12 @@ class Workspace:
             trailers = dict(line.split(": ", 1) for line in message[1:] if ": " in line)
             if parent == trial.base and trailers["Trial"] == str(trial.id):
                 memo = msgspec.json.decode(trailers["Memo"], type=dict[str, Any])
-                change = _read_change(tree, git(self.folder, "diff", *_AS_CHANGE, parent, commit))
-                return Proposal(message[0], trailers["Proposed-by"], memo), change, commit
+                return Proposal(message[0], trailers["Proposed-by"], memo), self.change(parent, tree), commit
         return None
+
+    def change(self, before: str, tree: str) -> Change:
+        """What leads from a commit to other content."""
+        return _read_change(tree, git(self.folder, "diff", *_AS_CHANGE, before, tree))
 
     def keep(self, trial: Trial, verdict: Verdict) -> str:
         """The commit that a kept trial becomes on the best branch: its content, with its numbers."""
