@@ -35,7 +35,8 @@ ALLOWED = {
     "events": {"final", "rungs", "trial"},
     "wishes": {"events", "trial"},
     "inbox": {"errors", "events", "wishes"},
-    "state": {"events", "final", "rungs", "stats", "trial", "wishes"},
+    "scatter": {"stats"},
+    "state": {"events", "final", "rungs", "scatter", "trial", "wishes"},
     "log": {"errors", "events", "state", "trial"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
@@ -55,10 +56,10 @@ ALLOWED = {
 # Folders: what their modules may see beside each other.
 ALLOWED_IN = {
     "stats": set[str](),
-    "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
-    "policy": {"errors", "guard", "state", "stats", "study", "trial"},
-    "report": {"audit", "errors", "final", "rungs", "state", "stats", "trial"},
-    "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
+    "audit": {"errors", "events", "scatter", "state", "interchange", "log", "stats", "trial"},
+    "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
+    "report": {"audit", "errors", "final", "rungs", "scatter", "state", "stats", "trial"},
+    "propose": {"errors", "events", "scatter", "state", "execute", "files", "hosts", "report", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 
@@ -117,6 +118,7 @@ def test_nobody_below_the_loop_knows_it() -> None:
         "loop",
         "mcp",
         "morning",
+        "options",
         "person",
         "session",
         "studies",

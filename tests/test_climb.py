@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autoresearch.policy.climb import KEEP, LOOK_AGAIN, PAIRED, PROMISING, Climb
 from autoresearch.report import text
-from autoresearch.state import BELIEVED
+from autoresearch.scatter import BELIEVED
 from autoresearch.study import parse
 
 # Where nothing is known of how seeds pair.

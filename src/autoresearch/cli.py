@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import autoresearch
+from autoresearch.cli_claim import audit, certify, front
 from autoresearch.cli_mcp import mcp
 from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
 from autoresearch.cli_transfer import transfer
 from autoresearch.cli_web import beside, pause, resume, stop, web, web_option
 from autoresearch.errors import AutoresearchError
-from autoresearch.options import folder_option, json_option
+from autoresearch.options import folder_option, json_option, read_state
 from autoresearch.options import make_console as _console
 from autoresearch.options import print_json as _print_json
 
@@ -148,7 +149,7 @@ def log_(folder: Path, last: int | None, as_json: bool) -> None:
     """The table of trials."""
     from autoresearch.report import text
 
-    state = _state(folder)
+    state = read_state(folder)
     if as_json:
         trials = list(state.trials.values())
         for trial in trials[-last:] if last else trials:
@@ -171,7 +172,7 @@ def show(trial: int, folder: Path, as_json: bool) -> None:
 
     from autoresearch.report import text
 
-    state = _state(folder)
+    state = read_state(folder)
     found = _trial(state, trial)
     changed = found.commit and not found.is_baseline
     patch = _workspace(folder).diff(found.base, found.commit).decode(errors="replace") if changed else ""
@@ -189,7 +190,7 @@ def diff(trial: int | None, folder: Path) -> None:
     """The best against the start, or one trial against its base; pipe it to `git apply`."""
     from autoresearch.report import text
 
-    state = _state(folder)
+    state = read_state(folder)
     if trial is not None:
         found = _trial(state, trial)
         before, after = found.base, found.commit or found.base
@@ -203,49 +204,8 @@ def diff(trial: int | None, folder: Path) -> None:
         click.echo(patch, nl=False)
 
 
-@main.command()
-@folder_option
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw all measured trials into a file.")
-@json_option
-def front(folder: Path, plot: Path | None, as_json: bool) -> None:
-    """What a gain costs: the trials of which no other gives more value for less code and compute."""
-    from autoresearch.report import front as report
-    from autoresearch.report import plot as pictures
-
-    state = _state(folder)
-    if plot:
-        pictures.front(state, plot)
-    if as_json:
-        _print_json(report.data(state))
-    else:
-        _console().print(report.page(state))
-
-
-@main.command()
-@folder_option
-@click.option("--runs", type=click.IntRange(3), default=5, show_default=True, help="Fresh seeds for each side.")
-@click.option("--shares/--no-shares", default=True, help="Measure what each kept change carries (default), or not.")
-@json_option
-def certify(folder: Path, runs: int, shares: bool, as_json: bool) -> None:
-    """Make the claim: the best against the start on fresh seeds, and what each kept change carries."""
-    import msgspec
-
-    from autoresearch import certify as certifying
-    from autoresearch.report import claim as pages
-    from autoresearch.terminal import JsonLines, Screen
-
-    console = _console()
-    if as_json:
-        found = certifying.certify(folder, runs, shares, JsonLines(_console(stderr=True)))
-        _print_json(msgspec.to_builtins(found))
-        return
-    with Screen(console) as screen:
-        found = certifying.certify(folder, runs, shares, screen)
-    console.print()
-    console.print(pages.page(found, _state(folder).metric), soft_wrap=True)
-
-
-main.add_command(transfer)
+for command in (front, certify, transfer):
+    main.add_command(command)
 main.add_command(try_)
 main.add_command(steer)
 main.add_command(report)
@@ -263,11 +223,11 @@ def accept(trial: int, folder: Path) -> None:
     """Take a suspect trial's gain as real: you have looked at it, and it becomes the best."""
     from autoresearch import session
 
-    found = _trial(_state(folder), trial)
+    found = _trial(read_state(folder), trial)
     if found.word != "suspect":
         raise AutoresearchError(f"trial {trial} is {found.word}, not suspect; `autoresearch log` shows which are")
     if session.accept_trial(folder, trial, click.echo):
-        now = _trial(_state(folder), trial)
+        now = _trial(read_state(folder), trial)
         again = "its patch is tried again on the new best at the next `autoresearch run`"
         click.echo(f"Trial {trial} is the best now." if now.word == "keep" else f"Best has moved since: {again}.")
     else:
@@ -290,7 +250,7 @@ def export(folder: Path, form: str, output: Path | None) -> None:
     """Write the trials in another program's format."""
     from autoresearch import interchange
 
-    state = _state(folder)
+    state = read_state(folder)
     _bounds(state)
     content = interchange.to_tsv(state) if form == "tsv" else interchange.to_jsonl(state)
     if output:
@@ -326,20 +286,7 @@ def import_(file: Path, folder: Path) -> None:
     )
 
 
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--noise", type=click.FloatRange(0), help="Standard deviation of one run, where you know it.")
-@json_option
-def audit(file: Path, noise: float | None, as_json: bool) -> None:
-    """Grade any log without running anything: ours, Karpathy's results.tsv, pi-autoresearch's JSONL."""
-    from autoresearch.audit import audit, ledger
-    from autoresearch.report import audit as report
-
-    found = audit(ledger.load(file), noise)
-    if as_json:
-        _print_json(report.data(found))
-    else:
-        _console().print(report.page(found, file.name))
+main.add_command(audit)
 
 
 @main.command()
@@ -372,15 +319,6 @@ def demo(folder: Path, minutes: float, workers: int | None) -> None:
 def _short(folder: Path) -> Path:
     """A folder as one would type it from here."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
-def _state(folder: Path) -> "State":
-    from autoresearch import log
-    from autoresearch.session import journal
-    from autoresearch.study import load
-
-    load(folder)
-    return log.read(journal(folder))
 
 
 def _workspace(folder: Path) -> Any:

@@ -9,6 +9,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from autoresearch.state import State
+
 folder_option = click.option(
     "-C",
     "--folder",
@@ -27,3 +29,13 @@ def make_console(stderr: bool = False) -> "Console":
 
 def print_json(data: Any, indent: int | None = 2) -> None:
     click.echo(json.dumps(data, indent=indent, ensure_ascii=False))
+
+
+def read_state(folder: Path) -> "State":
+    """A study as its log tells it now, whoever writes it."""
+    from autoresearch import log
+    from autoresearch.session import journal
+    from autoresearch.study import load
+
+    load(folder)
+    return log.read(journal(folder))

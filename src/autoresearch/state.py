@@ -10,6 +10,7 @@ from itertools import islice
 from msgspec import Struct
 from msgspec.structs import replace
 
+from autoresearch import scatter
 from autoresearch.events import (
     Charged,
     Claimed,
@@ -34,29 +35,9 @@ from autoresearch.events import (
 )
 from autoresearch.final import Final
 from autoresearch.rungs import Transfer
-from autoresearch.stats import pooled_sd, seed_correlation
+from autoresearch.scatter import Noise, Pairing
 from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Word
 from autoresearch.wishes import Wishes
-
-TREES = 12  # the latest with repeats, from which the correlation of seeds is estimated
-# What is believed of that correlation before it was seen, and how many degrees of freedom that belief counts for:
-# chosen in simulation, benchmarks/results/policies.md.
-BELIEVED = 0.7
-WEIGHT = 2.0
-
-
-class Noise(Struct, frozen=True):
-    """Standard deviation of one run, and the degrees of freedom it was estimated from."""
-
-    sd: float
-    dof: int
-
-
-class Pairing(Struct, frozen=True):
-    """How far runs of one seed move together, from 0 to 0.99; degrees of freedom it was seen with, 0 for a belief."""
-
-    correlation: float
-    dof: float
 
 
 class Spent(Struct, frozen=True):
@@ -158,22 +139,17 @@ class State:
     @property
     def _scatter(self) -> tuple[Noise | None, Pairing]:
         if self._known_scatter is None:
-            noise = self._noise()
-            self._known_scatter = noise, self._pairing(noise)
+            kept = [self.trials[i].tree for i in self.kept]
+            best = [*kept, self.best.tree if self.best else None]
+            again = (trial.tree for trial in reversed(self.trials.values()) if len(trial.runs) > 1)
+            noise = scatter.noise([list(values.values()) for values in self._groups(best)])
+            pairing = scatter.pairing(self._groups([*kept, *islice(again, scatter.TREES)]), noise)
+            self._known_scatter = noise, pairing
         return self._known_scatter
 
-    def _noise(self) -> Noise | None:
-        ever_best = {self.trials[i].tree for i in self.kept} | {self.best.tree if self.best else None}
-        found = pooled_sd([list(self.values(tree).values()) for tree in sorted(filter(None, ever_best))])
-        return Noise(*found) if found else None
-
-    def _pairing(self, noise: Noise | None) -> Pairing:
-        if noise is None or not noise.sd:
-            return Pairing(BELIEVED, 0.0)
-        trees = [self.trials[i].tree for i in self.kept]
-        trees += islice((trial.tree for trial in reversed(self.trials.values()) if len(trial.runs) > 1), TREES)
-        groups = [values for tree in dict.fromkeys(filter(None, trees)) if len(values := self.values(tree)) > 1]
-        return Pairing(*seed_correlation(groups[-TREES:], noise.sd, BELIEVED, WEIGHT))
+    def _groups(self, trees: Iterable[str | None]) -> list[dict[int, float]]:
+        """Seed index -> value for each content that was run more than once, each content once, in this order."""
+        return [values for tree in dict.fromkeys(filter(None, trees)) if len(values := self.values(tree)) > 1]
 
     @property
     def usual(self) -> Measurement | None:

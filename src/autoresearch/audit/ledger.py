@@ -15,7 +15,8 @@ from msgspec import Struct
 from autoresearch import interchange, log
 from autoresearch.audit.repeats import Kind, kind
 from autoresearch.errors import AutoresearchError
-from autoresearch.state import Noise, State
+from autoresearch.scatter import Noise
+from autoresearch.state import State
 from autoresearch.trial import Direction, Metric, Trial
 
 LARGEST_JOURNAL = 256 << 20  # bytes; 100,000 events are 30 MiB

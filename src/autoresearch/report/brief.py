@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from autoresearch.report import calibration, past
 from autoresearch.report.quoting import BAR, block, quote, word
-from autoresearch.state import Noise, State
+from autoresearch.scatter import Noise
+from autoresearch.state import State
 from autoresearch.trial import Best, Imported, Metric, Trial, Verdict
 
 LONGEST = 44_000  # characters of the text, some 11,000 tokens, at any length of the history
