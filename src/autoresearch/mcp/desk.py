@@ -171,7 +171,7 @@ class Desk:
 
     def settled(self, key: str) -> Trial | None:
         """The trial that decided on an idea, if one has."""
-        return person.settled(self.state(), key)
+        return person.verdict_on(self.state(), key)
 
     def carrier(self, key: str) -> int | None:
         """
