@@ -11,6 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # With an NVIDIA card any recent torch will do; without one, this version is found as a CPU build.
 TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.4" || echo "torch==2.13.0")
 
+# The page's tests need a browser. Where it may be installed it is; elsewhere those tests are skipped, and say so.
+CHROMIUM := command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { test "$$(id -u)" = 0 && \
+	command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	--no-install-recommends chromium >/dev/null; } || echo "No Chromium: the live page is not tested in a browser."
+
 .PHONY: demo test bench clean
 
 $(BIN)/python:
@@ -24,7 +29,8 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
-	$(BIN)/pip install --quiet --editable ".[demo,data,mcp]" hypothesis mypy pytest pytest-timeout ruff types-PyYAML
+	$(BIN)/pip install --quiet --editable ".[demo,data,web,mcp]" hypothesis mypy playwright pytest pytest-timeout ruff types-PyYAML
+	@$(CHROMIUM)
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -42,6 +48,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sandbox --write
 	$(BIN)/python -m benchmarks.scorer --write
 	$(BIN)/python -m benchmarks.kmodule --write
+	$(BIN)/python -m benchmarks.web --write
 	$(BIN)/python -m benchmarks.policies --write
 	$(BIN)/python -m benchmarks.brief --write
 	$(BIN)/python -m benchmarks.kill_try --write

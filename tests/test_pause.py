@@ -1,5 +1,6 @@
 """Pause, resume and stop: what a person asks of a running study from another terminal, and what a kill does to it."""
 
+import json
 import signal
 from pathlib import Path
 
@@ -126,6 +127,15 @@ def test_a_paused_session_says_so(tmp_path: Path) -> None:
     session.run(folder, Goal(), recorder)
     assert recorder.said[0].startswith("paused: no new trial until")
     assert "resumed" in recorder.said
+
+
+def test_status_tells_of_a_pause(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "study", says(9))
+    play(folder)
+    assert "paused" not in call("status", "-C", folder).output
+    call("pause", "-C", folder)
+    assert "not running, paused: `autoresearch resume`" in call("status", "-C", folder).output
+    assert json.loads(call("status", "-C", folder, "--json").output)["paused"] is True
 
 
 @pytest.mark.parametrize(("command", "words"), [("resume", "the study is not paused"), ("stop", "nothing to stop")])

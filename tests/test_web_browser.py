@@ -206,7 +206,7 @@ def test_what_tries_to_become_markup_is_shown_as_text(tab: Any, nasty: Path) -> 
         tab.hover("#plot .u-over")
         tab.click("#tab-tree")
         body = tab.text_content("body")
-        for name in ("note", "tier", "idea", "metric", "study"):
+        for name in ("note", "tier", "idea", "met", "study"):
             assert f"window.hacked='{name}" in body, name
         assert tab.evaluate("window.hacked") is None
         assert tab.eval_on_selector_all("img, iframe, script:not([src])", "all => all.length") == 0

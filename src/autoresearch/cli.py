@@ -130,15 +130,16 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 def status(folder: Path, as_json: bool) -> None:
     """Where the study stands; works while it runs."""
     from autoresearch import log, person
+    from autoresearch.inbox import Inbox
     from autoresearch.report import text
     from autoresearch.session import journal
 
     state = person.foreseen(folder)
-    pid = log.holder(journal(folder))
+    pid, paused = log.holder(journal(folder)), Inbox(journal(folder).parent).paused
     if as_json:
-        _print_json(text.status_data(state, pid))
+        _print_json(text.status_data(state, pid, paused))
     else:
-        _console().print(text.status(state, pid))
+        _console().print(text.status(state, pid, paused))
 
 
 @main.command("log")

@@ -145,7 +145,7 @@ def sparkline(values: list[float]) -> str:
     return "".join(SPARKS[round((v - low) / span * (len(SPARKS) - 1))] for v in values)
 
 
-def status(state: State, running_pid: int | None) -> RenderableType:
+def status(state: State, running_pid: int | None, paused: bool = False) -> RenderableType:
     """Where the study stands."""
     if state.opened is None:
         return Text("This study has not been run yet: `autoresearch run`")
@@ -153,7 +153,7 @@ def status(state: State, running_pid: int | None) -> RenderableType:
     steps = [value for _, value in staircase(state)]
     lines = [
         f"study     {state.opened.study}  (metric {state.metric.name}, {state.metric.direction})",
-        f"state     {'running, process ' + str(running_pid) if running_pid else 'not running'}",
+        f"state     {_doing(running_pid, paused)}",
         f"trials    {state.decided} decided ({counts(state)}), {len(state.unfinished)} unfinished",
         f"runs      {len(state.runs)}, {state.spent_s / 60:.1f} minutes of measuring",
         f"best      {number(best_value(state))}  from trial {best}  {sparkline(steps)}",
@@ -167,6 +167,11 @@ def status(state: State, running_pid: int | None) -> RenderableType:
         asked(state),
     ]
     return Text("\n".join(lines).rstrip())
+
+
+def _doing(running_pid: int | None, paused: bool) -> str:
+    now = f"running, process {running_pid}" if running_pid else "not running"
+    return f"{now}, paused: `autoresearch resume`" if paused else now
 
 
 def asked(state: State) -> str:
@@ -214,11 +219,12 @@ def _openings(state: State) -> str:
     return f"opened {n} time{'s' if n != 1 else ''}, last for {clean(state.openings[-1].why)}" if n else "never opened"
 
 
-def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
+def status_data(state: State, running_pid: int | None, paused: bool = False) -> dict[str, Any]:
     return {
         "study": state.opened.study if state.opened else None,
         "metric": msgspec.to_builtins(state.metric) if state.opened else None,
         "pid": running_pid,
+        "paused": paused,
         "trials": state.decided,
         "unfinished": len(state.unfinished),
         "counts": state.counts,

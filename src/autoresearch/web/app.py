@@ -8,6 +8,7 @@ but its own.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -106,6 +107,13 @@ class Page:
         self.streams = 0
         self._workspace: Workspace | None = None
 
+    def warm(self) -> None:
+        """Read the log before anybody asks; what is wrong with it is told to whoever does."""
+        with contextlib.suppress(AutoresearchError):
+            self.feed.poll()
+            self.feed.news(None)
+            self.feed.head()
+
     # -- reading -------------------------------------------------------------------------------------
 
     def study(self, request: Request) -> Response:
@@ -152,11 +160,12 @@ class Page:
         self.streams += 1
         try:
             told, tick = -1, 0
-            while not self.closing():
+            while True:
+                last = self.closing()  # the end of a study is told, though the server ends with it
                 since, told, words = await run_in_threadpool(self._tell, since, told, tick % PULSE == 0)
                 if words:
                     yield words
-                if since is None:
+                if since is None or last:
                     return  # the reader begins anew
                 tick += 1
                 await asyncio.sleep(TICK_S)

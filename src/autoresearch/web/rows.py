@@ -25,6 +25,8 @@ COLUMNS = (
 def clean(words: str, most: int | None = None) -> str:
     """Text of unknown origin without control characters (those that turn the writing direction among them)."""
     cut = words if most is None or len(words) <= most else words[: most - 1] + "…"
+    if cut.isprintable():
+        return cut
     return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in cut)
 
 

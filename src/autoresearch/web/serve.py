@@ -73,6 +73,7 @@ def serving(folder: Path, port: int, hosts: tuple[str, ...] = (), search: bool =
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="page", daemon=True)
     with contextlib.closing(listening):
+        threading.Thread(target=page.warm, name="page-reads", daemon=True).start()
         thread.start()
         until = time.monotonic() + START_S
         while not server.started and thread.is_alive() and time.monotonic() < until:

@@ -54,7 +54,7 @@ function left(one) {
 
 export function running(pulse, workers, open) {
   const home = byId("running");
-  home.style.height = `${48 * Math.min(8, Math.max(1, workers))}px`; // as many as there can be: nothing below moves
+  home.style.height = `${56 * Math.min(8, Math.max(1, workers))}px`; // as many as there can be: nothing below moves
   const key = JSON.stringify([pulse.running, pulse.pid, pulse.paused]);
   if (!pulse.running.length) {
     const words = !pulse.pid ? "Nothing: the study does not run now." : pulse.paused ? "Paused: no new trial is started." : "Between trials.";
@@ -97,14 +97,14 @@ export function machine(pulse, data) {
 export function claim(found) {
   fill(byId("claim"), JSON.stringify(found ?? null), () => {
     if (!found) return [el("p", { class: "quiet" }, "Nothing is certified yet. When the night is over: autoresearch certify")];
-    const rows = found.shares.map((share) => el("tr", {},
-      el("td", {}, share.trials.join("+")), el("td", { class: "r" }, share.gain == null ? "–" : signed(share.gain)), el("td", {}, share.word), el("td", { class: "free" }, share.idea)));
-    const titles = ["trial", "share", "", "idea"].map((name, i) => el("th", { class: i === 1 ? "r" : "" }, name));
+    const shares = found.shares.map((share) => el("li", {},
+      el("b", {}, share.gain == null ? "–" : signed(share.gain)), ` ${share.word}, trial ${share.trials.join(" + ")}`, el("div", { class: "quiet" }, share.idea)));
     return [
       found.now ? null : el("p", { class: "flag" }, "Of an earlier best: the study has gone on since."),
       found.proof ? null : el("p", { class: "flag" }, "The interval holds 0: this is no proof of a gain."),
       el("p", {}, found.sentence),
-      rows.length ? el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...titles)), el("tbody", {}, ...rows))) : null,
+      shares.length ? el("p", { class: "quiet" }, "What the best loses without each kept change:") : null,
+      shares.length ? el("ul", {}, ...shares) : null,
     ].filter(Boolean);
   });
 }

@@ -74,8 +74,9 @@ function over(u) {
     const x = u.valToPos(step.x, "x", true), y = u.valToPos(step.y, "y", true);
     const most = Math.min(LABEL, u.width < 500 ? 22 : LABEL);
     const idea = step.row.baseline ? "start" : step.row.idea.split(": ")[0];
-    const words = idea.length > most ? idea.slice(0, most - 1) + "…" : idea;
-    const length = ctx.measureText(words).width;
+    let words = idea.length > most ? idea.slice(0, most - 1) + "…" : idea, length = ctx.measureText(words).width;
+    const above = (y - 14 * scale) / Math.sin(-TILT); // as long as it may be without leaving at the top
+    if (length > above) { words = words.slice(0, Math.max(0, Math.floor(words.length * above / length) - 2)) + "…"; length = above; }
     const noRoom = x + length * 0.88 > u.bbox.left + u.bbox.width + 20 * scale;
     if (noRoom && flat.some((other) => Math.abs(other - y) < 14 * scale)) continue;
     if (noRoom) flat.push(y);
@@ -87,7 +88,7 @@ function over(u) {
     ctx.translate(x + 6 * scale, y - 6 * scale);
     ctx.textAlign = "left";
     ctx.textBaseline = "alphabetic";
-    if (noRoom) { ctx.textAlign = "right"; ctx.translate(-15 * scale, 10 * scale); } // on the empty side of the steps
+    if (noRoom) { ctx.textAlign = "right"; ctx.translate(-15 * scale, 21 * scale); } // on the empty side of the steps
     else ctx.rotate(TILT);
     ctx.fillText(words, 0, 0);
     ctx.restore();
