@@ -46,6 +46,8 @@ def try_(
         key = _edited(folder, idea)
     else:
         key = person.ask(folder, idea, patch.read() if patch else person.changes(folder, source or Path()))
+        if source is not None and source.resolve() in person.lent(folder):
+            person.take_back(folder, source)
     if not wait:
         click.echo("The idea stays with the study: it is tried before the proposer's next one.", err=as_json)
         return

@@ -101,7 +101,7 @@ def ask(folder: Path, idea: str, patch: bytes, by: str = "person", beyond_budget
     base = _best(workspace, state)
     tree = ideas.content(workspace, base, patch)
     for known in state.wishes.asked.values():
-        if known.tree == tree and not settled(state, known.key):
+        if known.tree == tree and not verdict_on(state, known.key):
             return known.key
     key = new_key()
     sentence = one_line(idea)
@@ -155,7 +155,7 @@ class _Watch:
             trial = self.follower.state.trials.get(number) if number is not None else None
             if self.waiting and trial is not None and trial.asked == self.key:
                 self.listener.event(event, self.follower.state)
-        return settled(self.follower.state, self.key)
+        return verdict_on(self.follower.state, self.key)
 
     def wait(self) -> None:
         """A while, for the process that holds the log."""
@@ -177,7 +177,7 @@ class Nobody:
         raise NothingLeft("this session is about one idea only")
 
 
-def settled(state: State, key: str) -> Trial | None:
+def verdict_on(state: State, key: str) -> Trial | None:
     """The trial that decided on an idea; None while there is none, or while its patch is to be tried again."""
     trial = state.trials.get(state.wishes.carried.get(key, -1))
     return trial if trial is not None and trial.verdict is not None and trial.id not in state.stale else None
@@ -189,7 +189,9 @@ def briefed(folder: Path) -> Brief:
     state = foreseen(folder)
     if state.opened is None or state.best is None:
         raise StudyError("this study has not been run yet, so there is nothing to tell: `autoresearch run --trials 1`")
-    around = session.around(study, workspace, session.Purse(study, Goal(), state.decided))
+    purse = session.Purse(study, Goal(), state.decided)
+    around = session.around(study, workspace, purse)
+    around = replace(around, left=lambda now: replace(purse.left(now), hours=None))  # of a session that is not ours
     ladder = {"on": True, "off": False}.get(study.decide.ladder)
     return brief(study.name, read_program(folder), tuple(study.asset), state.best, state, ladder, around)
 
