@@ -67,6 +67,7 @@ def init(folder: Path, template: str, size: str | None) -> None:
     click.echo(f"{_short(folder)}: {', '.join(made.files)}")
     if template == "gpt":
         click.echo(f"Model, data and budget are for {made.size}; --size chooses another of {', '.join(SIZES)}.")
+    click.echo(register.hint(folder))
     go = "" if folder == Path.cwd() else f"cd {_short(folder)} && "
     if made.committed:
         click.echo(f"Committed. Next: {go}autoresearch run")
@@ -74,7 +75,6 @@ def init(folder: Path, template: str, size: str | None) -> None:
         click.echo(
             f"Nothing else was touched. A study starts from a commit: {go}git add {' '.join(made.files)} && git commit"
         )
-    click.echo(register.hint(folder))
 
 
 @main.command()

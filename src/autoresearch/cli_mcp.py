@@ -1,5 +1,6 @@
 """The command `mcp`. As in cli.py, what takes time to import is imported inside."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -22,12 +23,6 @@ def mcp(folder: Path, http: bool, port: int | None, register: bool) -> None:
     if register:
         click.echo("\n".join(lines.lines(folder)))
         return
-    try:
-        from autoresearch.mcp import server, transports
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("autoresearch"):
-            raise
-        raise MissingExtra(error.name, "mcp", "`autoresearch mcp`") from None
 
     def tell(address: str, token: str, new: bool) -> None:
         click.echo(f"autoresearch mcp: {address} (Ctrl-C ends it)")
@@ -35,9 +30,17 @@ def mcp(folder: Path, http: bool, port: int | None, register: bool) -> None:
             click.echo(f"Its token, printed this once and kept in {folder}/.autoresearch/mcp-token: {token}")
             click.echo("\n".join(lines.http_lines(address, token)))
 
-    with Desk(folder) as desk:
+    with Desk(folder) as desk:  # which says so where there is no study
+        try:
+            from autoresearch.mcp import server, transports
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("autoresearch"):
+                raise
+            raise MissingExtra(error.name, "mcp", "`autoresearch mcp`") from None
         made = server.make(desk)
         if http:
             transports.over_http(made, folder, port or 0, tell)
         else:
+            if sys.stdin.isatty():
+                click.echo("An agent's program starts this and speaks first; `autoresearch mcp --register`", err=True)
             transports.over_pipes(made)

@@ -9,6 +9,8 @@ without control characters.
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from autoresearch.report.brief import Brief
 from autoresearch.report.text import clean, start_value
 from autoresearch.state import State
@@ -44,7 +46,7 @@ def status(study: Study, state: State, brief: Brief, holder: str) -> dict[str, A
         "metric": {"name": brief.metric.name, "direction": brief.metric.direction, "unit": brief.metric.unit},
         "may_change": list(study.asset),
         "running": holder,
-        "start": start_value(state),
+        "start": None if brief.told_less else start_value(state),
         "best": {"value": brief.base_value, "trial": brief.base.trial, "commit": brief.base.commit},
         "noise_of_one_run": noise,
         "trials": {"decided": state.decided, "unfinished": len(state.unfinished)} | _counts(brief.trials),
@@ -52,7 +54,9 @@ def status(study: Study, state: State, brief: Brief, holder: str) -> dict[str, A
         "waiting_for_the_person": [trial.id for trial in brief.trials if trial.word == "suspect"][-EACH:],
         "runs": len(state.runs),
         "minutes_of_measuring": round(state.spent_s / 60, 2),
-        "left": _left(study, state),
+        "left": {
+            name: left for name, left in msgspec.structs.asdict(brief.around.left(state)).items() if left is not None
+        },
     }
 
 
@@ -62,14 +66,6 @@ def _counts(trials: Iterable[Trial]) -> dict[str, int]:
         if trial.verdict is not None and not trial.is_baseline:
             counts[trial.word] = counts.get(trial.word, 0) + 1
     return counts
-
-
-def _left(study: Study, state: State) -> dict[str, float]:
-    """What of the budget is left; only what is limited."""
-    limits = study.budget
-    of_trials = state.decided - state.counts.get("stale", 0)
-    spent = {"trials": of_trials, "dollars": state.dollars, "tokens": state.tokens}
-    return {name: max(0, most - spent[name]) for name in spent if (most := getattr(limits, name)) is not None}
 
 
 def row(trial: Trial) -> dict[str, Any]:
@@ -138,7 +134,7 @@ def _first(trials: list[Trial], by: Any) -> list[dict[str, Any]]:
 
 def show(state: State, told: Trial, patch: str, output: str) -> dict[str, Any]:
     """One trial in full. `told` is the trial as the brief has it; `output` what its failed run printed last."""
-    hidden = told is not state.trials[told.id]  # the Ladder tells no value of a single run
+    hidden = told is not state.trials[told.id]  # the Ladder holds: no value of a single run is told
     found = row(told) | {"base": told.base, "commit": told.commit, "kept_as": told.kept_as}
     found["lines_added_and_removed"] = list(told.lines)
     found["runs"] = [_run(state.runs[i], told, hidden) for i in told.runs]

@@ -27,12 +27,14 @@ class Crew:
     def busy(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
-    def send(self) -> None:
-        """Have one more look for work, if a hand is free."""
+    def send(self) -> bool:
+        """Have one more look for work; False where no hand is free."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        if len(self._threads) < self.lab.workers:
-            self._threads.append(threading.Thread(target=self._work, name="mcp-worker"))
-            self._threads[-1].start()
+        if len(self._threads) >= self.lab.workers:
+            return False
+        self._threads.append(threading.Thread(target=self._work, name="mcp-worker", daemon=True))
+        self._threads[-1].start()
+        return True
 
     def join(self) -> None:
         for thread in self._threads:

@@ -22,6 +22,7 @@ from msgspec import Struct
 from autoresearch import log, person, session
 from autoresearch.errors import AutoresearchError, Busy, StudyError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
+from autoresearch.inbox import Inbox
 from autoresearch.log import Follower
 from autoresearch.loop import Lab
 from autoresearch.mcp import answers
@@ -35,6 +36,9 @@ from autoresearch.workspace import HOME, Workspace
 
 IDLE_S = 30.0  # without an idea, until the study is let go
 TICK_S = 0.1  # between two looks at the inbox, while it is open
+GRACE_S = (
+    20.0  # for ending; a thread that prepares data cannot be told to, and is left: its keeper ends what it started
+)
 TRY_S = 1.0  # between two tries to open it, while another process has it
 FAILED = ("crash", "timeout", "rejected")
 
@@ -89,7 +93,7 @@ class Desk:
             self._changed.notify_all()
             driver = self._driver
         if driver is not None:
-            driver.join()
+            driver.join(GRACE_S)
 
     # -- what it says now ------------------------------------------------------------------------------
 
@@ -110,8 +114,9 @@ class Desk:
             state.apply(StudyOpened(study=study.name, start=start, start_tree=tree, metric=metric, digest="", seed=0))
         assert state.best is not None
         ladder = {"on": True, "off": False}.get(study.decide.ladder)
+        around = session.around(study, workspace, session.Purse(study, Goal(), state.decided))
         program = read_program(self.folder)
-        told = brief(study.name, program, tuple(study.asset), state.best, state, ladder)
+        told = brief(study.name, program, tuple(study.asset), state.best, state, ladder, around)
         return Look(study, workspace, state, told)
 
     def state(self) -> State:
@@ -164,7 +169,7 @@ class Desk:
                 self._lent[key] = worktree
             self._failed.pop(key, None)
             if self._driver is None and not self._closing:
-                self._driver = threading.Thread(target=self._drive, name="mcp-driver")
+                self._driver = threading.Thread(target=self._drive, name="mcp-driver", daemon=True)
                 self._driver.start()
             self._changed.notify_all()
         return Ticket(self, key)
@@ -188,14 +193,12 @@ class Desk:
     def tidy(self, trial: Trial) -> str:
         """Take back the worktree of an idea that was decided. One that failed may be mended there: its path."""
         with self._changed:
-            path = self._lent.pop(trial.asked, None)
-            if path is None or trial.word not in FAILED:
-                if path is not None:
-                    with contextlib.suppress(AutoresearchError):
-                        person.take_back(self.folder, path)
-                return ""
-            self._lent[trial.asked] = path
-            return str(path)
+            if trial.word in FAILED:
+                return str(self._lent.get(trial.asked, ""))
+            if path := self._lent.pop(trial.asked, None):
+                with contextlib.suppress(AutoresearchError):  # the agent gave it back by itself
+                    person.take_back(self.folder, path)
+            return ""
 
     def failure(self, key: str) -> str:
         """Why an idea is not going to be tried by this server; empty if it may be."""
@@ -245,7 +248,7 @@ class Desk:
         """A session of ours, as long as it has something to do, and IDLE_S more."""
         session.begin(lab)
         lab.log.exhausted = "only what is asked for is tried"
-        crew, looked_for = Crew(lab), set[str]()
+        crew, looked_for = Crew(lab), set[str]()  # the ideas that the latest worker could have taken
         let_go = time.monotonic() + IDLE_S
         while not self._closing and not crew.failure and lab.log.stopping is None:
             ideas = self._open()
@@ -255,11 +258,8 @@ class Desk:
                 break
             if not crew.busy and ideas and ideas <= looked_for:
                 self._fail("the budget of the study is spent (study.toml, budget)")
-            elif (
-                (ideas and not crew.busy) or lab.log.state.wishes.pending or lab.inbox.wishes() or lab.inbox.accepted()
-            ):
-                looked_for = ideas
-                crew.send()
+            elif (ideas and not crew.busy) or lab.log.state.wishes.pending or _waits(lab.inbox):
+                looked_for = ideas if crew.send() else looked_for
             self._pause(TICK_S)
         if self._closing:
             lab.log.stop("the client went away")
@@ -321,6 +321,11 @@ class Ticket:
             "trial": number,
             "ask_for_it": f"`show` with idea = {self.key!r}",
         }
+
+
+def _waits(inbox: Inbox) -> bool:
+    """Whether somebody asked for something that is not in the log yet."""
+    return bool(inbox.wishes() or inbox.accepted())
 
 
 def _tail(path: Path) -> str:

@@ -44,7 +44,7 @@ def token(home: Path) -> tuple[str, bool]:
             file.write(f"{made}\n")
         return made, True
     except OSError as error:
-        raise StudyError(f"{path}: {error.strerror}; the study's folder must be writable") from None
+        raise StudyError(f"{path}: {error.strerror}; make the folder writable, or remove the file") from None
 
 
 def _read(path: Path) -> str:

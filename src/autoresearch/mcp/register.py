@@ -37,7 +37,7 @@ def lines(folder: Path) -> list[str]:
 def hint(folder: Path) -> str:
     """What `init` says of it."""
     needs = "" if importlib.util.find_spec("mcp") else " (needs pip install 'autoresearch[mcp]')"
-    told = [f"Or let a coding agent drive it{needs}. Tell yours once, with one of these:", *lines(folder)]
+    told = [f"For a coding agent that is to drive{needs}, type the line of yours, once:", *lines(folder)]
     return "\n  ".join(told)
 
 

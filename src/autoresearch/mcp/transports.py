@@ -80,20 +80,22 @@ def over_http(server: "Server[Any]", folder: Path, port: int, tell: Callable[[st
             tell(f"http://{door.HOST}:{port}{door.PATH}", word, new)
             await web.serve(sockets=[listening])
 
-        anyio.run(_until_told, serve)
+        def stop() -> None:
+            web.should_exit = True  # cut off where it is, it would leave requests half answered
+
+        anyio.run(_until_told, serve, stop)
 
 
-async def _until_told(serve: Callable[[], Awaitable[None]]) -> None:
-    """Serve to the end, or until SIGINT or SIGTERM."""
+async def _until_told(serve: Callable[[], Awaitable[None]], stop: Callable[[], None] | None = None) -> None:
+    """Serve to the end. SIGINT and SIGTERM call `stop`; without one, they end it where it is."""
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_wait_for_signal, tasks.cancel_scope)  # first: uvicorn puts its own in front, and back
+        await tasks.start(_wait_for_signals, stop or tasks.cancel_scope.cancel)
         await serve()
         tasks.cancel_scope.cancel()
 
 
-async def _wait_for_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+async def _wait_for_signals(stop: Callable[[], None], *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
-            scope.cancel()
-            return
+            stop()
