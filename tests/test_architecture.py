@@ -33,6 +33,9 @@ ALLOWED = {
     "events": {"rungs", "trial"},
     "state": {"events", "rungs", "stats", "trial"},
     "log": {"errors", "events", "state", "trial"},
+    "listener": {"events", "state", "trial"},
+    "pinned": set[str](),
+    "follow": {"errors", "events", "log", "measure", "state"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
     "guard": set[str](),
@@ -91,18 +94,19 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    commands = {"cli", "cli_transfer"}
+    commands = {"cli", "cli_transfer", "cli_watch"}
     users = {name for name, path in MODULES.items() if commands & set(imported(path))}
     assert users <= {"__main__", "cli"}
 
 
 def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
     users = {name for name, path in MODULES.items() if "terminal" in set(imported(path))}
-    assert users <= {"cli", "cli_transfer"}
+    assert users <= {"cli", "cli_transfer", "watch"}
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
-    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_transfer", "terminal"}
+    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_transfer", "cli_watch", "terminal"}
+    above |= {"watch"}
     above |= {"__main__", "mcp", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
@@ -146,6 +150,7 @@ def test_help_imports_nothing_heavy() -> None:
         "autoresearch",
         "autoresearch.cli",
         "autoresearch.cli_transfer",
+        "autoresearch.cli_watch",
         "autoresearch.errors",
         "autoresearch.options",
     }

@@ -13,6 +13,7 @@ import click
 
 import autoresearch
 from autoresearch.cli_transfer import transfer
+from autoresearch.cli_watch import watch
 from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, json_option
 from autoresearch.options import make_console as _console
@@ -100,6 +101,7 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
     """Start the study, or go on where it stopped. Ctrl-C once: finish what runs; twice: stop now."""
     from autoresearch import session
     from autoresearch.report import text
+    from autoresearch.study import load
     from autoresearch.terminal import JsonLines, Screen
 
     console = _console()
@@ -107,12 +109,15 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
     if as_json:
         session.run(folder, goal, JsonLines(console))
         return
-    with Screen(console) as screen:
+    with Screen(console, load(folder).budget, goal) as screen:
         state = session.run(folder, goal, screen)
     console.print()
     console.print(text.summary(state), soft_wrap=True)
     console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
     console.print("autoresearch log | show TRIAL | diff", style="dim")
+
+
+main.add_command(watch)
 
 
 @main.command()

@@ -19,36 +19,21 @@ from msgspec import Struct
 import autoresearch
 from autoresearch import policy
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
-from autoresearch.events import Event, SessionEnded, SessionStarted, StudyOpened
+from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.execute.local import Local, words
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
 from autoresearch.inbox import Inbox
+from autoresearch.listener import Listener as Listener
 from autoresearch.log import Log
 from autoresearch.loop import Lab, accept, repair, work
 from autoresearch.propose.making import Given, make
 from autoresearch.state import State
 from autoresearch.study import Study, load
-from autoresearch.trial import Metric, Purpose, Run
+from autoresearch.trial import Metric
 from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
-
-
-class Listener:
-    """What a session tells whoever watches it. Every method is called from worker threads."""
-
-    def event(self, event: Event, state: State) -> None:
-        """Something was written to the log."""
-
-    def progress(self, run: Run, fraction: float, loss: float | None) -> None:
-        """A run said how far it is."""
-
-    def say(self, sentence: str) -> None:
-        """Something a person should know."""
-
-    def expect(self, runs: int, purpose: Purpose = "claim") -> None:
-        """So many runs come next, of no trial in particular."""
 
 
 class Goal(Struct, frozen=True):
@@ -113,6 +98,7 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
         prepare(study, executor, workspace.referee(start), study.data_digest(workspace.frozen(start)), listener)
         repair(lab)
         log.listener = lambda event: listener.event(event, log.state)
+        log.on_stop = listener.ending
         yield lab
 
 
