@@ -41,7 +41,7 @@ ALLOWED = {
     "guard": set[str](),
     "patterns": set[str](),
     "keys": {"errors"},
-    "study": {"errors", "guard", "hosts", "keys", "patterns", "trial"},
+    "study": {"errors", "guard", "hosts", "keys", "patterns", "tell.settings", "trial"},
     "measure": {"trial"},
     "files": set[str](),
     "patch": set[str](),
@@ -53,6 +53,8 @@ ALLOWED_IN = {
     "stats": set[str](),
     "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
     "policy": {"errors", "guard", "state", "stats", "study", "trial"},
+    "tell": {"errors", "events", "export", "listener", "report", "state", "study", "trial"},
+    "export": {"errors", "report", "state", "trial"},
     "report": {"audit", "errors", "rungs", "state", "stats", "trial"},
     "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
@@ -94,7 +96,7 @@ def test_a_folder_imports_only_what_its_modules_may_see(folder: str) -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    commands = {"cli", "cli_transfer", "cli_watch"}
+    commands = {"cli", "cli_export", "cli_tell", "cli_transfer", "cli_watch"}
     users = {name for name, path in MODULES.items() if commands & set(imported(path))}
     assert users <= {"__main__", "cli"}
 
@@ -105,8 +107,20 @@ def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
-    above = {"loop", "session", "check", "certify", "transfer", "demo", "cli", "cli_transfer", "cli_watch", "terminal"}
-    above |= {"watch"}
+    above = {
+        "loop",
+        "session",
+        "check",
+        "certify",
+        "transfer",
+        "demo",
+        "cli",
+        "cli_export",
+        "cli_transfer",
+        "cli_watch",
+        "terminal",
+    }
+    above |= {"cli_tell", "cli_watch", "watch"}
     above |= {"__main__", "mcp", "web"}
     for name, path in MODULES.items():
         if name.partition(".")[0] not in above:
@@ -149,6 +163,8 @@ def test_help_imports_nothing_heavy() -> None:
     assert {name for name in loaded if name.startswith("autoresearch")} == {
         "autoresearch",
         "autoresearch.cli",
+        "autoresearch.cli_export",
+        "autoresearch.cli_tell",
         "autoresearch.cli_transfer",
         "autoresearch.cli_watch",
         "autoresearch.errors",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import autoresearch
+from autoresearch.cli_export import export
+from autoresearch.cli_tell import tell
 from autoresearch.cli_transfer import transfer
 from autoresearch.cli_watch import watch
 from autoresearch.errors import AutoresearchError
@@ -118,6 +120,7 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 
 
 main.add_command(watch)
+main.add_command(tell)
 
 
 @main.command()
@@ -263,32 +266,7 @@ def accept(trial: int, folder: Path) -> None:
         click.echo("The study is running; it takes this up before its next trial.")
 
 
-@main.command()
-@folder_option
-@click.option(
-    "--to",
-    "form",
-    type=click.Choice(["tsv", "jsonl"]),
-    required=True,
-    help="Karpathy's table, or pi-autoresearch's log.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file (default: standard output)."
-)
-def export(folder: Path, form: str, output: Path | None) -> None:
-    """Write the trials in another program's format."""
-    from autoresearch import interchange
-
-    state = _state(folder)
-    _bounds(state)
-    content = interchange.to_tsv(state) if form == "tsv" else interchange.to_jsonl(state)
-    if output:
-        try:
-            output.write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise AutoresearchError(f"{output}: {error.strerror}; name a file in a folder that exists") from None
-    else:
-        click.echo(content, nl=False)
+main.add_command(export)
 
 
 @main.command("import")

@@ -30,6 +30,7 @@ from autoresearch.loop import Lab, accept, repair, work
 from autoresearch.propose.making import Given, make
 from autoresearch.state import State
 from autoresearch.study import Study, load
+from autoresearch.tell.listening import told
 from autoresearch.trial import Metric
 from autoresearch.workspace import HOME, Workspace
 
@@ -213,7 +214,12 @@ def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], boo
 
 def run(folder: Path, goal: Goal, listener: Listener) -> State:
     """Work on the study until its budget is spent, nothing is left to try, or the person stops it."""
-    with opened(folder, goal, listener) as lab, stoppable(lab):
+    study = load(folder)
+    with (
+        told(folder.resolve(), study.tell, study.budget, goal.hours or study.budget.hours, listener) as listener,
+        opened(folder, goal, listener) as lab,
+        stoppable(lab),
+    ):
         begin(lab)
         failures = run_workers(lab, lab.workers)
         if failures:
