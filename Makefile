@@ -29,7 +29,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
-	$(BIN)/pip install --quiet --editable ".[demo,data,web,mcp]" hypothesis mypy playwright pytest pytest-timeout ruff types-PyYAML
+	$(BIN)/pip install --quiet --editable ".[demo,data,web,mcp,parquet,notify]" hypothesis mypy playwright pytest pytest-timeout ruff types-PyYAML
 	@$(CHROMIUM)
 	@touch $@
 

@@ -38,12 +38,15 @@ ALLOWED = {
     "scatter": {"stats"},
     "state": {"events", "final", "rungs", "scatter", "trial", "wishes"},
     "log": {"errors", "events", "state", "trial"},
+    "listener": {"events", "state", "trial"},
+    "pinned": set[str](),
+    "follow": {"errors", "events", "log", "measure", "state"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
     "guard": set[str](),
     "patterns": set[str](),
     "keys": {"errors"},
-    "study": {"errors", "guard", "hosts", "keys", "patterns", "trial"},
+    "study": {"errors", "guard", "hosts", "keys", "patterns", "tell.settings", "trial"},
     "measure": {"trial"},
     "files": set[str](),
     "patch": set[str](),
@@ -57,6 +60,8 @@ ALLOWED = {
 ALLOWED_IN = {
     "stats": set[str](),
     "audit": {"errors", "events", "scatter", "state", "interchange", "log", "stats", "trial"},
+    "tell": {"errors", "events", "export", "listener", "report", "state", "study", "trial"},
+    "export": {"errors", "report", "state", "trial"},
     "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "final", "rungs", "scatter", "state", "stats", "trial"},
     "propose": {"errors", "events", "scatter", "state", "execute", "files", "hosts", "report", "study", "trial"},
@@ -105,7 +110,7 @@ def test_nothing_imports_the_command_line() -> None:
 
 def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
     users = {name for name, path in MODULES.items() if "terminal" in set(imported(path))}
-    assert users <= COMMANDS
+    assert users <= COMMANDS | {"watch"}
 
 
 def test_nobody_below_the_loop_knows_it() -> None:
@@ -124,6 +129,7 @@ def test_nobody_below_the_loop_knows_it() -> None:
         "studies",
         "terminal",
         "transfer",
+        "watch",
         "web",
     }
     for name, path in MODULES.items():

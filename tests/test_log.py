@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from autoresearch import log
 from autoresearch.errors import Busy, LogError
 from autoresearch.events import Event, SessionEnded, TrialDecided, TrialProposed, TrialsImported
-from autoresearch.log import Follower, Log
+from autoresearch.follow import Follower
+from autoresearch.log import Log
 from autoresearch.state import State
 from autoresearch.trial import Best, Imported, Trial, Verdict
 
@@ -56,18 +57,18 @@ def test_who_follows_a_journal_knows_what_its_reader_knows_wherever_it_is_cut(
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "events.jsonl"
     follower = Follower(path)
-    assert follower.news() == []
+    assert list(follower.events()) == []
     live = written(path, past)
     whole = path.read_bytes()
     path.write_bytes(whole[: cut % len(whole)])
-    seen = follower.news()
+    seen = list(follower.events())
     assert vars(follower.state) == vars(log.read(path))
     path.write_bytes(whole)
-    assert len(seen + follower.news()) == len(past)
+    assert len(seen + list(follower.events())) == len(past)
     assert vars(follower.state) == vars(live)
-    assert follower.news() == []
+    assert list(follower.events()) == []
     path.write_bytes(whole[: whole.index(b"\n") + 1])  # begun anew
-    assert len(follower.news()) == 1
+    assert len(list(follower.events())) == 1
     assert follower.state.next_trial == 0
 
 

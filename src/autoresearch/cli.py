@@ -13,10 +13,13 @@ import click
 
 import autoresearch
 from autoresearch.cli_claim import audit, certify, front
+from autoresearch.cli_export import export
 from autoresearch.cli_mcp import mcp
 from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
+from autoresearch.cli_tell import tell
 from autoresearch.cli_transfer import transfer
+from autoresearch.cli_watch import watch
 from autoresearch.cli_web import beside, pause, resume, stop, web, web_option
 from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, json_option, read_state
@@ -108,6 +111,7 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
     """Start the study, or go on where it stopped. Ctrl-C once: finish what runs; twice: stop now."""
     from autoresearch import session
     from autoresearch.report import text
+    from autoresearch.study import load
     from autoresearch.terminal import JsonLines, Screen
 
     console = _console()
@@ -116,12 +120,15 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
         with beside(folder, page, err=True):
             session.run(folder, goal, JsonLines(console))
         return
-    with beside(folder, page, err=False), Screen(console) as screen:
+    with beside(folder, page, err=False), Screen(console, load(folder).budget, goal) as screen:
         state = session.run(folder, goal, screen)
     console.print()
     console.print(text.summary(state), soft_wrap=True)
     console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
     console.print("autoresearch log | show TRIAL | diff", style="dim")
+
+
+main.add_command(watch)
 
 
 @main.command()
@@ -205,16 +212,8 @@ def diff(trial: int | None, folder: Path) -> None:
         click.echo(patch, nl=False)
 
 
-for command in (front, certify, transfer):
+for command in (front, certify, transfer, report, finalize, try_, steer, pause, resume, stop, web, mcp, tell, ls):
     main.add_command(command)
-main.add_command(try_)
-main.add_command(steer)
-main.add_command(report)
-main.add_command(finalize)
-main.add_command(ls)
-for command in (web, pause, resume, stop):
-    main.add_command(command)
-main.add_command(mcp)
 
 
 @main.command()
@@ -235,32 +234,7 @@ def accept(trial: int, folder: Path) -> None:
         click.echo("The study is running; it takes this up before its next trial.")
 
 
-@main.command()
-@folder_option
-@click.option(
-    "--to",
-    "form",
-    type=click.Choice(["tsv", "jsonl"]),
-    required=True,
-    help="Karpathy's table, or pi-autoresearch's log.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file (default: standard output)."
-)
-def export(folder: Path, form: str, output: Path | None) -> None:
-    """Write the trials in another program's format."""
-    from autoresearch import interchange
-
-    state = read_state(folder)
-    _bounds(state)
-    content = interchange.to_tsv(state) if form == "tsv" else interchange.to_jsonl(state)
-    if output:
-        try:
-            output.write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise AutoresearchError(f"{output}: {error.strerror}; name a file in a folder that exists") from None
-    else:
-        click.echo(content, nl=False)
+main.add_command(export)
 
 
 @main.command("import")

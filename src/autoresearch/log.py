@@ -67,7 +67,7 @@ def _decode_line(line: bytes, where: str) -> Event | None:
         ) from None
 
 
-def _complete_part(data: bytes) -> int:
+def complete_part(data: bytes) -> int:
     """How many leading bytes are whole lines; a last line that is no JSON object is torn too."""
     end = data.rfind(b"\n") + 1
     start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
@@ -84,7 +84,7 @@ def read(path: Path) -> State:
         data = path.read_bytes() if path.exists() else b""
     except OSError as error:
         raise LogError(f"{path}: {error.strerror}; make it readable, or run as the one who owns it") from None
-    return _fold_lines(data[: _complete_part(data)], path)
+    return _fold_lines(data[: complete_part(data)], path)
 
 
 def _fold_lines(data: bytes, path: Path) -> State:
@@ -103,39 +103,6 @@ def _fold_lines(data: bytes, path: Path) -> State:
             gc.enable()
 
 
-class Follower:
-    """The state of a journal that another process writes, kept up with at the cost of what is new."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.state = State()
-        self._read = 0  # bytes
-
-    def news(self) -> list[Event]:
-        """
-        What was written since the last call, folded in; a line being written does not count yet.
-
-        Raises:
-            LogError: it is damaged or cannot be read.
-        """
-        try:
-            with self.path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < self._read:  # another journal than before
-                    self.state, self._read = State(), 0
-                file.seek(self._read)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise LogError(f"{self.path}: {error.strerror}; make it readable, or run as the one who owns it") from None
-        whole = data[: _complete_part(data)]
-        events = list(decode(whole, self.path.name))
-        for event in events:
-            self.state.apply(event)
-        self._read += len(whole)
-        return events
-
-
 class Log:
     """
     The journal opened for writing, with the state that follows from it.
@@ -152,6 +119,7 @@ class Log:
         self.path = path
         self.lock = threading.Condition(threading.RLock())
         self.listener: Callable[[Event], None] = lambda event: None
+        self.on_stop: Callable[[str], None] = lambda why: None
         self.stopping: str | None = None  # why no further trial is to be claimed
         self.exhausted: str | None = None  # why no new idea is to be expected
         self.paused = False  # whether workers wait before they claim
@@ -167,7 +135,7 @@ class Log:
                 data = path.read_bytes()
             except OSError as error:
                 raise LogError(f"{path}: {error.strerror}; the study's folder must be writable") from error
-            self._size = _complete_part(data)
+            self._size = complete_part(data)
             self.state = _fold_lines(data[: self._size], path)
             self._repair(len(data))
             opening.pop_all()  # from here on, close() does it
@@ -268,7 +236,9 @@ class Log:
     def stop(self, why: str) -> None:
         """Let no further trial be claimed; the first reason given is the one that counts."""
         with self.lock:
-            self.stopping = self.stopping or why
+            if self.stopping is None:
+                self.stopping = why
+                self.on_stop(why)
             self.lock.notify_all()
 
     def pause(self, paused: bool) -> None:
@@ -292,18 +262,27 @@ class Log:
 def _acquire(path: Path) -> int:
     """Lock the file for as long as this process lives, and leave our pid in it."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(fd):
         pid = os.read(fd, 32).decode(errors="replace").strip()
         os.close(fd)
         raise Busy(
-            f"this study is already running, in process {pid}. Watch it with `autoresearch status`, or stop "
+            f"this study is already running, in process {pid}. Look in with `autoresearch watch`, or stop "
             f"it with Ctrl-C in its terminal (or `kill -INT {pid}`)"
         ) from None
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def _locked(fd: int) -> bool:
+    """Take the lock. Who only looks whether it is held (`holder`) has it for a moment, and is waited for."""
+    for last in (False, False, False, True):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if not last:
+            time.sleep(0.02)
+    return False
 
 
 def holder(path: Path) -> int | None:

@@ -31,8 +31,9 @@ from autoresearch.events import (
     TrialProposed,
     TrialStarted,
 )
+from autoresearch.follow import Follower
 from autoresearch.inbox import Inbox, new_key
-from autoresearch.log import Follower, Log, holder, read
+from autoresearch.log import Log, holder, read
 from autoresearch.loop import take_up
 from autoresearch.propose import Tree
 from autoresearch.report.brief import Brief, brief
@@ -145,7 +146,7 @@ class _Watch:
 
     def look(self) -> Trial | None:
         """The trial with its verdict, once it has one that stands."""
-        for event in self.follower.news():
+        for event in list(self.follower.events()):
             self.workers = event.workers if isinstance(event, SessionStarted) else self.workers
             number = event.run.trial if isinstance(event, RunStarted) else None
             if isinstance(event, RunFinished):

@@ -20,11 +20,12 @@ import autoresearch
 from autoresearch import policy
 from autoresearch.asset import Asset
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
-from autoresearch.events import Event, SessionEnded, SessionStarted, StudyOpened
+from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.execute.local import Local, words
 from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
 from autoresearch.inbox import Inbox
+from autoresearch.listener import Listener as Listener
 from autoresearch.log import Log
 from autoresearch.loop import BY_THE_PERSON, Lab, accept, heed, repair, work
 from autoresearch.propose import Proposer
@@ -33,27 +34,12 @@ from autoresearch.report.brief import Around, Left
 from autoresearch.rules import sentences
 from autoresearch.state import State
 from autoresearch.study import Study, load
-from autoresearch.trial import Metric, Purpose, Run
+from autoresearch.tell.listening import told
+from autoresearch.trial import Metric
 from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
 HEAR_S = 0.5  # between two looks at what the person wants
-
-
-class Listener:
-    """What a session tells whoever watches it. Every method is called from worker threads."""
-
-    def event(self, event: Event, state: State) -> None:
-        """Something was written to the log."""
-
-    def progress(self, run: Run, fraction: float, loss: float | None) -> None:
-        """A run said how far it is."""
-
-    def say(self, sentence: str) -> None:
-        """Something a person should know."""
-
-    def expect(self, runs: int, purpose: Purpose = "claim") -> None:
-        """So many runs come next, of no trial in particular."""
 
 
 class Goal(Struct, frozen=True):
@@ -124,6 +110,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         prepare(study, executor, workspace.referee(start), study.data_digest(workspace.frozen(start)), listener)
         repair(lab)
         log.listener = lambda event: listener.event(event, log.state)
+        log.on_stop = listener.ending
         yield lab
 
 
@@ -263,7 +250,12 @@ class Purse:
 
 def run(folder: Path, goal: Goal, listener: Listener) -> State:
     """Work on the study until its budget is spent, nothing is left to try, or the person stops it."""
-    with opened(folder, goal, listener) as lab, stoppable(lab):
+    study = load(folder)
+    with (
+        told(folder.resolve(), study.tell, study.budget, goal.hours or study.budget.hours, listener) as listener,
+        opened(folder, goal, listener) as lab,
+        stoppable(lab),
+    ):
         why = see_through(lab, "the budget is spent")
         listener.say(f"Ended: {why}.")
         return lab.log.state

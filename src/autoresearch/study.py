@@ -24,6 +24,7 @@ from autoresearch.guard import read as read_guard
 from autoresearch.hosts import Allow
 from autoresearch.keys import explain
 from autoresearch.patterns import compiled, may_change
+from autoresearch.tell.settings import Tell
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
 
 FILE = "study.toml"
@@ -256,6 +257,7 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     propose: Propose = field(default_factory=Propose)
     decide: Decide = field(default_factory=Decide)
     budget: Stop = field(default_factory=Stop)
+    tell: Tell = field(default_factory=Tell)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name.endswith((".", ".lock")) or ".." in self.name:

@@ -22,8 +22,8 @@ from msgspec import Struct
 from autoresearch import log, person, session
 from autoresearch.errors import AutoresearchError, Busy, StudyError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
+from autoresearch.follow import Follower
 from autoresearch.inbox import Inbox
-from autoresearch.log import Follower
 from autoresearch.loop import Lab
 from autoresearch.mcp import answers
 from autoresearch.mcp.crew import Crew, Heard
@@ -122,7 +122,7 @@ class Desk:
     def state(self) -> State:
         """What the log says, whoever writes it."""
         with self._changed:
-            for event in self._follower.news():
+            for event in list(self._follower.events()):
                 self._workers = event.workers if isinstance(event, SessionStarted) else self._workers
             return self._follower.state
 

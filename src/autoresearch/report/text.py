@@ -128,7 +128,7 @@ def staircase(state: State) -> list[tuple[int, float]]:
     """(trials decided so far, the value that was best from then on) for each step of best."""
     steps: list[tuple[int, float]] = []
     number_of = 0
-    for trial in state.trials.values():
+    for trial in tuple(state.trials.values()):
         if trial.verdict is None:
             continue
         number_of += not trial.is_baseline

@@ -22,7 +22,7 @@ from autoresearch.events import (
     TrialStarted,
     TrialWithdrawn,
 )
-from autoresearch.log import Follower
+from autoresearch.follow import Follower
 from autoresearch.state import State
 from autoresearch.web import rows
 
@@ -82,7 +82,7 @@ class Feed:
             LogError: it is damaged or cannot be read.
         """
         with self.lock:
-            events = self._follower.news()
+            events = list(self._follower.events())
             if self._follower.state is not self._known:
                 self._begin()  # another journal than before
             if events and not self._log:
