@@ -35,10 +35,11 @@ ALLOWED = {
     "log": {"errors", "events", "state", "trial"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
+    "models": set[str](),
     "guard": set[str](),
     "patterns": set[str](),
     "keys": {"errors"},
-    "study": {"errors", "guard", "hosts", "keys", "patterns", "trial"},
+    "study": {"errors", "guard", "hosts", "keys", "models", "patterns", "trial"},
     "measure": {"trial"},
     "files": set[str](),
     "patch": set[str](),
@@ -51,7 +52,7 @@ ALLOWED_IN = {
     "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
     "policy": {"errors", "guard", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "rungs", "state", "stats", "trial"},
-    "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
+    "propose": {"errors", "events", "state", "execute", "files", "hosts", "models", "report", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 

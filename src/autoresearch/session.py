@@ -26,6 +26,7 @@ from autoresearch.execute.sandbox import choose
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.loop import Lab, accept, repair, work
+from autoresearch.propose.account import reached
 from autoresearch.propose.making import Given, make
 from autoresearch.state import State
 from autoresearch.study import Study, load
@@ -95,15 +96,26 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
         executor = Local(home, shares, choose(study.execute.sandbox, study.execute.image), listener.progress)
         stack.callback(workspace.clean)
         stack.callback(executor.close)
+        over_at = deadline(study, goal)
+        given = Given(
+            study,
+            folder,
+            executor.home,
+            executor.keepers,
+            log.state,
+            log.append,
+            listener.say,
+            stopping=lambda: log.stopping is not None or time.monotonic() >= over_at,
+        )
         lab = Lab(
             study=study,
             program=read_program(folder),
             log=log,
             workspace=workspace,
-            proposer=make(Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say)),
+            proposer=make(given),
             policy=policy.make(study),
             executor=executor,
-            may_start=budget(study, goal, started),
+            may_start=budget(study, goal, started, over_at),
             inbox=Inbox(home),
             workers=workers or len(shares),
             tell=listener.say,
@@ -208,10 +220,14 @@ def read_program(folder: Path) -> str:
     return ""
 
 
-def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], bool]:
-    """Whether one more trial may start, given how many are decided and how many are running."""
+def deadline(study: Study, goal: Goal) -> float:
+    """When no further trial may start, on the monotonic clock."""
     hours = goal.hours or study.budget.hours
-    deadline = time.monotonic() + hours * 3600 if hours else float("inf")
+    return time.monotonic() + hours * 3600 if hours else float("inf")
+
+
+def budget(study: Study, goal: Goal, started: int, over_at: float) -> Callable[[State, int], bool]:
+    """Whether one more trial may start, given how many are decided and how many are running."""
     total = started + goal.trials if goal.trials is not None else study.budget.trials
     limit = float("inf") if total is None else total
     dollars, tokens = study.budget.dollars or float("inf"), study.budget.tokens or float("inf")
@@ -220,7 +236,7 @@ def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], boo
         # A stale trial's patch is tried again; together they are one.
         if state.decided - state.counts.get("stale", 0) + running >= limit:
             return False
-        return time.monotonic() < deadline and state.dollars < dollars and state.tokens < tokens
+        return time.monotonic() < over_at and state.dollars < dollars and state.tokens < tokens
 
     return may_start
 
@@ -232,7 +248,8 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
         failures = run_workers(lab, lab.workers)
         if failures:
             raise failures[0]
-        why = lab.log.stopping or lab.log.exhausted or "the budget is spent"
+        capped = reached(lab.study.budget, lab.log.state)
+        why = lab.log.stopping or lab.log.exhausted or capped or "the budget is spent"
         lab.log.append(SessionEnded(why=why))
         listener.say(f"Ended: {why}.")
         return lab.log.state
