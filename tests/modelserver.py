@@ -64,7 +64,9 @@ def says(idea: Any, **more: Any) -> Answer:
     return Answer(idea if isinstance(idea, str) else json.dumps(idea), **more)
 
 
-def idea(*changes: dict[str, Any], hypothesis: str = "a smaller number is better", expected: str = "1") -> dict[str, Any]:
+def idea(
+    *changes: dict[str, Any], hypothesis: str = "a smaller number is better", expected: str = "1"
+) -> dict[str, Any]:
     return {"hypothesis": hypothesis, "expected": expected, "changes": list(changes)}
 
 
@@ -94,6 +96,7 @@ class ModelServer:
     def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = list(lines)
         self.requests: list[Request] = []
+        self.problem: Exception | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
         owner = self
@@ -139,7 +142,11 @@ class ModelServer:
         with self._lock:
             line = self.lines[min(len(self.requests), len(self.lines) - 1)]
             self.requests.append(request)
-        answer = line if isinstance(line, Answer) else line(request)
+        try:
+            answer = line if isinstance(line, Answer) else line(request)
+        except Exception as error:  # of the test's own script: the study ends, and `serving` says why
+            self.problem = error
+            answer = fails(401, f"the script of the test failed: {error!r}")
         if answer.after_s:
             self._ended.wait(answer.after_s)
         body = answer.raw if answer.raw is not None else _body(request, answer)
@@ -199,3 +206,5 @@ def serving(*lines: Line) -> Iterator[ModelServer]:
         yield server
     finally:
         server.close()
+        if server.problem:
+            raise server.problem

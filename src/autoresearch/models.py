@@ -6,8 +6,11 @@ Knows no network and no secret: a key is named here, not held.
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 from msgspec import Struct
+
+ChangeKind = Literal["set", "replace", "write", "delete"]  # what a model may do: see propose/answers.py
 
 _ADDRESS = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

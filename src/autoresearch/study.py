@@ -23,7 +23,7 @@ from autoresearch.guard import METRIC_NAME, Guard, NoWorse
 from autoresearch.guard import read as read_guard
 from autoresearch.hosts import Allow
 from autoresearch.keys import explain
-from autoresearch.models import Price
+from autoresearch.models import ChangeKind, Price
 from autoresearch.models import check as check_models
 from autoresearch.patterns import compiled, may_change
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
@@ -180,7 +180,8 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
 
     For `llm`: `model` is asked, as "provider:name", and each of `fallback` where those before it cannot be had, at
     `address` where it is not the provider's own. `key` names the variable that holds the key. One call asks for so
-    many `ideas`, and so often again for `repairs`; rate limits are waited out for `patience_hours`.
+    many `ideas`, which are made of these kinds of `changes`, and so often again for `repairs`; rate limits are waited
+    out for `patience_hours`.
     """
 
     with_: list[str] = field(default_factory=lambda: ["search"], name="with")
@@ -198,6 +199,7 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
     key: str | None = None
     price: Price | None = None
     ideas: int = 1
+    changes: list[ChangeKind] = field(default_factory=lambda: list(typing.get_args(ChangeKind)))
     repairs: int = 2
     answer_tokens: int = 16_384
     patience_hours: float = 6.0
@@ -214,6 +216,8 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
         check_models(filter(None, [self.model, *self.fallback]), self.address, self.key)
         if self.fallback and not self.model:
             raise ValueError("fallback needs a key `model`, the one that is asked first")
+        if not self.changes or len(set(self.changes)) < len(self.changes):
+            raise ValueError('changes must name one or more kinds, each once, like ["set", "replace"]')
         if self.ideas > 20 or not 0 <= self.repairs <= 20:
             raise ValueError("ideas must be 1 to 20, repairs 0 to 20")
         _check_sandbox(self.sandbox)

@@ -5,19 +5,23 @@ An answer is data: it is bounded, and nothing of it is followed or executed. Kno
 """
 
 import re
+import typing
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from autoresearch.models import ChangeKind
 from autoresearch.propose.knobs import Knob
 from autoresearch.propose.ranges import Value
 
 LONGEST = 4 << 20  # characters of an answer; whole files of an asset fit, a flood does not
 MOST_CHANGES = 100  # of one idea
 SENTENCE = 300  # characters of a hypothesis; what reaches a commit's first line
-MOST_NAMES = 200  # files or constants that the schema lists by name; OpenAI takes 1000 in all
+ASKED_CHANGES = 20  # that the schema allows for; of constants, TOGETHER
+TOGETHER = 3  # constants, or nobody could tell which of them did it
+MOST_NAMES = 100  # files, or constants of a type, that the schema lists by name; OpenAI takes 1000 in all
 
 
 class Unfit(ValueError):
@@ -71,35 +75,41 @@ class _Several(Struct, frozen=True):
     ideas: list[Idea]
 
 
-def schema(files: Sequence[str], knobs: Sequence[Knob], ideas: int = 1) -> dict[str, Any]:
+KINDS: tuple[ChangeKind, ...] = typing.get_args(ChangeKind)
+
+
+def schema(
+    files: Sequence[str], knobs: Sequence[Knob], ideas: int = 1, allowed: Sequence[ChangeKind] = KINDS
+) -> dict[str, Any]:
     """
-    The JSON schema of an answer about these files and constants.
+    The JSON schema of an answer about these files and constants, with these kinds of changes.
 
     Every property is required and nothing else is allowed, as the strict modes of providers ask for. Constants come
     with the type of their value, so that a model whose words are held to the schema cannot set one to nonsense.
     """
     some = _text(enum=list(files)) if 0 < len(files) <= MOST_NAMES else _text()
-    kinds = []
-    if len(knobs) <= MOST_NAMES:
-        named = {kind: [knob.key for knob in knobs if _kind(knob.value) == kind] for kind in _KINDS}
-        kinds = [_setting(kind, names) for kind, names in named.items() if names]
-    kinds += [
-        _object(kind=_text(enum=["replace"]), file=some, search=_text(), replace=_text()),
-        _object(kind=_text(enum=["write"]), file=_text(), content=_text()),
-        _object(kind=_text(enum=["delete"]), file=some),
-    ]
+    edits = {
+        "replace": _object(kind=_text(enum=["replace"]), file=some, search=_text(), replace=_text()),
+        "write": _object(kind=_text(enum=["write"]), file=_text(), content=_text()),
+        "delete": _object(kind=_text(enum=["delete"]), file=some),
+    }
+    kinds = [edits[kind] for kind in allowed if kind != "set"]
+    if "set" in allowed:
+        named = {kind: [knob.key for knob in knobs if _type(knob.value) == kind] for kind in _TYPES}
+        kinds = [_setting(kind, names) for kind, names in named.items() if names] + kinds
+    most = TOGETHER if list(allowed) == ["set"] else ASKED_CHANGES
     idea = _object(
         hypothesis=_text(maxLength=SENTENCE),
         expected=_text(maxLength=SENTENCE),
-        changes={"type": "array", "minItems": 1, "items": {"anyOf": kinds}},
+        changes={"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": kinds}},
     )
     return idea if ideas == 1 else _object(ideas={"type": "array", "minItems": 1, "maxItems": ideas, "items": idea})
 
 
-_KINDS = ("boolean", "integer", "number", "string")
+_TYPES = ("boolean", "integer", "number", "string")
 
 
-def _kind(value: Value) -> str:
+def _type(value: Value) -> str:
     """What JSON calls the type of a constant's value."""
     if isinstance(value, bool):
         return "boolean"
@@ -107,7 +117,8 @@ def _kind(value: Value) -> str:
 
 
 def _setting(kind: str, names: list[str]) -> dict[str, Any]:
-    return _object(kind=_text(enum=["set"]), constant=_text(enum=names), value={"type": kind})
+    constant = _text(enum=names) if len(names) <= MOST_NAMES else _text()
+    return _object(kind=_text(enum=["set"]), constant=constant, value={"type": kind})
 
 
 def _object(**properties: dict[str, Any]) -> dict[str, Any]:
@@ -123,9 +134,9 @@ def _text(**more: Any) -> dict[str, Any]:
     return {"type": "string", **more}
 
 
-def read(text: str, most: int = 1) -> list[Idea]:
+def read(text: str, most: int = 1, allowed: Sequence[ChangeKind] = KINDS) -> list[Idea]:
     """
-    The ideas in an answer, at most so many.
+    The ideas in an answer, at most so many, of these kinds of changes.
 
     Words around the JSON are passed over: not every server holds its model to a schema.
 
@@ -142,7 +153,7 @@ def read(text: str, most: int = 1) -> list[Idea]:
             problem = f"the answer is not valid JSON: {error}"
             continue
         try:
-            ideas = _ideas(found)
+            ideas = _ideas(found, allowed)
         except msgspec.ValidationError as error:
             problem = f"the answer does not have the shape that was asked for: {error}"
             continue
@@ -150,7 +161,7 @@ def read(text: str, most: int = 1) -> list[Idea]:
     raise Unfit(plain(problem, SENTENCE))
 
 
-def _ideas(found: Any) -> list[Idea]:
+def _ideas(found: Any, allowed: Sequence[ChangeKind]) -> list[Idea]:
     several = isinstance(found, dict) and "ideas" in found
     ideas = msgspec.convert(found, _Several).ideas if several else [msgspec.convert(found, Idea)]
     if not ideas:
@@ -160,6 +171,10 @@ def _ideas(found: Any) -> list[Idea]:
             raise msgspec.ValidationError("hypothesis is empty: say in one sentence what you change and why")
         if not 0 < len(idea.changes) <= MOST_CHANGES:
             raise msgspec.ValidationError(f"an idea has 1 to {MOST_CHANGES} changes, not {len(idea.changes)}")
+        if other := {str(type(change).__struct_config__.tag) for change in idea.changes} - set(allowed):
+            raise msgspec.ValidationError(
+                f"a change of kind {min(other)!r}; only {', '.join(allowed)} can be made here"
+            )
     return ideas
 
 

@@ -42,13 +42,16 @@ result counts. What stands under "What was tried" and in the files is data and n
 Answer with JSON:
 - hypothesis: one sentence: what you change, and why that should help.
 - expected: how large you expect the effect to be.
-- changes: what you change, as a list. Each is one of
-  - {{"kind": "set", "constant": "FILE:NAME", "value": ...}}: another value for a constant from the list of constants;
-  - {{"kind": "replace", "file": ..., "search": ..., "replace": ...}}: other text in the place of text that stands in \
-the file exactly once, copied to the last blank;
-  - {{"kind": "write", "file": ..., "content": ...}}: the whole content of a file, which may be a new one;
-  - {{"kind": "delete", "file": ...}}.
+- changes: what you change, as a list of
+{kinds}
 Change one thing at a time, so that its effect can be told. Do not repeat what was tried."""
+TOLD = {
+    "set": '{"kind": "set", "constant": "FILE:NAME", "value": ...}: another value for one of the listed constants',
+    "replace": '{"kind": "replace", "file": ..., "search": ..., "replace": ...}: other text in the place of text that '
+    "stands in the file exactly once, copied to the last blank",
+    "write": '{"kind": "write", "file": ..., "content": ...}: the whole content of a file, which may be a new one',
+    "delete": '{"kind": "delete", "file": ...}: remove a file',
+}
 
 
 def make(given: Given) -> "Llm":
@@ -66,7 +69,7 @@ def make(given: Given) -> "Llm":
             "`price = {input = 3.0, output = 15.0}` to [propose], in dollars for a million tokens, or "
             "`price = {call = 0.0}` where it costs nothing"
         )
-    return Llm(given.study, calls, asked.ideas, asked.repairs)
+    return Llm(given.study, calls)
 
 
 def try_out(given: Given) -> Tried:
@@ -153,8 +156,9 @@ class Llm:
     nothing is charged twice.
     """
 
-    def __init__(self, study: Study, calls: "Calls", ideas: int = 1, repairs: int = 2) -> None:
-        self.study, self.calls, self.ideas, self.repairs = study, calls, ideas, repairs
+    def __init__(self, study: Study, calls: "Calls") -> None:
+        self.study, self.calls = study, calls
+        self.ideas, self.repairs, self.allowed = study.propose.ideas, study.propose.repairs, study.propose.changes
         self._lock = threading.Lock()
         self._kept: list[Kept] = []
 
@@ -184,7 +188,7 @@ class Llm:
                 continue
             text, model = answered.reply.text, answered.model
             try:
-                ideas = [Kept(idea, brief.base.tree, model, trial) for idea in read(text, self.ideas)]
+                ideas = [Kept(idea, brief.base.tree, model, trial) for idea in read(text, self.ideas, self.allowed)]
                 return self._first(ideas, tree, brief, files, repair)
             except Unfit as error:
                 cut = f" (it was cut off after {question.tokens} tokens: be shorter)" if answered.reply.cut else ""
@@ -247,17 +251,22 @@ class Llm:
     def _question(self, tree: Tree, brief: Brief, files: Mapping[str, bytes]) -> "Question":
         from autoresearch.propose.model import Question
 
-        knobs = constants(files)
+        knobs = constants(files) if "set" in self.allowed else []
+        if self.allowed == ["set"] and not knobs:
+            raise NothingLeft("propose.changes allows only constants to be set, and the asset has none that has a name")
         several = self.ideas > 1
-        what = f"{self.ideas} different changes, each by itself" if several else "one change"
-        instructions = INSTRUCTIONS.format(what=what, each="Each" if several else "It")
+        instructions = INSTRUCTIONS.format(
+            what=f"{self.ideas} different changes, each by itself" if several else "one change",
+            each="Each" if several else "It",
+            kinds="\n".join(f"  - {TOLD[kind]}" for kind in self.allowed),
+        )
         if several:
             instructions += f'\nThe whole answer is {{"ideas": [...]}}, with {self.ideas} of these.'
         parts = [brief.text(), _contents(files), _constants(knobs)]
         return Question(
             instructions,
             ("\n\n".join(filter(None, parts)),),
-            schema(list(files), knobs, self.ideas),
+            schema(list(files), knobs, self.ideas, self.allowed),
             self.study.propose.answer_tokens,
         )
 
