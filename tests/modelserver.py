@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 NAME = "openai-chat:stub-1"
-CLAUDE = "anthropic:claude-sonnet-4-5"
+CLAUDE = "anthropic:claude-sonnet-5"  # one whose price the library knows
 
 
 class Request(Struct, frozen=True):

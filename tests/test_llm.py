@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Recorder, journal_lines, make_study, play, state_of, words
+from helpers import Recorder, commit, journal_lines, make_study, play, state_of, words
 from modelserver import NAME, Answer, ModelServer, idea, replace, says, serving, step, write
 
 from autoresearch.events import SessionEnded
@@ -255,8 +255,6 @@ def test_a_link_in_the_asset_is_not_written_through(tmp_path: Path) -> None:
     with serving(says(idea(write("sub/link.txt", "x"))), says(step(9))) as server:
         folder = study(tmp_path / "s", server, asset=["step.sh", "sub"], files={"sub/a.txt": "a"})
         (folder / "sub" / "link.txt").symlink_to(outside)
-        from helpers import commit
-
         commit(folder)
         play(folder)
 

@@ -39,7 +39,7 @@ def check(names: Iterable[str], address: str | None, key: str | None) -> None:
     """
     for name in names:
         if not all(part.strip() == part != "" for part in name.partition(":")):
-            raise ValueError(f"model {name!r} must be a provider and a name, like 'anthropic:claude-sonnet-4-5'")
+            raise ValueError(f"model {name!r} must be a provider and a name, like 'anthropic:claude-sonnet-5'")
     if address is not None and not _ADDRESS.fullmatch(address):
         raise ValueError(f"address {address!r} must be like 'http://127.0.0.1:8080/v1', without a name and a password")
     if key is not None and not _VARIABLE.fullmatch(key):

@@ -4,7 +4,6 @@ What a model answers: ideas, each with the changes that carry it out. The schema
 An answer is data: it is bounded, and nothing of it is followed or executed. Knows no files and no model.
 """
 
-import re
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -149,7 +148,7 @@ def read(text: str, most: int = 1, allowed: Sequence[ChangeKind] = KINDS) -> lis
     for part in _candidates(text):
         try:
             found = msgspec.json.decode(part.encode(errors="replace"))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             problem = f"the answer is not valid JSON: {error}"
             continue
         try:
@@ -180,7 +179,7 @@ def _ideas(found: Any, allowed: Sequence[ChangeKind]) -> list[Idea]:
 
 def _candidates(text: str) -> list[str]:
     """Where the JSON may be: the whole, a fenced block, or from the first brace to the last."""
-    fenced = re.findall(r"```(?:json)?\s*\n(.*?)```", text, re.DOTALL)
+    fenced = [part.removeprefix("json").strip() for part in text.split("```")[1::2]]
     start, end = text.find("{"), text.rfind("}")
     return [part for part in (text.strip(), *fenced, text[start : end + 1] if 0 <= start < end else "") if part]
 

@@ -114,7 +114,7 @@ def _names(study: Study) -> list[str]:
     if not name:
         raise StudyError(
             'study.toml: propose.with names llm, and no model is named: add `model = "provider:name"` to [propose], like '
-            f'"anthropic:claude-sonnet-4-5" or "ollama:qwen3", or set {VARIABLE} in your environment'
+            f'"anthropic:claude-sonnet-5" or "ollama:qwen3", or set {VARIABLE} in your environment'
         )
     if not all(name.partition(":")):
         raise StudyError(f"{VARIABLE} = {plain(name, 80)!r} must be a provider and a name, like 'ollama:qwen3'")
