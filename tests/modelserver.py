@@ -170,7 +170,7 @@ def _body(request: Request, answer: Answer) -> bytes:
 
 
 def _openai(model: str, answer: Answer) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
     found: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion",

@@ -14,6 +14,7 @@ from autoresearch.propose import knobs
 from autoresearch.propose.answers import Change, Delete, Idea, Replace, Set, Unfit, Write, read, schema
 from autoresearch.propose.edits import LARGEST, applied, constants, like, put, replaced, syntax
 from autoresearch.propose.edits import read as read_files
+from autoresearch.propose.ranges import Value
 
 CODE = b"""RATE = 0.5  # a fraction
 STEPS = 64
@@ -113,7 +114,7 @@ def test_whatever_number_a_constant_is_set_to_is_what_the_file_then_says(value: 
 
 @given(st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text())
 @pytest.mark.parametrize("present", [True, 3, 0.5, "a"])
-def test_a_value_takes_the_type_of_the_present_one_or_is_refused(present: knobs.Value, value: knobs.Value) -> None:
+def test_a_value_takes_the_type_of_the_present_one_or_is_refused(present: Value, value: Value) -> None:
     try:
         assert type(like(value, present, "x")) is type(present)
         assert like(value, present, "x") == value

@@ -18,7 +18,7 @@ GREEDY = {"policy": "greedy"}  # one run a trial, so that a row costs no more th
 def study(folder: Path, server: ModelServer, trials: int = 1, **changes: Any) -> Path:
     """The usual study of tests, with a model for its ideas."""
     asked = {"with": ["llm"], "model": NAME, "address": server.address} | changes.pop("propose", {})
-    tables = {"budget": {"trials": trials}, "decide": GREEDY} | changes
+    tables: dict[str, Any] = {"budget": {"trials": trials}, "decide": GREEDY} | changes
     return make_study(folder, propose=asked, **tables)
 
 
