@@ -43,10 +43,12 @@ ALLOWED = {
     "follow": {"errors", "events", "log", "measure", "state"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
+    "models": set[str](),
+    "models": set[str](),
     "guard": set[str](),
     "patterns": set[str](),
     "keys": {"errors"},
-    "study": {"errors", "guard", "hosts", "keys", "patterns", "tell.settings", "trial"},
+    "study": {"errors", "guard", "hosts", "keys", "models", "patterns", "tell.settings", "trial"},
     "measure": {"trial"},
     "files": set[str](),
     "patch": set[str](),
@@ -54,6 +56,7 @@ ALLOWED = {
     "workspace": {"errors", "files", "git", "study", "trial"},
     "asset": {"git", "workspace"},
     "rules": {"study"},
+    "purse": {"report", "state", "study"},
     "ideas": {"errors", "git", "workspace"},
 }
 # Folders: what their modules may see beside each other.
@@ -64,7 +67,19 @@ ALLOWED_IN = {
     "export": {"errors", "report", "state", "trial"},
     "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "final", "rungs", "scatter", "state", "stats", "trial"},
-    "propose": {"errors", "events", "scatter", "state", "execute", "files", "hosts", "report", "study", "trial"},
+    "propose": {
+        "errors",
+        "events",
+        "scatter",
+        "state",
+        "execute",
+        "files",
+        "hosts",
+        "models",
+        "report",
+        "study",
+        "trial",
+    },
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 

@@ -36,6 +36,7 @@ from autoresearch.inbox import Inbox, new_key
 from autoresearch.log import Log, holder, read
 from autoresearch.loop import take_up
 from autoresearch.propose import Tree
+from autoresearch.purse import Purse
 from autoresearch.report.brief import Brief, brief
 from autoresearch.session import Goal, Listener, journal, make_home, read_program
 from autoresearch.state import State
@@ -96,7 +97,7 @@ def ask(folder: Path, idea: str, patch: bytes, by: str = "person", beyond_budget
         raise StudyError("say the idea in one sentence")
     folder, study, workspace = _study(folder)
     state = foreseen(folder)
-    purse = session.Purse(study, Goal(), state.decided)
+    purse = Purse(study, Goal(), state.decided)
     if not beyond_budget and not purse.may_start(state, len(state.unfinished)):
         raise StudyError("the budget of the study is spent (study.toml, budget): nothing more is tried")
     base = _best(workspace, state)
@@ -189,7 +190,7 @@ def briefed(folder: Path) -> Brief:
     state = foreseen(folder)
     if state.opened is None or state.best is None:
         raise StudyError("this study has not been run yet, so there is nothing to tell: `autoresearch run --trials 1`")
-    purse = session.Purse(study, Goal(), state.decided)
+    purse = Purse(study, Goal(), state.decided)
     around = session.around(study, workspace, purse)
     around = replace(around, left=lambda now: replace(purse.left(now), hours=None))  # of a session that is not ours
     ladder = {"on": True, "off": False}.get(study.decide.ladder)

@@ -9,12 +9,9 @@ import os
 import secrets
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-
-from msgspec import Struct
 
 import autoresearch
 from autoresearch import policy
@@ -29,8 +26,11 @@ from autoresearch.listener import Listener as Listener
 from autoresearch.log import Log
 from autoresearch.loop import BY_THE_PERSON, Lab, accept, heed, repair, work
 from autoresearch.propose import Proposer
+from autoresearch.propose.account import reached
 from autoresearch.propose.making import Given, make
-from autoresearch.report.brief import Around, Left
+from autoresearch.purse import Goal as Goal
+from autoresearch.purse import Purse
+from autoresearch.report.brief import Around
 from autoresearch.rules import sentences
 from autoresearch.state import State
 from autoresearch.study import Study, load
@@ -40,14 +40,6 @@ from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
 HEAR_S = 0.5  # between two looks at what the person wants
-
-
-class Goal(Struct, frozen=True):
-    """When this session is over: what study.toml says, unless the command line says otherwise."""
-
-    trials: int | None = None  # more trials, in this session
-    hours: float | None = None
-    workers: int | None = None
 
 
 def journal(folder: Path) -> Path:
@@ -90,7 +82,16 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         stack.callback(workspace.clean)
         stack.callback(executor.close)
         purse = Purse(study, goal, started)
-        given = Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say)
+        given = Given(
+            study,
+            folder,
+            executor.home,
+            executor.keepers,
+            log.state,
+            log.append,
+            listener.say,
+            stopping=lambda: log.stopping is not None or purse.is_late(),
+        )
         lab = Lab(
             study=study,
             program=read_program(folder),
@@ -206,7 +207,7 @@ def read_program(folder: Path) -> str:
     return ""
 
 
-def around(study: Study, workspace: Workspace, purse: "Purse") -> Around:
+def around(study: Study, workspace: Workspace, purse: Purse) -> Around:
     """What a brief tells beside the state of the study."""
     return Around(
         contents=Asset(workspace).contents,
@@ -215,37 +216,6 @@ def around(study: Study, workspace: Workspace, purse: "Purse") -> Around:
         repeats=study.decide.repeats,
         trials=study.budget.trials,
     )
-
-
-class Purse:
-    """What a session may spend: what study.toml says, unless the command line says otherwise."""
-
-    def __init__(self, study: Study, goal: Goal, started: int) -> None:
-        """`started` is how many trials were decided before the session."""
-        hours = goal.hours or study.budget.hours
-        self.deadline = time.monotonic() + hours * 3600 if hours else float("inf")
-        self.trials = started + goal.trials if goal.trials is not None else study.budget.trials
-        self.dollars, self.tokens = study.budget.dollars, study.budget.tokens
-
-    def may_start(self, state: State, running: int) -> bool:
-        """Whether one more trial may start, given how many are decided and how many are running."""
-        left = self.left(state)
-        if left.trials is not None and left.trials - running <= 0:
-            return False
-        now_s = time.monotonic()
-        return now_s < self.deadline and all(more is None or more > 0 for more in (left.dollars, left.tokens))
-
-    def left(self, state: State) -> Left:
-        """Trials that are not decided yet count as left. Nothing in it is below 0."""
-        # A stale trial's patch is tried again; together they are one.
-        done = state.decided - state.counts.get("stale", 0)
-        hours = (self.deadline - time.monotonic()) / 3600
-        return Left(
-            trials=None if self.trials is None else max(0, self.trials - done),
-            hours=None if hours == float("inf") else max(0.0, hours),
-            dollars=None if self.dollars is None else max(0.0, self.dollars - state.dollars),
-            tokens=None if self.tokens is None else max(0, self.tokens - state.tokens),
-        )
 
 
 def run(folder: Path, goal: Goal, listener: Listener) -> State:
@@ -267,7 +237,8 @@ def see_through(lab: Lab, done: str) -> str:
     failures = run_workers(lab, lab.workers)
     if failures:
         raise failures[0]
-    why = lab.log.stopping or lab.log.exhausted or done
+    capped = reached(lab.study.budget, lab.log.state)
+    why = lab.log.stopping or lab.log.exhausted or capped or done
     lab.log.append(SessionEnded(why=why))
     return why
 

@@ -23,6 +23,8 @@ from autoresearch.guard import METRIC_NAME, Guard, NoWorse
 from autoresearch.guard import read as read_guard
 from autoresearch.hosts import Allow
 from autoresearch.keys import explain
+from autoresearch.models import ChangeKind, Price
+from autoresearch.models import check as check_models
 from autoresearch.patterns import compiled, may_change
 from autoresearch.tell.settings import Tell
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
@@ -176,6 +178,11 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
     """
     Who has the ideas, and what a program that has them may see: `read` and `write` are paths beside the worktree,
     `env` the person's variables that it is given, `allow` the hosts that it reaches through our proxy.
+
+    For `llm`: `model` is asked, as "provider:name", and each of `fallback` where those before it cannot be had, at
+    `address` where it is not the provider's own. `key` names the variable that holds the key. One call asks for so
+    many `ideas`, which are made of these kinds of `changes`, and so often again for `repairs`; rate limits are waited
+    out for `patience_hours`.
     """
 
     with_: list[str] = field(default_factory=lambda: ["search"], name="with")
@@ -187,6 +194,16 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
     write: list[str] = []
     env: list[str] = []
     allow: list[Allow] = []
+    model: str | None = None
+    fallback: list[str] = []
+    address: str | None = None
+    key: str | None = None
+    price: Price | None = None
+    ideas: int = 1
+    changes: list[ChangeKind] = field(default_factory=lambda: list(typing.get_args(ChangeKind)))
+    repairs: int = 2
+    answer_tokens: int = 16_384
+    patience_hours: float = 6.0
 
     def __post_init__(self) -> None:
         if len(self.with_) != 1:
@@ -195,8 +212,15 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('with = ["command"] needs a key `command`, the program that edits the files')
         if self.with_ == ["script"] and not self.script:
             raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
-        _check_positive(self, "timeout_s")
+        _check_positive(self, "timeout_s", "ideas", "answer_tokens", "patience_hours")
         _check_command("command", self.command)
+        check_models(filter(None, [self.model, *self.fallback]), self.address, self.key)
+        if self.fallback and not self.model:
+            raise ValueError("fallback needs a key `model`, the one that is asked first")
+        if not self.changes or len(set(self.changes)) < len(self.changes):
+            raise ValueError('changes must name one or more kinds, each once, like ["set", "replace"]')
+        if self.ideas > 20 or not 0 <= self.repairs <= 20:
+            raise ValueError("ideas must be 1 to 20, repairs 0 to 20")
         _check_sandbox(self.sandbox)
         if self.sandbox == "none" and self.allow:
             raise ValueError('allow has no effect with sandbox = "none": remove one of the two')

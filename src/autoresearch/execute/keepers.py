@@ -132,6 +132,11 @@ class Keepers:
                     return ending
         return Ending("failed", why="the keeper of this run was killed")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the person wants everything to end now."""
+        return self._stopped
+
     def stop(self) -> None:
         """End every command now, and start no further one."""
         with self._lock:

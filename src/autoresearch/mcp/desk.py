@@ -27,6 +27,7 @@ from autoresearch.inbox import Inbox
 from autoresearch.loop import Lab
 from autoresearch.mcp import answers
 from autoresearch.mcp.crew import Crew, Heard
+from autoresearch.purse import Purse
 from autoresearch.report.brief import Brief, brief
 from autoresearch.session import Goal, journal, read_program
 from autoresearch.state import State
@@ -114,7 +115,7 @@ class Desk:
             state.apply(StudyOpened(study=study.name, start=start, start_tree=tree, metric=metric, digest="", seed=0))
         assert state.best is not None
         ladder = {"on": True, "off": False}.get(study.decide.ladder)
-        around = session.around(study, workspace, session.Purse(study, Goal(), state.decided))
+        around = session.around(study, workspace, Purse(study, Goal(), state.decided))
         program = read_program(self.folder)
         told = brief(study.name, program, tuple(study.asset), state.best, state, ladder, around)
         return Look(study, workspace, state, told)

@@ -19,13 +19,14 @@ from autoresearch.propose import Proposer
 from autoresearch.state import State
 from autoresearch.study import Study
 
-BUILT_IN = {name: f"autoresearch.propose.{name}:make" for name in ("search", "command", "script")}
+BUILT_IN = {name: f"autoresearch.propose.{name}:make" for name in ("search", "llm", "command", "script")}
 
 
 class Given(Struct, frozen=True):
     """
     What a proposer may be made from. `home` is our folder in the study's; `keepers` start and end processes;
-    `charge` writes down what a call to a model cost; `tell` says a sentence to the person.
+    `charge` writes down what a call to a model cost; `tell` says a sentence to the person; `stopping` is whether no
+    further trial is to begin, so that nobody goes on waiting for one.
     """
 
     study: Study
@@ -35,6 +36,7 @@ class Given(Struct, frozen=True):
     state: State
     charge: Callable[[Charged], None]
     tell: Callable[[str], None]
+    stopping: Callable[[], bool] = lambda: False
 
 
 def make(given: Given) -> Proposer:
@@ -62,13 +64,15 @@ def try_out(given: Given) -> list[Tried]:
     Raises:
         StudyError: as in `make`.
     """
-    make(given)
     name = given.study.propose.with_[0]
-    trying = None
+    trying: Callable[[Given], Tried] | None = None
     if name in BUILT_IN:
         module = importlib.import_module(BUILT_IN[name].partition(":")[0])
         trying = getattr(module, "try_out", None)
-    return [trying(given) if trying else Tried(name, True, "ready")]
+    tried = trying(given) if trying else Tried(name, True, "ready")
+    if tried.works:
+        make(given)
+    return [tried]
 
 
 def _found(path: str) -> Callable[..., Any]:
