@@ -18,6 +18,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from autoresearch.agent_table import AgentTable
+from autoresearch.agent_table import check as check_agents
 from autoresearch.errors import StudyError
 from autoresearch.guard import METRIC_NAME, Guard, NoWorse
 from autoresearch.guard import read as read_guard
@@ -175,10 +177,12 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
     """
     Who has the ideas, and what a program that has them may see: `read` and `write` are paths beside the worktree,
     `env` the person's variables that it is given, `allow` the hosts that it reaches through our proxy.
+
+    `agents` say more of coding agents that `with` names; one proposal may cost `dollars_each`.
     """
 
     with_: list[str] = field(default_factory=lambda: ["search"], name="with")
-    command: str | None = None
+    command: str | list[str] | None = None
     script: str | None = None
     timeout_s: float = 600.0
     sandbox: str = "auto"
@@ -186,16 +190,19 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
     write: list[str] = []
     env: list[str] = []
     allow: list[Allow] = []
+    agents: list[AgentTable] = []
+    dollars_each: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.with_) != 1:
             raise ValueError('with must name one proposer, like ["search"]')
-        if self.with_ == ["command"] and not self.command:
-            raise ValueError('with = ["command"] needs a key `command`, the program that edits the files')
+        if self.with_[0] in ("command", "agent") and not self.command:
+            raise ValueError(f'with = ["{self.with_[0]}"] needs a key `command`, the program that edits the files')
         if self.with_ == ["script"] and not self.script:
             raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
-        _check_positive(self, "timeout_s")
+        _check_positive(self, "timeout_s", "dollars_each")
         _check_command("command", self.command)
+        check_agents(self.agents, self.with_)
         _check_sandbox(self.sandbox)
         if self.sandbox == "none" and self.allow:
             raise ValueError('allow has no effect with sandbox = "none": remove one of the two')
@@ -333,11 +340,11 @@ def parse(text: str) -> Study:
         explain(str(error), Study, FILE)
 
 
-def _check_command(key: str, command: str | None) -> None:
+def _check_command(key: str, command: str | list[str] | None) -> None:
     if command is None:
         return
     try:
-        words = shlex.split(command)
+        words = shlex.split(command) if isinstance(command, str) else command
     except ValueError as error:
         raise ValueError(f"{key} {command!r} cannot be split into words: {error}") from None
     if not words:

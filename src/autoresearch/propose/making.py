@@ -11,21 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoresearch.errors import StudyError
 from autoresearch.events import Charged
 from autoresearch.execute.keepers import Keepers
 from autoresearch.propose import Proposer
+from autoresearch.propose.agents import AGENTS
 from autoresearch.state import State
 from autoresearch.study import Study
 
-BUILT_IN = {name: f"autoresearch.propose.{name}:make" for name in ("search", "command", "script")}
+BUILT_IN = {name: f"autoresearch.propose.{name}:make" for name in ("search", "command", "script", "agent")}
+BUILT_IN |= dict.fromkeys(AGENTS, BUILT_IN["agent"])
 
 
 class Given(Struct, frozen=True):
     """
     What a proposer may be made from. `home` is our folder in the study's; `keepers` start and end processes;
-    `charge` writes down what a call to a model cost; `tell` says a sentence to the person.
+    `charge` writes down what a call to a model cost; `tell` says a sentence to the person. `named` is which of
+    `propose.with` is to be made, for modules that stand behind several names.
     """
 
     study: Study
@@ -35,6 +39,7 @@ class Given(Struct, frozen=True):
     state: State
     charge: Callable[[Charged], None]
     tell: Callable[[str], None]
+    named: str = ""
 
 
 def make(given: Given) -> Proposer:
@@ -43,6 +48,7 @@ def make(given: Given) -> Proposer:
         StudyError: study.toml names a proposer that does not exist, or one that lacks a key, a file or an extra.
     """
     name = given.study.propose.with_[0]
+    given = replace(given, named=name)
     made: Proposer = _found(BUILT_IN[name])(given) if name in BUILT_IN else _found(name)()
     return made
 
@@ -62,13 +68,15 @@ def try_out(given: Given) -> list[Tried]:
     Raises:
         StudyError: as in `make`.
     """
-    make(given)
     name = given.study.propose.with_[0]
-    trying = None
+    trying: Callable[[Given], Tried] | None = None
     if name in BUILT_IN:
         module = importlib.import_module(BUILT_IN[name].partition(":")[0])
         trying = getattr(module, "try_out", None)
-    return [trying(given) if trying else Tried(name, True, "ready")]
+    tried = trying(replace(given, named=name)) if trying else Tried(name, True, "ready")
+    if tried.works:
+        make(given)
+    return [tried]
 
 
 def _found(path: str) -> Callable[..., Any]:
