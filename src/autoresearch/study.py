@@ -7,13 +7,12 @@ Knows no git and runs nothing.
 
 import hashlib
 import re
-import shlex
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -21,16 +20,15 @@ from msgspec import Struct, field
 from autoresearch.errors import StudyError
 from autoresearch.guard import METRIC_NAME, Guard, NoWorse
 from autoresearch.guard import read as read_guard
-from autoresearch.hosts import Allow
 from autoresearch.keys import explain
-from autoresearch.models import ChangeKind, Price
-from autoresearch.models import check as check_models
 from autoresearch.patterns import compiled, may_change
+from autoresearch.proposing import Propose
 from autoresearch.tell.settings import Tell
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
+from autoresearch.values import SANDBOXES as SANDBOXES
+from autoresearch.values import check_command, check_positive, check_sandbox
 
 FILE = "study.toml"
-SANDBOXES = ("auto", "bubblewrap", "namespaces", "docker", "podman", "none")
 UNITS = typing.get_args(BudgetUnit)
 _TIMES = {"s", "sec", "second", "seconds", "ms", "milliseconds", "us", "microseconds", "ns", "nanoseconds", "minutes"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -120,7 +118,7 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for name in ("run", "score", "prepare"):
-            _check_command(name, getattr(self, name))
+            check_command(name, getattr(self, name))
         for name in ("timeout_s", "score_timeout_s", "prepare_timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a positive number of seconds")
@@ -168,69 +166,10 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
     env: list[str] = []
 
     def __post_init__(self) -> None:
-        _check_positive(self, "cores", "workers", "memory_mb", "disk_mb", "processes")
-        _check_sandbox(self.sandbox)
+        check_positive(self, "cores", "workers", "memory_mb", "disk_mb", "processes")
+        check_sandbox(self.sandbox)
         if any(name.startswith("AUTORESEARCH_") for name in self.env):
             raise ValueError("env names the person's variables; those of autoresearch are given anyway")
-
-
-class Propose(Struct, frozen=True, forbid_unknown_fields=True):
-    """
-    Who has the ideas, and what a program that has them may see: `read` and `write` are paths beside the worktree,
-    `env` the person's variables that it is given, `allow` the hosts that it reaches through our proxy.
-
-    For `llm`: `model` is asked, as "provider:name", and each of `fallback` where those before it cannot be had, at
-    `address` where it is not the provider's own. `key` names the variable that holds the key. One call asks for so
-    many `ideas`, which are made of these kinds of `changes`, and so often again for `repairs`; rate limits are waited
-    out for `patience_hours`.
-    """
-
-    with_: list[str] = field(default_factory=lambda: ["search"], name="with")
-    command: str | None = None
-    script: str | None = None
-    timeout_s: float = 600.0
-    sandbox: str = "auto"
-    read: list[str] = []
-    write: list[str] = []
-    env: list[str] = []
-    allow: list[Allow] = []
-    model: str | None = None
-    fallback: list[str] = []
-    address: str | None = None
-    key: str | None = None
-    price: Price | None = None
-    ideas: int = 1
-    changes: list[ChangeKind] = field(default_factory=lambda: list(typing.get_args(ChangeKind)))
-    repairs: int = 2
-    answer_tokens: int = 16_384
-    patience_hours: float = 6.0
-
-    def __post_init__(self) -> None:
-        if len(self.with_) != 1:
-            raise ValueError('with must name one proposer, like ["search"]')
-        if self.with_ == ["command"] and not self.command:
-            raise ValueError('with = ["command"] needs a key `command`, the program that edits the files')
-        if self.with_ == ["script"] and not self.script:
-            raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
-        _check_positive(self, "timeout_s", "ideas", "answer_tokens", "patience_hours")
-        _check_command("command", self.command)
-        check_models(filter(None, [self.model, *self.fallback]), self.address, self.key)
-        if self.fallback and not self.model:
-            raise ValueError("fallback needs a key `model`, the one that is asked first")
-        if not self.changes or len(set(self.changes)) < len(self.changes):
-            raise ValueError('changes must name one or more kinds, each once, like ["set", "replace"]')
-        if self.ideas > 20 or not 0 <= self.repairs <= 20:
-            raise ValueError("ideas must be 1 to 20, repairs 0 to 20")
-        _check_sandbox(self.sandbox)
-        if self.sandbox == "none" and self.allow:
-            raise ValueError('allow has no effect with sandbox = "none": remove one of the two')
-        keys, addresses = ({getattr(allow, name) for allow in self.allow} - {None} for name in ("key", "address"))
-        if clash := (keys & {*self.env, *addresses}) | (addresses & set(self.env)):
-            raise ValueError(
-                f"allow and env both name {min(clash)}: a key is not passed on, and an address is ours to give"
-            )
-        if len(addresses) < sum(allow.address is not None for allow in self.allow):
-            raise ValueError("allow names the same `address` for two hosts: each needs a variable of its own")
 
 
 class Decide(Struct, frozen=True, forbid_unknown_fields=True):
@@ -250,7 +189,7 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
     simplicity: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_positive(self, "calibrate", "repeats")
+        check_positive(self, "calibrate", "repeats")
         if not 0 <= self.simplicity < float("inf"):
             raise ValueError("simplicity must be 0 or more")
 
@@ -267,7 +206,7 @@ class Stop(Struct, frozen=True, forbid_unknown_fields=True):
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(self, "trials", "hours", "dollars", "tokens")
+        check_positive(self, "trials", "hours", "dollars", "tokens")
 
 
 class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -357,26 +296,3 @@ def parse(text: str) -> Study:
         return msgspec.convert(content, Study)
     except msgspec.ValidationError as error:
         explain(str(error), Study, FILE)
-
-
-def _check_command(key: str, command: str | None) -> None:
-    if command is None:
-        return
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ValueError(f"{key} {command!r} cannot be split into words: {error}") from None
-    if not words:
-        raise ValueError(f"{key} is empty")
-
-
-def _check_positive(table: Any, *keys: str) -> None:
-    for key in keys:
-        value = getattr(table, key)
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"{key} must be positive")
-
-
-def _check_sandbox(name: str) -> None:
-    if name not in SANDBOXES:
-        raise ValueError(f"sandbox {name!r} must be one of {', '.join(SANDBOXES)}")

@@ -10,7 +10,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import structs
@@ -308,9 +308,9 @@ def _data_folders(home: Path, held: bool = False, sealed: bool = False) -> dict[
     return {name: str(folder) for name, folder in folders.items()}
 
 
-def words(command: str) -> tuple[str, ...]:
-    """A command line as a shell would split it, without a shell."""
-    return tuple(shlex.split(command))
+def words(command: str | Sequence[str]) -> tuple[str, ...]:
+    """A command line as a shell would split it, without a shell; a list of words is taken as it stands."""
+    return tuple(shlex.split(command) if isinstance(command, str) else command)
 
 
 def _plain(amount: float) -> str:

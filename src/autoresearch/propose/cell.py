@@ -9,7 +9,7 @@ import copy
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -52,24 +52,44 @@ class ProposerCell:
         passed = environment(Slot(), {}, [*study.execute.env, *asked.env])
         self.keys = {allow.key: _key(allow.key, passed) for allow in asked.allow if allow.key}
 
-    def run(self, argv: list[str], tree: Path, given: Path, out: Path, err: Path, timeout_s: float) -> Ending:
+    def run(
+        self,
+        argv: list[str],
+        tree: Path,
+        given: Path,
+        out: Path,
+        err: Path,
+        timeout_s: float,
+        *,
+        env: Mapping[str, str] = {},
+        read: Sequence[Path] = (),
+        on_progress: Callable[[str], object] = lambda text: None,
+    ) -> Ending:
         """
-        Run a program in a worktree. `tree` is the study's folder in it, `given` what it reads on standard input.
+        Run a program in a worktree. `tree` is the study's folder in it, `given` what it reads on standard input;
+        `env` and `read` are variables and paths that this run is given beside the contract's.
 
         Raises:
             ProposerError: it left a repository of its own, which git outside must never look into.
         """
         if not self.sandbox.wraps:
             return self.keepers.run(
-                argv, cwd=tree, env=self._everything(), out=out, err=err, timeout_s=timeout_s, stdin=given
+                argv,
+                cwd=tree,
+                env={**self._everything(), "PWD": str(tree), **env},  # some believe it rather than ask
+                out=out,
+                err=err,
+                timeout_s=timeout_s,
+                stdin=given,
+                on_progress=on_progress,
             )
         top = self._top_of(tree)
         link = (top / ".git").read_bytes()
         with ExitStack() as stack:
             upstreams = self._upstreams()
             proxy = stack.enter_context(Proxy(upstreams)) if upstreams else None
-            env = self._environment(upstreams)
-            cell = self._cell(top, tree, proxy, env)
+            env = {**self._environment(upstreams), **env}
+            cell = self._cell(top, tree, proxy, env, read)
             if proxy is not None:
                 argv = [self.sandbox.python, "-I", "-S", str(BRIDGE), str(proxy.path), str(PORT), "--", *argv]
             ending = self.keepers.run(
@@ -80,6 +100,7 @@ class ProposerCell:
                 err=err,
                 timeout_s=timeout_s,
                 stdin=given,
+                on_progress=on_progress,
                 bounds=Bounds(processes=cell.processes, disk_mb=cell.disk_mb, paths=(top,)),
             )
         _open_up(top)
@@ -97,12 +118,12 @@ class ProposerCell:
         trees = self.home / "trees"
         return trees / tree.relative_to(trees).parts[0]
 
-    def _cell(self, top: Path, tree: Path, proxy: Proxy | None, env: dict[str, str]) -> Cell:
+    def _cell(self, top: Path, tree: Path, proxy: Proxy | None, env: Mapping[str, str], more: Sequence[Path]) -> Cell:
         asked = self.study.execute
         ways_out = (BRIDGE, proxy.path, *map(Path, filter(os.path.exists, CERTIFICATES))) if proxy else ()
         return Cell(
             cwd=tree,
-            read=(*self.read, *ways_out),
+            read=(*self.read, *ways_out, *more),
             write=(top, *self.write),
             processes=asked.processes,
             disk_mb=asked.disk_mb,

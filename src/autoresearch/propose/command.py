@@ -38,7 +38,7 @@ def try_out(given: Given) -> Tried:
 
 
 class Command:
-    def __init__(self, command: str, cell: ProposerCell) -> None:
+    def __init__(self, command: str | list[str], cell: ProposerCell) -> None:
         self.argv = list(words(command))
         self.cell = cell
         self.folder = cell.home / "proposals"

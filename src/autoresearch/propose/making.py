@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoresearch.errors import StudyError
 from autoresearch.events import Charged
 from autoresearch.execute.keepers import Keepers
 from autoresearch.propose import Proposer
+from autoresearch.propose.agents import AGENTS
 from autoresearch.state import State
 from autoresearch.study import Study
 
-BUILT_IN = {name: f"autoresearch.propose.{name}:make" for name in ("search", "llm", "command", "script")}
+BUILT_IN = {name: f"autoresearch.propose.{name}:make" for name in ("search", "llm", "command", "script", "agent")}
+BUILT_IN |= dict.fromkeys(AGENTS, BUILT_IN["agent"])
 
 
 class Given(Struct, frozen=True):
     """
     What a proposer may be made from. `home` is our folder in the study's; `keepers` start and end processes;
     `charge` writes down what a call to a model cost; `tell` says a sentence to the person; `stopping` is whether no
-    further trial is to begin, so that nobody goes on waiting for one.
+    further trial is to begin, so that nobody goes on waiting for one. `named` is which of `propose.with` is to be made,
+    for modules that stand behind several names.
     """
 
     study: Study
@@ -37,6 +41,7 @@ class Given(Struct, frozen=True):
     charge: Callable[[Charged], None]
     tell: Callable[[str], None]
     stopping: Callable[[], bool] = lambda: False
+    named: str = ""
 
 
 def make(given: Given) -> Proposer:
@@ -45,6 +50,7 @@ def make(given: Given) -> Proposer:
         StudyError: study.toml names a proposer that does not exist, or one that lacks a key, a file or an extra.
     """
     name = given.study.propose.with_[0]
+    given = replace(given, named=name)
     made: Proposer = _found(BUILT_IN[name])(given) if name in BUILT_IN else _found(name)()
     return made
 
@@ -69,7 +75,7 @@ def try_out(given: Given) -> list[Tried]:
     if name in BUILT_IN:
         module = importlib.import_module(BUILT_IN[name].partition(":")[0])
         trying = getattr(module, "try_out", None)
-    tried = trying(given) if trying else Tried(name, True, "ready")
+    tried = trying(replace(given, named=name)) if trying else Tried(name, True, "ready")
     if tried.works:
         make(given)
     return [tried]
