@@ -21,7 +21,7 @@ from autoresearch import starter
 
 PAGE = Path(__file__).parent.parent / "docs" / "terminal.md"
 SIZES = ((80, 24), (200, 50))
-SECONDS = 40.0  # of a study before its picture is taken
+SECONDS = 75.0  # of a study before its picture is taken
 
 
 class Terminal:

@@ -240,6 +240,21 @@ def test_an_end_that_was_asked_for_is_shown_with_the_plan() -> None:
     assert listener._planned(past.state, 100.0) == screen.Plan(trials=8, ends_at=100.0 + 8 * 3600)
 
 
+def test_runs_of_a_claim_are_counted_in_one_row() -> None:
+    out = io.StringIO()
+    past = night()
+    with Screen(Console(file=out, force_terminal=True, width=60, height=20, color_system=None)) as listener:
+        listener.expect(4)
+        run = past.begin_look(1, 9, purpose="claim")
+        past.end_run(run, 9.0)
+        for event in past.events[-2:]:
+            listener.event(event, past.state)
+        assert [row.plain.rstrip() for row in listener._rows(60.0, 79, 20)] == [
+            "claim    ━━━━━━────────────────── 1 of 4 runs  this one 1:00"
+        ]
+    assert out.getvalue().endswith("\x1b[?25h"), "the cursor is given back"
+
+
 # -- the reader ------------------------------------------------------------------------------------------
 
 

@@ -219,10 +219,12 @@ class Screen(Listener):
         self._pinned.draw(above, self._rows(now, width, height))
 
     def _rows(self, now: float, width: int, height: int) -> screen.Rows:
-        if self._state is None or self._shown is None:
+        if self._state is None:
             return []
         if self._expected:
             purpose, finished, total = self._expected
             runs = [run for id in tuple(self._state.open_runs) if (run := self._state.runs.get(id))]
             return screen.expected(purpose, finished, total, runs, now, width)
+        if self._shown is None:
+            return []
         return screen.rows(self._shown, dict(self._said), now, width, height - 1, self._plan, self.note)

@@ -26,6 +26,7 @@ from autoresearch.tell.worker import Worker
 from autoresearch.trial import Purpose, Run
 
 HELD = 20  # messages of the quiet hours that are sent in full afterwards, the latest; the others are counted
+MIRROR_FAREWELL_S = 60.0  # a tracker's first tables take a while on a busy machine
 LONGEST = 1800  # characters of a message: chats cut at 2000
 
 
@@ -173,7 +174,7 @@ class Mirror(Listener):
 
     def close(self) -> None:
         self._worker.do(self._end)
-        self._worker.close()
+        self._worker.close(MIRROR_FAREWELL_S)
 
 
 class Several(Listener):

@@ -4,7 +4,7 @@ What a person is told of a study, decided from its events. Knows State and the s
 What a model or a run wrote is one bounded line of plain text.
 """
 
-from autoresearch.events import Claimed, Event, SessionStarted, TrialAccepted, TrialDecided
+from autoresearch.events import Event, SessionStarted, TrialAccepted, TrialDecided
 from autoresearch.report.plain import line
 from autoresearch.report.text import amount, counts, number, summary
 from autoresearch.state import State
@@ -45,8 +45,6 @@ class Watch:
                 return []
             case TrialDecided(trial=id) | TrialAccepted(trial=id):
                 return [*self._of_trial(state, state.trials[id]), *self._of_budget(state)]
-            case Claimed():
-                return [Message("finished", f"{_name(state)}: certified", line(summary(state)))]
         return []
 
     def _of_trial(self, state: State, trial: Trial) -> list[Message]:
