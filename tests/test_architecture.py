@@ -69,19 +69,8 @@ ALLOWED_IN = {
     "export": {"errors", "report", "state", "trial"},
     "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "final", "rungs", "scatter", "state", "stats", "trial"},
-    "propose": {
-        "errors",
-        "events",
-        "scatter",
-        "state",
-        "execute",
-        "files",
-        "hosts",
-        "models",
-        "report",
-        "study",
-        "trial",
-    },
+    "propose": {"agent_table", "errors", "events", "execute", "files", "hosts", "models", "patterns", "proposing"}
+    | {"report", "scatter", "state", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 
