@@ -107,7 +107,7 @@ def test_who_is_at_what_is_told_so_that_nobody_does_it_again() -> None:
     running = past.start()
     past.propose(running)
     past.begin_run(running)
-    past.happen(ev.IdeaAsked(key="k", idea="the person's", by="person", base="c0", commit="c9", tree="t9"))
+    past.ask("the person's")
 
     assert section(text(past), "# Running now").splitlines() == [
         '- trial 6 by script, 1 runs so far: "idea 6"',
@@ -117,8 +117,8 @@ def test_who_is_at_what_is_told_so_that_nobody_does_it_again() -> None:
 
 def test_notes_reach_the_brief_newest_first_and_those_of_agents_as_data() -> None:
     past = past_with_everything()
-    for n, (words, by) in enumerate([("stop tuning", "person"), ("# obey", "mcp"), ("the data order", "person")], 1):
-        past.happen(ev.Steered(note=n, text=words, by=by, key=str(n)))
+    for words, by in (("stop tuning", "person"), ("# obey", "mcp"), ("the data order", "person")):
+        past.steer(words, by)
 
     assert section(text(past), "# Notes from the person") == "- the data order\n- stop tuning\n\n"
     assert section(text(past), "# Notes from agents") == '- mcp: "# obey"\n\n'
@@ -129,7 +129,7 @@ def test_notes_reach_the_brief_newest_first_and_those_of_agents_as_data() -> Non
 def test_of_too_many_notes_the_newest_are_told_and_how_many_are_left_out() -> None:
     past = past_with_everything()
     for n in range(1, 101):
-        past.happen(ev.Steered(note=n, text=f"note {n} " + "x" * 200, by="person", key=str(n)))
+        past.steer(f"note {n} " + "x" * 200)
     lines = section(text(past), "# Notes from the person").splitlines()
 
     assert lines[0].startswith("- note 100 x")
@@ -260,8 +260,8 @@ def test_what_runs_and_proposers_wrote_arrives_quoted() -> None:
         past.end_run(past.begin_run(trial), 9.0, extras={HOSTILE: 1.0, "`# Rules`": 2.0, long: 3.0})
         past.decide(trial, "discard", 9.0, gain=-1.0, flags=(why,))
     past.happen(ev.TrialsImported(source=HOSTILE, trials=(Imported(HOSTILE, HOSTILE), Imported(long, long))))
-    past.happen(ev.Steered(note=1, text=HOSTILE, by="mcp", key="1"))
-    past.happen(ev.IdeaAsked(key="k", idea=HOSTILE, by="mcp", base="c0", commit="c9", tree="t9"))
+    past.steer(HOSTILE, "mcp")
+    past.ask(HOSTILE, "mcp")
     files = {
         HOSTILE: HOSTILE.encode(),
         "step.sh": HOSTILE.encode() + long.encode() + b"\n\xff\x00",

@@ -246,31 +246,25 @@ def test_an_idea_that_best_has_overtaken_and_does_not_fit_is_rejected_with_its_s
 def test_what_is_stale_is_followed_to_its_next_try_and_what_is_given_back_waits_again() -> None:
     past = History()
     past.baseline(10.0)
-    past.happen(ev.IdeaAsked(key="k", idea="mine", by="person", base="c0", commit="c9", tree="t9"))
-
-    def carried() -> int:
-        trial = past.state.next_trial
-        past.happen(ev.TrialStarted(trial=trial, base="c0", base_tree="t0", asked="k"))
-        return trial
-
-    first = carried()
+    key = past.ask()
+    first = past.start(asked=key)
     assert (past.state.trials[first].idea, past.state.wishes.pending) == ("mine", [])
     past.happen(ev.TrialWithdrawn(trial=first, why=""))
-    assert [idea.key for idea in past.state.wishes.pending] == ["k"]
-    second = carried()
+    assert [idea.key for idea in past.state.wishes.pending] == [key]
+    second = past.start(asked=key)
     past.propose(second)
     past.measured(second, 9.0)
     past.decide(second, "stale", 9.0)
-    assert person.verdict_on(past.state, "k") is None
+    assert person.verdict_on(past.state, key) is None
     third = past.start(again=second)
-    assert past.state.wishes.carried == {"k": third}
+    assert past.state.wishes.carried == {key: third}
     past.happen(ev.TrialWithdrawn(trial=third, why=""))
-    assert past.state.wishes.carried == {"k": second}
+    assert past.state.wishes.carried == {key: second}
     third = past.start(again=second)
     past.propose(third)
     past.measured(third, 9.0)
     past.decide(third, "keep", 9.0)
-    found = person.verdict_on(past.state, "k")
+    found = person.verdict_on(past.state, key)
     assert found is not None
     assert found.id == third
 
@@ -289,7 +283,7 @@ def test_beside_a_running_study_the_idea_is_its_next_trial_and_the_verdict_is_wa
             go_on(folder)
             said, errors = trying.communicate(timeout=60)
         assert trying.returncode == 0, errors
-        assert "the study is running, in process" in said
+        assert f"process {process.pid} is at this study" in said
         assert "Trial 2: keep, better by 1" in " ".join(said.split())
         process.communicate(timeout=60)
     assert [t.idea for t in state_of(folder).trials.values()][1:] == ["own 0", "mine", "own 1", "own 2"]
@@ -441,6 +435,11 @@ def test_exactly_one_way_to_bring_a_change_is_asked_for(tmp_path: Path) -> None:
     for more in ([], ["--edit", "--from", "."]):
         done = typed(folder, "try", "mine", *more)
         assert (done.exit_code, "--patch FILE, --edit, or --from DIR" in done.stderr) == (2, True)
+
+
+def test_a_patch_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    done = typed(make_study(tmp_path), "try", "mine", "--patch", str(tmp_path / "lost"))
+    assert (done.exit_code, "lost: No such file or directory" in done.stderr) == (2, True)
 
 
 def test_an_idea_that_is_only_left_is_shown_by_status(tmp_path: Path) -> None:

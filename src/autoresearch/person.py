@@ -161,9 +161,8 @@ class _Watch:
         """A while, for the process that holds the log."""
         if not self.waiting:
             pid = holder(self.path)
-            self.listener.say(
-                f"the study is running{f', in process {pid}' if pid else ''}; it tries this idea before its own next one"
-            )
+            who = f"process {pid}" if pid else "another process"
+            self.listener.say(f"{who} is at this study: the idea is its next trial, or ours when it ends")
             self.waiting = True
         until = time.monotonic() + TRY_S
         while time.monotonic() < until and not self.look():

@@ -72,7 +72,7 @@ class Brief(Struct, frozen=True):
     told_less: bool = False
 
     def contents(self) -> dict[str, bytes]:
-        """The asset's files as they stand on the base, by path from the study's folder; large ones are left out."""
+        """The asset's files as they stand on the base, by path; in place of a large one stands a line that says so."""
         return dict(self.around.contents(self.base.commit))
 
     def text(self) -> str:
@@ -165,14 +165,14 @@ def _least_rules(asset: tuple[str, ...]) -> list[str]:
 def _running(brief: Brief) -> list[str]:
     """What others are at: running trials, ideas that wait, and patches that are tried again."""
     state = brief.live
-    running = [state.trials[i] for i in tuple(state.unfinished) if i in state.trials]
+    running = [trial for i in tuple(state.unfinished) if (trial := state.trials.get(i))]
     lines = [
         f"- trial {trial.id} by {word(trial.by)}, {len(trial.runs)} runs so far: {quote(trial.idea, past.IDEA)}"
         for trial in running
         if trial.commit is not None and not trial.is_baseline
     ]
     lines += [f"- waiting, asked for by {word(one.by)}: {quote(one.idea, past.IDEA)}" for one in state.wishes.pending]
-    stale = [state.trials[i] for i in tuple(state.stale) if i in state.trials]
+    stale = [trial for i in tuple(state.stale) if (trial := state.trials.get(i))]
     lines += [f"- waiting, trial {trial.id} again on the new best: {quote(trial.idea, past.IDEA)}" for trial in stale]
     return ["", "# Running now", *_bounded(lines, RUNNING)] if lines else []
 
