@@ -267,6 +267,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "patches-with-a-poem": ("try_idea", {"patch": "roses are red"}, "the patch does not apply"),
     "sends-too-much": ("try_idea", {"edits": whole(LARGE)}, "the edits have 2,097,1"),
     "patches-too-much": ("try_idea", {"patch": LARGE}, "length <= 1048576"),
+    "nests-without-end": ("try_idea", {"edits": "[" * 100_000}, "Expected `array`, got `str`"),
     "sends-too-many": ("try_idea", {"edits": printing(9) * 101}, "length <= 100"),
     "has-a-worktree-elsewhere": ("try_idea", {"worktree": "/etc"}, "no worktree that was lent"),
     "has-the-checkout-as-worktree": ("try_idea", {"worktree": "."}, "no worktree that was lent"),
