@@ -267,6 +267,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "patches-with-a-poem": ("try_idea", {"patch": "roses are red"}, "the patch does not apply"),
     "sends-too-much": ("try_idea", {"edits": whole(LARGE)}, "the edits have 2,097,1"),
     "patches-too-much": ("try_idea", {"patch": LARGE}, "length <= 1048576"),
+    "nests-without-end": ("try_idea", {"edits": "[" * 100_000}, "Expected `array`, got `str`"),
     "sends-too-many": ("try_idea", {"edits": printing(9) * 101}, "length <= 100"),
     "has-a-worktree-elsewhere": ("try_idea", {"worktree": "/etc"}, "no worktree that was lent"),
     "has-the-checkout-as-worktree": ("try_idea", {"worktree": "."}, "no worktree that was lent"),
@@ -280,6 +281,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
+async def is_tidied(folder: Path) -> bool:
+    """The verdict is told before the trial's worktree is gone."""
+    return [path.name for path in (folder / ".git" / "worktrees").iterdir()] == ["referee"]
+
+
 def test_what_is_refused_is_refused_in_words_and_leaves_no_trace(tmp_path: Path) -> None:
     folder = make_study(tmp_path / "s", files={"score.py": "1\n"})
     assert autoresearch("steer", "Mind the data.", cwd=folder).returncode == 0
@@ -287,6 +293,7 @@ def test_what_is_refused_is_refused_in_words_and_leaves_no_trace(tmp_path: Path)
     async def try_all() -> None:
         async with over_pipes(folder) as call:
             await call("try_idea", idea="worse", edits=printing(12))
+            await until(lambda: is_tidied(folder))
             traces = [folder / ".autoresearch" / "events.jsonl", folder / ".autoresearch" / "inbox"]
             before = traces[0].read_bytes(), fingerprint(folder)
             for name, (tool, arguments, says) in REFUSED.items():

@@ -128,7 +128,7 @@ def _unpacked(value: Any, kind: Any) -> Any:
         return value
     try:
         return msgspec.json.decode(value)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return value
 
 
