@@ -50,6 +50,8 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.kmodule --write
 	$(BIN)/python -m benchmarks.web --write
 	$(BIN)/python -m benchmarks.policies --write
+	$(BIN)/python -m benchmarks.brief --write
+	$(BIN)/python -m benchmarks.kill_try --write
 	$(BIN)/python -m benchmarks.kill --rounds 2000 --write
 
 clean:

@@ -239,11 +239,22 @@ class History:
         self.machine = machine
         self.happen(ev.SessionStarted(pid=7, version="0", machine=machine, workers=2))
 
-    def start(self, baseline: bool = False, again: int | None = None) -> int:
+    def start(self, baseline: bool = False, again: int | None = None, asked: str = "") -> int:
         best, id = self.state.best, self.state.next_trial
         assert best is not None
-        self.happen(ev.TrialStarted(trial=id, base=best.commit, base_tree=best.tree, again=again, baseline=baseline))
+        carries: dict[str, Any] = {"again": again, "baseline": baseline, "asked": asked}
+        self.happen(ev.TrialStarted(trial=id, base=best.commit, base_tree=best.tree, **carries))
         return id
+
+    def ask(self, idea: str = "mine", by: str = "person") -> str:
+        key = f"key {len(self.state.wishes.asked)}"
+        self.happen(ev.IdeaAsked(key=key, idea=idea, by=by, base="c0", commit=f"a{key}", tree=f"a{key}"))
+        return key
+
+    def steer(self, text: str, by: str = "person") -> int:
+        note = self.state.wishes.next_note
+        self.happen(ev.Steered(note=note, text=text, by=by, key=f"note {note}"))
+        return note
 
     def propose(self, trial: int, tree: str | None = None, **more: Any) -> None:
         tree = tree or f"t{trial}"
@@ -313,7 +324,7 @@ class History:
 
 VALUES = st.floats(-1e6, 1e6, allow_nan=False)
 _ACTIONS = ("start", "again", "baseline", "propose", "run", "ok", "crash", "stop", "decide", "withdraw")
-_RARE = ("reopen", "session", "end", "import")
+_RARE = ("reopen", "session", "end", "import", "ask", "ask", "steer", "drop")
 _MEMO = st.dictionaries(st.text(max_size=5), st.integers(-9, 9) | st.text(max_size=5) | st.none(), max_size=2)
 _WORDS: tuple[Word, ...] = ("keep", "keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive")
 _BASELINE_WORDS: tuple[Word, ...] = ("keep", "crash")
@@ -333,7 +344,14 @@ def _act(draw: st.DrawFn, past: History, action: str) -> None:
     thinking = [i for i in state.unfinished if state.trials[i].commit is None]
     running = [i for i in state.unfinished if state.trials[i].commit is not None]
     if action in ("start", "baseline"):
-        past.start(baseline=action == "baseline")
+        waiting = [idea.key for idea in state.wishes.pending] if action == "start" else []
+        past.start(baseline=action == "baseline", asked=draw(st.sampled_from(["", *waiting])) if waiting else "")
+    elif action == "ask":
+        past.ask(draw(st.text(max_size=9)))
+    elif action == "steer":
+        past.steer(draw(st.text(max_size=9)), draw(st.sampled_from(["person", "mcp"])))
+    elif action == "drop" and state.wishes.notes:
+        past.happen(ev.NoteDropped(note=draw(st.sampled_from(list(state.wishes.notes)))))
     elif action == "again" and state.stale:
         past.start(again=next(iter(state.stale)))
     elif action == "propose" and thinking:

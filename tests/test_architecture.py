@@ -46,6 +46,8 @@ ALLOWED = {
     "patch": set[str](),
     "git": {"errors"},
     "workspace": {"errors", "files", "git", "study", "trial"},
+    "asset": {"git", "workspace"},
+    "rules": {"study"},
     "ideas": {"errors", "git", "workspace"},
 }
 # Folders: what their modules may see beside each other.

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from helpers import PYTHON, WITHOUT_PRIVILEGE, History, eventually, histories
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autoresearch import log
 from autoresearch.errors import Busy, LogError
 from autoresearch.events import Event, SessionEnded, TrialDecided, TrialProposed, TrialsImported
-from autoresearch.log import Log
+from autoresearch.log import Follower, Log
 from autoresearch.state import State
 from autoresearch.trial import Best, Imported, Trial, Verdict
 
@@ -46,6 +47,28 @@ def test_what_is_read_back_equals_what_the_writer_knew(
     path = tmp_path_factory.mktemp("journal") / "events.jsonl"
     live = written(path, past)
     assert vars(log.read(path)) == vars(live)
+
+
+@settings(max_examples=25)
+@given(histories(), st.integers(0, 2**20))
+def test_who_follows_a_journal_knows_what_its_reader_knows_wherever_it_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, past: list[Event], cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "events.jsonl"
+    follower = Follower(path)
+    assert follower.news() == []
+    live = written(path, past)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: cut % len(whole)])
+    seen = follower.news()
+    assert vars(follower.state) == vars(log.read(path))
+    path.write_bytes(whole)
+    assert len(seen + follower.news()) == len(past)
+    assert vars(follower.state) == vars(live)
+    assert follower.news() == []
+    path.write_bytes(whole[: whole.index(b"\n") + 1])  # begun anew
+    assert len(follower.news()) == 1
+    assert follower.state.next_trial == 0
 
 
 @settings(max_examples=25)

@@ -378,7 +378,7 @@ def test_a_program_proposes_by_editing_files_and_saying_its_idea(tmp_path: Path)
         "import sys\nfrom pathlib import Path\n"
         "given = sys.stdin.read()\n"
         f"Path({str(tmp_path)!r}, 'given.txt').write_text(given)\n"
-        "n = given.count('\\n- trial') + 1\n"
+        "n = given.count(' by command: ') + 1\n"
         "Path('step.sh').write_text(f'echo METRIC loss={10 - n}\\n')\n"
         "print('thinking aloud')\nprint(f'IDEA: number {n}')\n",
     )
@@ -388,9 +388,9 @@ def test_a_program_proposes_by_editing_files_and_saying_its_idea(tmp_path: Path)
     assert last(state).by == "command"
     given = (tmp_path / "given.txt").read_text()
     assert "Make it small." in given
-    assert "lower is better. Best so far: 8." in given
+    assert "lower is better. Best so far: 8, of trial 2." in given
     assert "You may change only: step.sh" in given
-    assert "- trial 2, keep gain +1: 'number 2'" in given
+    assert '- trial 2 by command: gain +1, value 8, +1 -1 lines: "number 2"' in given
 
 
 def test_a_program_without_a_stated_idea_gives_its_first_line(tmp_path: Path) -> None:

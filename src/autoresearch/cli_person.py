@@ -4,7 +4,7 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +21,9 @@ MOST_FILES = 20  # that an editor is started with; beyond that it gets the folde
 @click.command("try")
 @click.argument("idea")
 @folder_option
-@click.option("--patch", type=click.File("rb"), help="A unified diff, as `git diff` prints it; - reads standard input.")
+@click.option(
+    "--patch", type=click.Path(allow_dash=True), help="A unified diff, as `git diff` prints it; - reads standard input."
+)
 @click.option("--edit", is_flag=True, help="Edit the best in a worktree of its own, with $VISUAL or $EDITOR.")
 @click.option(
     "--from",
@@ -34,7 +36,7 @@ MOST_FILES = 20  # that an editor is started with; beyond that it gets the folde
 )
 @json_option
 def try_(
-    idea: str, folder: Path, patch: IO[bytes] | None, edit: bool, source: Path | None, wait: bool, as_json: bool
+    idea: str, folder: Path, patch: str | None, edit: bool, source: Path | None, wait: bool, as_json: bool
 ) -> None:
     """Put an idea of yours through the loop: the same checks, runs and policy as any other."""
     from autoresearch import person
@@ -45,7 +47,9 @@ def try_(
     if edit:
         key = _edited(folder, idea)
     else:
-        key = person.ask(folder, idea, patch.read() if patch else person.changes(folder, source or Path()))
+        key = person.ask(folder, idea, _read(patch) if patch is not None else person.changes(folder, source or Path()))
+        if source is not None and source.resolve() in person.lent(folder):
+            person.take_back(folder, source)
     if not wait:
         click.echo("The idea stays with the study: it is tried before the proposer's next one.", err=as_json)
         return
@@ -55,6 +59,16 @@ def try_(
     with Screen(make_console()) as screen:
         trial = _settled(folder, key, screen)
     _tell(folder, trial, as_json)
+
+
+def _read(patch: str) -> bytes:
+    try:
+        with click.open_file(patch, "rb") as file:
+            return bytes(file.read())
+    except OSError as error:
+        raise AutoresearchError(
+            f"{patch}: {error.strerror}; --patch names a unified diff, - reads standard input"
+        ) from None
 
 
 def _edited(folder: Path, idea: str) -> str:

@@ -42,17 +42,28 @@ def content(workspace: Workspace, base: str, patch: bytes) -> str:
         try:
             options = _options(workspace, patch)
             git(top, "apply", "--cached", "--3way", *options, "-", input=patch, index=index)
+            made = text(git(top, "write-tree", index=index))
         except WorkspaceError as error:
             said = str(error).partition(": ")[2] or str(error)
-            raise StudyError(
-                f"the patch does not apply to the best, {base[:12]}: {said}. It must be a unified diff against it, or "
-                "against a commit of this repository that it can be carried over from. Nothing was tried. To edit the "
-                "best itself: `autoresearch try IDEA --edit`"
-            ) from None
-        made = text(git(top, "write-tree", index=index))
+            made = _unless_there(workspace, base, patch, said.removeprefix("error: "))
     if made == text(git(top, "rev-parse", f"{base}^{{tree}}")):
         raise StudyError("it changes nothing: the best holds all of it already, so nothing would be tried")
     return made
+
+
+def _unless_there(workspace: Workspace, base: str, patch: bytes, said: str) -> str:
+    """The content of a commit that a patch does not apply to, where it holds the change already."""
+    with _index(workspace, base) as index, contextlib.suppress(WorkspaceError):
+        reversed_ = ["apply", "--cached", "--reverse", "--check", *_options(workspace, patch), "-"]
+        git(_top(workspace), *reversed_, input=patch, index=index)
+        return text(git(_top(workspace), "write-tree", index=index))
+    if said.startswith("U "):
+        said = f"in {said[2:]} it changes what a change that was kept has changed, too"
+    raise StudyError(
+        f"the patch does not apply to the best, {base[:12]}: {said}. It must be a unified diff against it, or against a "
+        "commit of this repository that it can be carried over from. Nothing was tried. To edit the best itself: "
+        "`autoresearch try IDEA --edit`"
+    )
 
 
 def changes(workspace: Workspace, path: Path, best: str) -> bytes:

@@ -18,7 +18,7 @@ from autoresearch.patch import code_lines, seeds_in
 from autoresearch.policy import Ask, Policy, doubt, no_worse, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
-from autoresearch.report.brief import brief
+from autoresearch.report.brief import Around, brief
 from autoresearch.seeds import seed
 from autoresearch.state import State
 from autoresearch.study import Study
@@ -41,6 +41,7 @@ class Lab(Struct, frozen=True):
     executor: Executor
     may_start: Callable[[State, int], bool]
     inbox: Inbox
+    around: Around = Around()  # what a brief tells beside the state
     workers: int = 1
     only: str | None = None  # the key of an idea, where the session is about nothing else
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
@@ -141,9 +142,9 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
         tree.carry(asked.base, asked.commit, "the change that was asked for")
         proposal = Proposal(asked.idea, asked.by)
     else:
-        base = Best(trial.base, trial.base_tree, trial.id)
+        base = Best(trial.base, trial.base_tree, log.state.trees.get(trial.base_tree, trial.id))
         ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)
-        given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder)
+        given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder, lab.around)
         proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s))
     change = tree.change()
     return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal))

@@ -35,8 +35,8 @@ from autoresearch.inbox import Inbox, new_key
 from autoresearch.log import Follower, Log, holder, read
 from autoresearch.loop import take_up
 from autoresearch.propose import Tree
-from autoresearch.report.brief import Brief
-from autoresearch.session import Goal, Listener, journal, make_home
+from autoresearch.report.brief import Brief, brief
+from autoresearch.session import Goal, Listener, journal, make_home, read_program
 from autoresearch.state import State
 from autoresearch.study import Study, load
 from autoresearch.trial import Limits, Proposal, Trial
@@ -95,12 +95,13 @@ def ask(folder: Path, idea: str, patch: bytes, by: str = "person", beyond_budget
         raise StudyError("say the idea in one sentence")
     folder, study, workspace = _study(folder)
     state = foreseen(folder)
-    if not beyond_budget and not session.budget(study, Goal(), state.decided)(state, len(state.unfinished)):
+    purse = session.Purse(study, Goal(), state.decided)
+    if not beyond_budget and not purse.may_start(state, len(state.unfinished)):
         raise StudyError("the budget of the study is spent (study.toml, budget): nothing more is tried")
     base = _best(workspace, state)
     tree = ideas.content(workspace, base, patch)
     for known in state.wishes.asked.values():
-        if known.tree == tree and not _settled(state, known.key):
+        if known.tree == tree and not verdict_on(state, known.key):
             return known.key
     key = new_key()
     sentence = one_line(idea)
@@ -154,15 +155,14 @@ class _Watch:
             trial = self.follower.state.trials.get(number) if number is not None else None
             if self.waiting and trial is not None and trial.asked == self.key:
                 self.listener.event(event, self.follower.state)
-        return _settled(self.follower.state, self.key)
+        return verdict_on(self.follower.state, self.key)
 
     def wait(self) -> None:
         """A while, for the process that holds the log."""
         if not self.waiting:
             pid = holder(self.path)
-            self.listener.say(
-                f"the study is running{f', in process {pid}' if pid else ''}; it tries this idea before its own next one"
-            )
+            who = f"process {pid}" if pid else "another process"
+            self.listener.say(f"{who} is at this study: the idea is its next trial, or ours when it ends")
             self.waiting = True
         until = time.monotonic() + TRY_S
         while time.monotonic() < until and not self.look():
@@ -176,10 +176,23 @@ class _Nobody:
         raise NothingLeft("this session is about one idea only")
 
 
-def _settled(state: State, key: str) -> Trial | None:
+def verdict_on(state: State, key: str) -> Trial | None:
     """The trial that decided on an idea; None while there is none, or while its patch is to be tried again."""
     trial = state.trials.get(state.wishes.carried.get(key, -1))
     return trial if trial is not None and trial.verdict is not None and trial.id not in state.stale else None
+
+
+def briefed(folder: Path) -> Brief:
+    """What a proposer would be given now, for whoever drives the study from outside; works while it runs."""
+    folder, study, workspace = _study(folder)
+    state = foreseen(folder)
+    if state.opened is None or state.best is None:
+        raise StudyError("this study has not been run yet, so there is nothing to tell: `autoresearch run --trials 1`")
+    purse = session.Purse(study, Goal(), state.decided)
+    around = session.around(study, workspace, purse)
+    around = replace(around, left=lambda now: replace(purse.left(now), hours=None))  # of a session that is not ours
+    ladder = {"on": True, "off": False}.get(study.decide.ladder)
+    return brief(study.name, read_program(folder), tuple(study.asset), state.best, state, ladder, around)
 
 
 # -- worktrees -----------------------------------------------------------------------------------------

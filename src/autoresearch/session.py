@@ -18,6 +18,7 @@ from msgspec import Struct
 
 import autoresearch
 from autoresearch import policy
+from autoresearch.asset import Asset
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
 from autoresearch.events import Event, SessionEnded, SessionStarted, StudyOpened
 from autoresearch.execute.local import Local, words
@@ -28,6 +29,8 @@ from autoresearch.log import Log
 from autoresearch.loop import BY_THE_PERSON, Lab, accept, heed, repair, work
 from autoresearch.propose import Proposer
 from autoresearch.propose.making import Given, make
+from autoresearch.report.brief import Around, Left
+from autoresearch.rules import sentences
 from autoresearch.state import State
 from autoresearch.study import Study, load
 from autoresearch.trial import Metric, Purpose, Run
@@ -100,6 +103,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         executor = Local(home, shares, choose(study.execute.sandbox, study.execute.image), listener.progress)
         stack.callback(workspace.clean)
         stack.callback(executor.close)
+        purse = Purse(study, goal, started)
         given = Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say)
         lab = Lab(
             study=study,
@@ -109,8 +113,9 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             proposer=proposer or make(given),
             policy=policy.make(study),
             executor=executor,
-            may_start=budget(study, goal, started),
+            may_start=purse.may_start,
             inbox=inbox,
+            around=around(study, workspace, purse),
             workers=workers or len(shares),
             tell=listener.say,
         )
@@ -214,21 +219,46 @@ def read_program(folder: Path) -> str:
     return ""
 
 
-def budget(study: Study, goal: Goal, started: int) -> Callable[[State, int], bool]:
-    """Whether one more trial may start, given how many are decided and how many are running."""
-    hours = goal.hours or study.budget.hours
-    deadline = time.monotonic() + hours * 3600 if hours else float("inf")
-    total = started + goal.trials if goal.trials is not None else study.budget.trials
-    limit = float("inf") if total is None else total
-    dollars, tokens = study.budget.dollars or float("inf"), study.budget.tokens or float("inf")
+def around(study: Study, workspace: Workspace, purse: "Purse") -> Around:
+    """What a brief tells beside the state of the study."""
+    return Around(
+        contents=Asset(workspace).contents,
+        left=purse.left,
+        rules=sentences(study),
+        repeats=study.decide.repeats,
+        trials=study.budget.trials,
+    )
 
-    def may_start(state: State, running: int) -> bool:
-        # A stale trial's patch is tried again; together they are one.
-        if state.decided - state.counts.get("stale", 0) + running >= limit:
+
+class Purse:
+    """What a session may spend: what study.toml says, unless the command line says otherwise."""
+
+    def __init__(self, study: Study, goal: Goal, started: int) -> None:
+        """`started` is how many trials were decided before the session."""
+        hours = goal.hours or study.budget.hours
+        self.deadline = time.monotonic() + hours * 3600 if hours else float("inf")
+        self.trials = started + goal.trials if goal.trials is not None else study.budget.trials
+        self.dollars, self.tokens = study.budget.dollars, study.budget.tokens
+
+    def may_start(self, state: State, running: int) -> bool:
+        """Whether one more trial may start, given how many are decided and how many are running."""
+        left = self.left(state)
+        if left.trials is not None and left.trials - running <= 0:
             return False
-        return time.monotonic() < deadline and state.dollars < dollars and state.tokens < tokens
+        now_s = time.monotonic()
+        return now_s < self.deadline and all(more is None or more > 0 for more in (left.dollars, left.tokens))
 
-    return may_start
+    def left(self, state: State) -> Left:
+        """Trials that are not decided yet count as left. Nothing in it is below 0."""
+        # A stale trial's patch is tried again; together they are one.
+        done = state.decided - state.counts.get("stale", 0)
+        hours = (self.deadline - time.monotonic()) / 3600
+        return Left(
+            trials=None if self.trials is None else max(0, self.trials - done),
+            hours=None if hours == float("inf") else max(0.0, hours),
+            dollars=None if self.dollars is None else max(0.0, self.dollars - state.dollars),
+            tokens=None if self.tokens is None else max(0, self.tokens - state.tokens),
+        )
 
 
 def run(folder: Path, goal: Goal, listener: Listener) -> State:

@@ -15,8 +15,10 @@ from rich.text import Text
 
 from autoresearch.events import (
     Event,
+    IdeaAsked,
     RunFinished,
     RunStarted,
+    Steered,
     StudyOpened,
     TrialDecided,
     TrialProposed,
@@ -117,6 +119,10 @@ class Screen(Listener):
                 self._line(state.trials[id], state)
             case TrialWithdrawn(trial=id):
                 self._drop(id)
+            case IdeaAsked(by=by, idea=idea):
+                self.say(f"{by} asks for: {text.clean(idea)}")
+            case Steered(note=number, text=words):
+                self.say(f"note {number} to all proposers: {text.clean(words)}")
             case StudyOpened():
                 self.say(f"study {event.study}: {event.metric.name}, {event.metric.direction}, from {event.start[:10]}")
 
