@@ -44,7 +44,7 @@ SIZES = (100, 1_000, 10_000)
 LOADS = 5  # of the page, of which the median is told
 MACHINE = Machine("a processor, 1 core", 1, "a processor")
 HOUR_TRIALS = 120  # in the hour that is simulated
-COMPRESSED = 40  # times: how much faster than an hour it goes, the server's own clock too
+COMPRESSED = 60  # times: how much faster than an hour it goes, the server's own clock too
 BEFORE = 1_000  # trials before that hour
 READERS = 4
 # `autoresearch web`, looking at the log and at the machine so many times more often.
@@ -100,32 +100,41 @@ def opening() -> list[Event]:
     ]
 
 
-def trial(i: int, chance: random.Random, best: list[float]) -> list[Event]:
+class Best:
+    """The value to beat, and the commit that has it."""
+
+    def __init__(self) -> None:
+        self.value, self.commit, self.tree = 1.2, sha(0), sha(0)
+
+
+def trial(i: int, chance: random.Random, best: Best) -> list[Event]:
     """One trial with its run; about one in eighty is kept, and each gains a little."""
+    commit, base = sha(i), (best.commit, best.tree, best.value)
     kept = i == 0 or chance.random() < 1 / 80
-    value = best[0] - chance.expovariate(300) if kept and i else best[0] + chance.gauss(0.03, 0.02)
-    best[0] = value if kept else best[0]
+    value = best.value - chance.expovariate(300) if kept and i else best.value + chance.gauss(0.03, 0.02)
+    if kept:
+        best.value, best.commit, best.tree = value, commit, commit
     at = 1.7e9 + 30.0 * i
-    run = Run(i, i, sha(i + 1), sha(i + 1), 0, 7, "d" * 16, at)
+    run = Run(i, i, commit, commit, 0, 7, "d" * 16, at)
     extras = {"train_loss": 3.0, "tokens": 150000.0}
     curve = tuple((k / 50, round(value + 3 / (k + 1), 3)) for k in range(1, 50))
     measured = Measurement("ok", value, "d" * 16, MACHINE, extras, "", 9.0, 8.0, 300.0, 3.0, curve=curve)
-    verdict = Verdict("keep" if kept else "discard", "over 1 run", value, best[0], best[0] - value, 0.005)
+    verdict = Verdict("keep" if kept else "discard", "over 1 run", value, base[2], base[2] - value, 0.005)
     proposed = TrialProposed(
         at=at,
         trial=i,
         idea=f"raise LEARNING_RATE 0.0006 -> {i}: not tried yet",
         by="search",
-        commit=sha(i + 1),
-        tree=sha(i + 1),
+        commit=commit,
+        tree=commit,
         lines=(1, 1),
     )
     return [
-        TrialStarted(at=at, trial=i, base=sha(0), base_tree=sha(0), baseline=i == 0),
+        TrialStarted(at=at, trial=i, base=base[0], base_tree=base[1], baseline=i == 0),
         *([proposed] if i else []),
         RunStarted(at=at, run=run),
         RunFinished(at=at, run=i, measurement=measured),
-        TrialDecided(at=at, trial=i, verdict=verdict, kept_as=sha(i + 1) if kept else None),
+        TrialDecided(at=at, trial=i, verdict=verdict, kept_as=commit if kept else None),
     ]
 
 
@@ -134,11 +143,11 @@ def write(path: Path, events: list[Event], fresh: bool = False) -> None:
         file.write(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
 
 
-def study(folder: Path, n: int) -> list[float]:
-    """A study of n trials; the value that is best at its end."""
+def study(folder: Path, n: int) -> Best:
+    """A study of n trials; what is best at its end."""
     (folder / HOME).mkdir(parents=True)
     (folder / "study.toml").write_text(STUDY)
-    chance, best = random.Random(n), [1.2]
+    chance, best = random.Random(n), Best()
     events = opening()
     for i in range(n):
         events += trial(i, chance, best)
@@ -246,7 +255,7 @@ def main() -> None:
                 study(Path(name) / str(n), n)
                 looked.append(look(browser, Path(name) / str(n), n))
             browser.close()
-        hours = ((1, 0), (READERS, 0), (1, HOUR_TRIALS), (READERS, HOUR_TRIALS))
+        hours = ((READERS, 0), (1, HOUR_TRIALS), (READERS, HOUR_TRIALS))
         followed = [follow(Path(name) / f"{readers}-{trials}", readers, trials) for readers, trials in hours]
     head = ["trials", "page, kB", "first paint, ms", "study painted, ms", "slowest load, ms"]
     head += ["filter, ms", "scroll, ms", "hover, ms", "page's heap, MiB", "server, MiB"]

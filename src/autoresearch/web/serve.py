@@ -17,7 +17,7 @@ from autoresearch.session import make_home
 from autoresearch.web import token
 
 TRIED = 20  # ports, where the usual one is taken
-START_S = 10.0
+START_S = 60.0  # on a machine whose cores are all taken
 
 
 class Serving:
@@ -73,13 +73,13 @@ def serving(folder: Path, port: int, hosts: tuple[str, ...] = (), search: bool =
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="page", daemon=True)
     with contextlib.closing(listening):
-        threading.Thread(target=page.warm, name="page-reads", daemon=True).start()
         thread.start()
         until = time.monotonic() + START_S
         while not server.started and thread.is_alive() and time.monotonic() < until:
             time.sleep(0.01)
         if not server.started:
             raise StudyError("the page could not be served; is loopback up?")
+        threading.Thread(target=page.warm, name="page-reads", daemon=True).start()
         try:
             yield Serving(listening.getsockname()[1], secret, thread)
         finally:

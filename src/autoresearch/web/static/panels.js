@@ -1,6 +1,7 @@
 // Everything beside the picture and the table: figures, what runs, the tree, proposers, claim, machine.
 import { byId, duration, el, fill, number, setText, signed } from "./parts.js";
 
+const MOST_ROOTS = 200; // trials whose base no trial made
 const LEAVES = 60; // trials drawn below one base; the rest are counted
 
 export function head(data) {
@@ -137,7 +138,7 @@ export function tree(trials, open) {
   }
   const go = (row, element) => { element.addEventListener("click", () => open(row.id)); return element; };
   const at = home.scrollTop;
-  const list = el("ol"), waiting = roots.map((row) => [row, list, 0]);
+  const list = el("ol"), waiting = roots.slice(-MOST_ROOTS).map((row) => [row, list, 0]);
   while (waiting.length) { // not by recursion: a chain of kept trials may be long
     const [row, into, depth] = waiting.shift();
     const children = below.get(row.id) ?? [], trunk = children.filter((one) => one.word === "keep" || below.has(one.id)), leaves = children.filter((one) => !trunk.includes(one));

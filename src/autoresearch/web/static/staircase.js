@@ -69,7 +69,11 @@ function over(u) {
   ctx.font = `${(u.width < 500 ? 10 : 11) * scale}px system-ui, sans-serif`;
   ctx.fillStyle = color("--kept-ink");
   const taken = [], flat = [];
-  for (const step of [...drawn.steps].reverse()) { // the latest first: where there is no room, older ones give way
+  const narrow = u.width < 500, { steps } = drawn;
+  const size = (step, i) => (i === 0 || i === steps.length - 1 ? Infinity : Math.abs(steps[i - 1].y - step.y));
+  const ranked = steps.map((step, i) => [step, size(step, i)]).sort((a, b) => b[1] - a[1]); // the largest steps get the room
+  for (const [step] of ranked) {
+    if (taken.length + flat.length >= (narrow ? 8 : 18)) break;
     if (step.x < u.scales.x.min || step.x > u.scales.x.max) continue;
     const x = u.valToPos(step.x, "x", true), y = u.valToPos(step.y, "y", true);
     const most = Math.min(LABEL, u.width < 500 ? 22 : LABEL);
