@@ -83,6 +83,7 @@ def test_the_union_of_the_branches_measures_as_certified(handed: tuple[Path, Fin
     assert found.together.gain is not None
     assert found.together.gain == pytest.approx(3.3, abs=1e-9)
     assert claim.low - 1e-9 <= found.together.gain <= claim.high + 1e-9
+    assert found.notes[-1].startswith("Together the branches measure as certified: the intervals overlap")
     git(folder, "branch", "union", git(folder, "rev-parse", "main" if "main" in git(folder, "branch") else "master"))
     tree = git(folder, "rev-parse", "union^{tree}")
     for name in (branch.name for branch in found.branches):

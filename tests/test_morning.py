@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from autoresearch import events as ev
 from autoresearch.report import html, markdown
 from autoresearch.report.morning import Morning, Seen, morning
+from autoresearch.report.staircase import Frame, ticks
 from autoresearch.report.themes import theme_of
 from autoresearch.trial import Beside, Claim, Metric, Share, Verdict
 
@@ -292,6 +293,28 @@ def test_at_ten_thousand_trials_the_files_stay_small() -> None:
     assert len(markdown.message(found)) < 12_000
     assert found.kept_left == 250 - len(found.kept)
     assert "more kept changes are not shown" in markdown.page(found)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_every_kept_change_is_in_the_picture_also_where_its_value_is_worse_than_the_start_s(direction: str) -> None:
+    past = History(direction)
+    past.baseline(10.0, 10.2)
+    for value in (10.5, 9.0, 10.4, 1000.0, -1000.0):
+        past.decide(past.tried(value), "keep" if abs(value) < 100 else "discard", value)
+    picture = morning(past.state).picture
+    frame = Frame(picture, past.metric)
+    assert all(frame.holds(dot.value) for dot in picture.dots if dot.kept)
+    assert not any(frame.holds(dot.value) for dot in picture.dots if not dot.kept)
+    page = html.page(morning(past.state))
+    assert page.count('class="kept"') == 1
+    assert re.search(r'd="(M[0-9]+ [0-9]+h0){4}" class="kept"', page), "the start and three kept"
+
+
+def test_the_axis_has_round_numbers() -> None:
+    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert ticks(2.4206, 2.4216) == [2.4206, 2.4208, 2.421, 2.4212, 2.4214, 2.4216]
+    assert ticks(-3, 7, 8) == [-2, 0, 2, 4, 6]
+    assert ticks(5, 5) == [5]
 
 
 # -- the command ---------------------------------------------------------------------------------------

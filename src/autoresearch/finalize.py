@@ -289,7 +289,8 @@ def with_evidence(lab: Lab, stack: Stack, found: Final, squash: bool) -> tuple[F
         tip = committed(lab, trials, stack.series[-1].content, lines, tip)
     for piece in [] if squash else stack.series:
         tip = committed(lab, [piece.trial], piece.content, [carries[piece.trial.id]], tip)
-    return replace(found, branches=singles, together=replace(found.together, commit=tip)), said
+    notes = (*found.notes, evidence.agreement(found, claim))
+    return replace(found, branches=singles, together=replace(found.together, commit=tip), notes=notes), said
 
 
 def committed(lab: Lab, trials: Sequence[Trial], content: Content, lines: Sequence[str], parent: str) -> str:

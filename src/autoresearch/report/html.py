@@ -72,8 +72,9 @@ def _gain(found: Morning, head: Headline) -> list[Html]:
 
 def _picture(found: Morning) -> Html:
     caption = (
-        "Each dot is a trial, the line the best so far, as the study saw it while climbing; band: scatter of one run "
-        "around the start; at the edge: far worse. A gain counts once it is certified."
+        "Each dot is a trial, the line the best so far, as seen while climbing; at the edge: far worse; band: scatter of "
+        "one run around the start. Changes are kept seed by seed against their base, and dots are means over whatever "
+        "seeds they had, so a step may lead up. A gain counts once it is certified."
     )
     drawn = staircase.draw(found.picture, found.metric)
     return tag("figure", tag("div", drawn, class_="wide"), tag("figcaption", caption), class_="card")

@@ -128,10 +128,11 @@ def _frame(axes: Any, state: State, points: list[tuple[int, float, str, str]], s
     if not steps:
         return
     values = [value for _, value in steps]
-    span = (max(values) - min(values)) or abs(values[0]) or 1.0
+    # Not from the start to the last: means are over other seeds, so what was kept later may lie above either.
+    span = max(max(values) - min(values), 2 * (state.noise.sd if state.noise else 0.0)) or abs(values[0]) or 1.0
     worse = 1 if state.metric.direction == "minimize" else -1
-    start, best = values[0], values[-1]
-    edges = sorted((best - worse * 0.12 * span, start + worse * 0.35 * span))
+    better, worst = sorted((min(values), max(values)), key=lambda value: worse * value)
+    edges = sorted((better - worse * 0.12 * span, worst + worse * 0.35 * span))
     axes.set_ylim(*edges)
     outside = [n for n, value, _, _ in points if not edges[0] <= value <= edges[1]]
     edge = edges[1] if worse > 0 else edges[0]

@@ -5,6 +5,7 @@ Colours come from the page's style, so one picture serves dark and light. Bounde
 other are drawn once. For a file to show elsewhere there is plot.py.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from autoresearch.report.markup import Html, tag
@@ -16,6 +17,7 @@ WIDTH, HEIGHT = 960, 420
 LEFT, RIGHT, TOP, BOTTOM = 74, 190, 92, 44  # room for labels above and on the right, values on the left
 LABELS, LETTERS = 18, 30
 APART = 26  # points between labels
+NEARLY = 1e-6  # of a step: ends that are round themselves count
 
 
 def draw(picture: Picture, metric: Metric) -> Html:
@@ -43,8 +45,10 @@ class Frame:
     def __init__(self, picture: Picture, metric: Metric) -> None:
         values = [value for _, value in picture.steps]
         self.worse = 1 if metric.direction == "minimize" else -1
-        span = (max(values) - min(values)) or 4 * (picture.sd or 0) or abs(values[0]) or 1.0
-        edges = sorted((values[-1] - self.worse * 0.12 * span, values[0] + self.worse * 0.35 * span))
+        # Kept ones can lie above the start: each was held against its base seed by seed, and means are over other seeds.
+        span = max(max(values) - min(values), 2 * (picture.sd or 0.0)) or abs(values[0]) or 1.0
+        better, worst = sorted((min(values), max(values)), key=lambda value: self.worse * value)
+        edges = sorted((better - self.worse * 0.12 * span, worst + self.worse * 0.35 * span))
         self.low, self.high = edges
         places = [dot.n for dot in picture.dots] + [n for n, _ in picture.steps]
         self.first, self.last = min(places), max(*places, min(places) + 1)
@@ -61,15 +65,13 @@ class Frame:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers between two ends, some five of them."""
+    """Round numbers between two ends, at most one more than `most`."""
     if not low < high:
         return [low]
-    step = 10.0 ** len(str(int((high - low) / most))) if high - low >= most else 1.0
-    while (high - low) / step < most:
-        step /= 10
-    step *= next(factor for factor in (1, 2, 5, 10, 20, 50, 100) if (high - low) / (step * factor) <= most)
-    first = -(-low // step)
-    return [round((first + i) * step, 12) for i in range(most + 1) if (first + i) * step <= high]
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(power * n for n in (1, 2, 5, 10) if (high - low) / (power * n) <= most + NEARLY)
+    first, last = math.ceil(low / step - NEARLY), math.floor(high / step + NEARLY)
+    return [round(n * step, 12) for n in range(first, last + 1)]
 
 
 def _axes(frame: Frame) -> list[Html]:
