@@ -137,9 +137,8 @@ PLANTED = {
     "leaves-a-pipe": "os.unlink('candidate.py'); os.mkfifo('candidate.py')\n",
 }
 HEAD = """
-import os, sys
+import os, re, sys
 given = sys.stdin.read()
-n = given.count("- trial ")
 def won(): print("WON"); sys.stdout.flush()
 """
 
@@ -163,6 +162,7 @@ class Place:
 def proposing(attacks: dict[str, str], tokens: dict[str, object]) -> str:
     """A program whose k-th proposal is the k-th attack and then an honest improvement."""
     code = HEAD + f"attacks = {list(attacks.values())!r}\n"
+    code += "n = len(attacks) - int(re.search('Left: ([0-9]+) trials', given)[1])\n"
     code += "try: exec(attacks[n])\nfinally:\n"
     code += "    if n < len(attacks) and os.path.isfile('candidate.py'):\n"
     code += f"        open('candidate.py', 'w').write({PRELUDE!r}.replace('{{now}}', str(n + 1)))\n"
