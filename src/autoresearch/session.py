@@ -230,13 +230,12 @@ def budget(study: Study, goal: Goal, started: int, over_at: float) -> Callable[[
     """Whether one more trial may start, given how many are decided and how many are running."""
     total = started + goal.trials if goal.trials is not None else study.budget.trials
     limit = float("inf") if total is None else total
-    dollars, tokens = study.budget.dollars or float("inf"), study.budget.tokens or float("inf")
 
     def may_start(state: State, running: int) -> bool:
         # A stale trial's patch is tried again; together they are one.
         if state.decided - state.counts.get("stale", 0) + running >= limit:
             return False
-        return time.monotonic() < over_at and state.dollars < dollars and state.tokens < tokens
+        return time.monotonic() < over_at and not reached(study.budget, state)
 
     return may_start
 
