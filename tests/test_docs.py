@@ -204,8 +204,9 @@ def test_the_environment_variables_documented_are_those_in_the_code() -> None:
     used = {name for path in sources for name in variables(path.read_text(encoding="utf-8"))}
 
     assert variables(page("study.md")) == used
-    told = [name for name in first_cells(section(page("study.md"), "## What a run is told")) if name in used]
-    assert sorted(told) == sorted(used), "each has one line in the table"
+    tables = [section(page("study.md"), heading) for heading in ("## What a run is told", "## What you may set")]
+    lines = [name for table in tables for name in first_cells(table) if name in used]
+    assert sorted(lines) == sorted(used), "each has one line in a table"
 
 
 def variables(text: str) -> set[str]:

@@ -16,6 +16,7 @@ from test_llm import GREEDY, calls, ended, study, why
 from autoresearch import check
 from autoresearch.errors import StudyError
 from autoresearch.events import SessionEnded
+from autoresearch.propose.calls import pause_s, span
 from autoresearch.propose.making import Tried
 from autoresearch.propose.model import CallFailed, Model, Question
 
@@ -157,6 +158,15 @@ def test_a_model_whose_server_tells_no_usage_is_charged_by_length(tmp_path: Path
     assert spent.input_tokens > 100
     assert spent.output_tokens > 10
     assert spent.dollars == pytest.approx(spent.input_tokens / 1000)
+
+
+def test_pauses_double_and_a_server_is_believed_a_few_times() -> None:
+    assert [pause_s("trouble", tries, None) for tries in (1, 2, 3, 9, 10, 10**6)] == [1, 2, 4, 256, 300, 300]
+    assert [pause_s("limited", tries, None) for tries in (1, 2, 8, 9)] == [5, 10, 640, 900]
+    assert [pause_s("limited", tries, 1.5) for tries in (1, 5, 6)] == [1.5, 1.5, 160]
+    assert pause_s("limited", 9, 3000.0) == 3000
+    assert {pause_s("limited", 1, told) for told in (float("nan"), float("inf"), -1.0)} == {5}
+    assert [span(seconds) for seconds in (1.5, 90, 7200)] == ["1.5 s", "1.5 min", "2 h"]
 
 
 # -- others ----------------------------------------------------------------------------------------------

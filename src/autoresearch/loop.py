@@ -145,7 +145,7 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
         base = Best(trial.base, trial.base_tree, log.state.trees.get(trial.base_tree, trial.id))
         ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)
         given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder, lab.around)
-        proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s))
+        proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s, trial.id))
     change = tree.change()
     return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal))
 

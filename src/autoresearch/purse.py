@@ -4,6 +4,7 @@ import time
 
 from msgspec import Struct
 
+from autoresearch.propose.account import reached
 from autoresearch.report.brief import Left
 from autoresearch.state import State
 from autoresearch.study import Study
@@ -25,14 +26,14 @@ class Purse:
         hours = goal.hours or study.budget.hours
         self.deadline = time.monotonic() + hours * 3600 if hours else float("inf")
         self.trials = started + goal.trials if goal.trials is not None else study.budget.trials
-        self.dollars, self.tokens = study.budget.dollars, study.budget.tokens
+        self.caps = study.budget
 
     def may_start(self, state: State, running: int) -> bool:
         """Whether one more trial may start, given how many are decided and how many are running."""
         left = self.left(state)
         if left.trials is not None and left.trials - running <= 0:
             return False
-        return not self.is_late() and all(more is None or more > 0 for more in (left.dollars, left.tokens))
+        return not self.is_late() and not reached(self.caps, state)
 
     def is_late(self) -> bool:
         """Whether the session's hours are over."""
@@ -46,6 +47,6 @@ class Purse:
         return Left(
             trials=None if self.trials is None else max(0, self.trials - done),
             hours=None if hours == float("inf") else max(0.0, hours),
-            dollars=None if self.dollars is None else max(0.0, self.dollars - state.dollars),
-            tokens=None if self.tokens is None else max(0, self.tokens - state.tokens),
+            dollars=None if self.caps.dollars is None else max(0.0, self.caps.dollars - state.dollars),
+            tokens=None if self.caps.tokens is None else max(0, self.caps.tokens - state.tokens),
         )

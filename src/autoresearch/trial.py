@@ -284,6 +284,7 @@ class Imported(Struct, frozen=True, omit_defaults=True):
 
 
 class Limits(Struct, frozen=True):
-    """What one proposal may cost."""
+    """What one proposal may cost, and the trial that it is for."""
 
     timeout_s: float = 600.0
+    trial: int = 0

@@ -14,14 +14,17 @@ from autoresearch.errors import NothingLeft, ProposerError, Stopped
 from autoresearch.events import Charged
 from autoresearch.propose.account import Account, Cost
 from autoresearch.propose.answers import Unusable
-from autoresearch.propose.model import CallFailed, Model, Question, Reply
+from autoresearch.propose.model import CallFailed, Kind, Model, Question, Reply
 
 BY = "llm"
 LOOK_S = 0.2  # how often one that waits looks up whether the study is stopping
 FIRST_S = 60.0  # of trouble with a model that never answered: a wrong address is found soon
 TOLD_S = 20.0  # a wait that a person is told of
 TAKEN_AT_THEIR_WORD = 5  # times that a server's own "ask again in" is believed
-_PAUSE_S = {"limited": (5.0, 900.0), "trouble": (1.0, 300.0)}  # the first, doubling to the longest
+_PAUSE_S: dict[Kind, tuple[float, float]] = {
+    "limited": (5.0, 900.0),
+    "trouble": (1.0, 300.0),
+}  # the first, doubling to the longest
 
 
 class Answered(Struct, frozen=True):
@@ -150,24 +153,17 @@ class Calls:
             if failed.kind == "refused":
                 self._give_up(line, failed.why)
                 return
-            pause_s = self._pause_s(line, failed)
+            waited_for = pause_s(failed.kind, line.tries, failed.after_s)
             patience_s = self.patience_s if failed.kind == "limited" or line.answered else min(FIRST_S, self.patience_s)
-            if now + pause_s - line.since > patience_s:
+            if now + waited_for - line.since > patience_s:
                 limit = "" if patience_s < self.patience_s else " (propose.patience_hours)"
                 self._give_up(line, f"{failed.why}; not waited for longer than {span(patience_s)}{limit}")
                 return
-            line.ready_at = max(line.ready_at, now + pause_s)
-            if pause_s > TOLD_S and not line.told:
+            line.ready_at = max(line.ready_at, now + waited_for)
+            if waited_for > TOLD_S and not line.told:
                 line.told = True
-                again = time.strftime("%H:%M", time.localtime(time.time() + pause_s))
+                again = time.strftime("%H:%M", time.localtime(time.time() + waited_for))
                 self._tell(f"{line.model}: {failed.why}. Asking again at {again}, for {span(patience_s)} at most")
-
-    def _pause_s(self, line: _Line, failed: CallFailed) -> float:
-        first, longest = _PAUSE_S[failed.kind]
-        ours = min(first * 2.0 ** min(line.tries - 1, 30), longest)
-        if failed.after_s is None or not 0 <= failed.after_s < float("inf"):
-            return ours
-        return failed.after_s if line.tries <= TAKEN_AT_THEIR_WORD else max(failed.after_s, ours)
 
     def _give_up(self, line: _Line, why: str) -> None:
         if not line.out:
@@ -175,6 +171,15 @@ class Calls:
             others = any(not other.out for other in self.lines)
             if others:
                 self._tell(f"{line.model}: {why}. Asking another model")
+
+
+def pause_s(kind: Kind, tries: int, after_s: float | None) -> float:
+    """How long to leave a model alone after so many failures in a row, where it said to ask again in `after_s`."""
+    first, longest = _PAUSE_S[kind]
+    ours = min(first * 2.0 ** min(tries - 1, 30), longest)
+    if after_s is None or not 0 <= after_s < float("inf"):
+        return ours
+    return after_s if tries <= TAKEN_AT_THEIR_WORD else max(after_s, ours)
 
 
 def span(seconds: float) -> str:

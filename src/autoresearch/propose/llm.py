@@ -173,7 +173,7 @@ class Llm:
 
     def _ask(self, tree: Tree, brief: Brief, limits: Limits, files: Mapping[str, bytes]) -> Proposal:
         """Ask until a change can be made, at most once more for each repair."""
-        trial = brief.base.trial
+        trial = limits.trial
         question = self._question(tree, brief, files)
         problem = ""
         for repair in range(self.repairs + 1):
