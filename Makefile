@@ -24,7 +24,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
-	$(BIN)/pip install --quiet --editable ".[demo,data]" hypothesis mypy pytest pytest-timeout ruff types-PyYAML
+	$(BIN)/pip install --quiet --editable ".[demo,data,acp]" hypothesis mypy pytest pytest-timeout ruff types-PyYAML
 	@touch $@
 
 demo: $(VENV)/.demo

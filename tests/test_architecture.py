@@ -28,6 +28,8 @@ ALLOWED = {
     "execute.bridge": set[str](),
     "execute.jail": set[str](),
     "execute.keeper": set[str](),
+    "propose.acp": set[str](),
+    "propose.spoken": set[str](),
     "trial": {"errors"},
     "rungs": {"trial"},
     "events": {"rungs", "trial"},
@@ -35,10 +37,11 @@ ALLOWED = {
     "log": {"errors", "events", "state", "trial"},
     "interchange": {"errors", "state", "trial"},
     "hosts": set[str](),
+    "agent_table": set[str](),
     "guard": set[str](),
     "patterns": set[str](),
     "keys": {"errors"},
-    "study": {"errors", "guard", "hosts", "keys", "patterns", "trial"},
+    "study": {"agent_table", "errors", "guard", "hosts", "keys", "patterns", "trial"},
     "measure": {"trial"},
     "files": set[str](),
     "patch": set[str](),
@@ -51,7 +54,10 @@ ALLOWED_IN = {
     "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
     "policy": {"errors", "guard", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "rungs", "state", "stats", "trial"},
-    "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
+    "propose": {
+        *("agent_table", "errors", "events", "execute", "files", "hosts", "patterns", "report", "state", "study"),
+        "trial",
+    },
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 
