@@ -29,6 +29,8 @@ ALLOWED = {
     "execute.bridge": set[str](),
     "execute.jail": set[str](),
     "execute.keeper": set[str](),
+    "propose.acp": set[str](),
+    "propose.spoken": set[str](),
     "trial": {"errors"},
     "rungs": {"trial"},
     "final": {"trial"},

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoresearch.errors import BaselineError
 from autoresearch.execute.guarantees import Guarantee, tried
@@ -20,6 +21,8 @@ from autoresearch.execute.machine import slots
 from autoresearch.execute.sandbox import choose
 from autoresearch.patch import seeds_in
 from autoresearch.policy.doubt import false_claims
+from autoresearch.propose.agent import make as coding_agent
+from autoresearch.propose.agents import AGENTS
 from autoresearch.propose.cell import ProposerCell
 from autoresearch.propose.guarantees import tried as tried_proposer
 from autoresearch.propose.making import Given, Tried, try_out
@@ -71,7 +74,8 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
         scratch = Workspace(folder, study)
         scratch.home = home
         try:
-            proposers = try_out(_given(study, folder, executor, listener))
+            given = _given(study, folder, executor, listener)
+            proposers = try_out(given)
             digest = study.digest(frozen)
             prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)
@@ -89,7 +93,7 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
                     if problem := _explain(results[-1], home / "runs" / str(index)):
                         raise BaselineError(problem)
                 files = {str(path): (opened.path / path).read_bytes() for path in opened.asset_files()}
-            guarantees = tried(sandbox, executor.keepers) + _tried_proposer(study, folder, executor)
+            guarantees = tried(sandbox, executor.keepers) + _tried_cells(given, proposers)
         finally:
             executor.close()
             scratch.clean()
@@ -161,11 +165,25 @@ def _given(study: Study, folder: Path, executor: Local, listener: Listener) -> G
     return Given(study, folder, executor.home, executor.keepers, State(), lambda charged: None, listener.say)
 
 
-def _tried_proposer(study: Study, folder: Path, executor: Local) -> list[Guarantee]:
-    """What the sandbox of a proposing program guarantees, where it has one."""
-    if study.propose.with_ != ["command"] or study.propose.sandbox == "none":
+def _tried_cells(given: Given, proposers: list[Tried]) -> list[Guarantee]:
+    """What the sandboxes of proposing programs guarantee, each of them: a promise holds if it does in all."""
+    if given.study.propose.sandbox == "none":
         return []
-    return tried_proposer(ProposerCell(study, folder, executor.home, executor.keepers))
+    cells = [cell for one in proposers if one.works and (cell := _cell(given, one.name))]
+    found = [guarantee for cell in cells for guarantee in tried_proposer(cell)]
+    return [
+        Guarantee(promise, all(g.holds for g in found if g.promise == promise))
+        for promise in dict.fromkeys(guarantee.promise for guarantee in found)
+    ]
+
+
+def _cell(given: Given, name: str) -> ProposerCell | None:
+    """Where a proposer runs, if it is a program."""
+    if name == "command":
+        return ProposerCell(given.study, given.folder, given.home, given.keepers)
+    if name == "agent" or name in AGENTS:
+        return coding_agent(replace(given, named=name)).cell
+    return None
 
 
 def _about_seeds(study: Study, files: dict[str, bytes], results: list[Measurement]) -> list[str]:

@@ -3,11 +3,11 @@ Drives one coding agent over the Agent Client Protocol, for one task, and prints
 
 A program of its own, started beside the agent (in the sandbox, where there is one):
 
-    python -I acp.py '{"cwd": ..., "may_change": [...], "timeout_s": ..., "dollars": ...}' AGENT [ARGUMENT ...]
+    python -I acp.py '{"cwd": ..., "may_change": [...], "until": ..., "grace_s": ..., "dollars": ...}' AGENT [ARGUMENT ...]
 
 The task comes on standard input. The agent is allowed to read, and to edit files below `cwd` whose path from there
-matches one of the patterns; every other request is refused. It is cancelled shortly before `timeout_s`, and when it
-says that it cost more than `dollars`. Printed are JSON lines (message, dollars, input_tokens, output_tokens, problem)
+matches one of the patterns; every other request is refused. It is cancelled `grace_s` before the time `until` (seconds
+since 1970), so that it can still say what it cost, and when it says that this is more than `dollars`. Printed are JSON lines (message, dollars, input_tokens, output_tokens, problem)
 and lines `PROGRESS ...` for whoever watches. What is refused here is for the agent to know; what holds a hostile one
 is the sandbox.
 
@@ -20,13 +20,13 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 BUFFER = 16 << 20  # bytes of one line from the agent
 MESSAGE_LENGTH = 20_000  # characters of its last message, of which the end counts
 NOTES = 12  # lines PROGRESS at most
-CANCEL_S = 3.0  # before the time is up, so that it can still say what it cost
 LOOKING = ("read", "search", "think")
 CHANGING = ("edit", "delete", "move")
 MISSING = 69  # EX_UNAVAILABLE
@@ -154,8 +154,8 @@ def say(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def drive(job: dict[str, Any], argv: list[str], task: str) -> int:
-    """One task, from the greeting to its end. Returns an exit code: 0 if the agent said that it was done."""
+async def drive(job: dict[str, Any], argv: list[str], task: str) -> None:
+    """One task, from the greeting to its end, and ours: exit code 0 if the agent said that it was done."""
     import acp
     from acp import schema
 
@@ -173,19 +173,18 @@ async def drive(job: dict[str, Any], argv: list[str], task: str) -> int:
         opened = await agent.new_session(cwd=job["cwd"], mcp_servers=[])
         asked = asyncio.ensure_future(agent.prompt(session_id=opened.session_id, prompt=[acp.text_block(task)]))
         dear = asyncio.ensure_future(session.too_dear.wait())
-        enough_s = max(job["timeout_s"] / 2, job["timeout_s"] - CANCEL_S)
-        await asyncio.wait([asked, dear], timeout=enough_s, return_when=asyncio.FIRST_COMPLETED)
+        left_s = job["until"] - job["grace_s"] - time.time()
+        await asyncio.wait([asked, dear], timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
         problem = ""
         if not asked.done():
             problem = "it cost more than it may" if dear.done() else "its time was up"
             await agent.cancel(session_id=opened.session_id)
-            await asyncio.wait([asked], timeout=CANCEL_S * 2 / 3)
-        dear.cancel()
+            await asyncio.wait([asked], timeout=job["grace_s"] / 2)
         answer = asked.result() if asked.done() else None
         if answer is not None and not problem and answer.stop_reason != "end_turn":
             problem = f"it stopped: {answer.stop_reason}"
         say(message=session.message, problem=problem, **spent(answer))
-    return 1 if problem else 0
+        os._exit(1 if problem else 0)  # who keeps us ends the agent and what it started; it need not be waited for
 
 
 def spent(answer: Any) -> dict[str, int]:
@@ -208,11 +207,11 @@ def main() -> int:
         say(problem="the Python that is found in the sandbox lacks the package agent-client-protocol")
         return MISSING
     try:
-        return asyncio.run(drive(json.loads(sys.argv[1]), sys.argv[2:], sys.stdin.read()))
+        asyncio.run(drive(json.loads(sys.argv[1]), sys.argv[2:], sys.stdin.read()))
     except (acp.RequestError, OSError, ValueError) as error:
         said = " ".join(str(error).split())[:300]
         say(problem=f"{type(error).__name__}: {said} {json.dumps(getattr(error, 'data', None))[:300]}")
-        return 1
+    return 1
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class CodingAgent:
         text = TASK.format(brief=brief.text(), asset=", ".join(brief.asset), minutes=limits.timeout_s / 60)
         task.write_text(self.hired.agent.task % json.dumps(text) if self.hired.agent.task else text, encoding="utf-8")
         start = self.hired.start(self._errand(task, tree, brief, limits), self.cell.sandbox)
-        trial, begun = brief.base.trial, time.monotonic()
+        trial, begun = limits.trial, time.monotonic()
         ending: Ending | None = None
         try:
             ending = self.cell.run(

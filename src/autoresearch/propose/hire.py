@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from autoresearch.proposing import Propose
 
 CLIENT = Path(__file__).with_name("acp.py")
 CONTAINERS = ("docker", "podman")
+GRACE_S = 15.0  # before its time is up, for one that can be cancelled to say what it cost
 
 
 class Errand(Struct, frozen=True):
@@ -212,7 +214,8 @@ def _job(errand: Errand) -> str:
         {
             "cwd": str(errand.tree),
             "may_change": [compiled(glob).pattern for glob in errand.asset],
-            "timeout_s": errand.timeout_s,
+            "until": time.time() + errand.timeout_s,
+            "grace_s": min(GRACE_S, errand.timeout_s / 3),
             "dollars": errand.dollars,
         }
     )

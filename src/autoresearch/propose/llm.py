@@ -262,7 +262,7 @@ class Llm:
         )
         if several:
             instructions += f'\nThe whole answer is {{"ideas": [...]}}, with {self.ideas} of these.'
-        parts = [brief.text(), _contents(files), _constants(knobs)]
+        parts = [brief.text(with_asset=False), _contents(files), _constants(knobs)]
         return Question(
             instructions,
             ("\n\n".join(filter(None, parts)),),

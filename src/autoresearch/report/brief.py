@@ -76,8 +76,13 @@ class Brief(Struct, frozen=True):
         """The asset's files as they stand on the base, by path; in place of a large one stands a line that says so."""
         return dict(self.around.contents(self.base.commit))
 
-    def text(self) -> str:
-        """The brief in prose. At most LONGEST characters, whatever the length of the history."""
+    def text(self, with_asset: bool = True) -> str:
+        """
+        The brief in prose. At most LONGEST characters, whatever the length of the history.
+
+        `with_asset` shows the asset's files too, as far as there is room and each line marked as data; for whoever has
+        to edit them by exact text, and is given them apart, they are left out.
+        """
         tried, running = past.tried(self.trials, self.live), _running(self)
         top = [
             f"# Study {self.study}",
@@ -91,7 +96,7 @@ class Brief(Struct, frozen=True):
             *_bounded([f"- {rule}" for rule in self.around.rules or _least_rules(self.asset)], RULES),
         ]
         room = LONGEST - HISTORY - _length(top) - _length(running)
-        asset = _asset(self.contents(), min(ASSET, room))
+        asset = _asset(self.contents(), min(ASSET, room)) if with_asset else []
         numbers = past.beside(self.trials, self.live, self.base, self.told_less)
         history = past.fit(
             [*tried, *numbers, past.elsewhere(self.imported)],
