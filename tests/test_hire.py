@@ -15,7 +15,8 @@ from autoresearch.propose.agents import AGENTS, PROVIDERS, filled, rules
 from autoresearch.propose.cell import PORT
 from autoresearch.propose.hire import Errand, Hired, hire
 from autoresearch.propose.installed import find
-from autoresearch.study import Propose, parse
+from autoresearch.proposing import Propose
+from autoresearch.study import parse
 
 ASSET = ("train.py", "src", "**/*.json")
 
