@@ -133,20 +133,26 @@ def test_a_server_that_knows_no_schemas_is_told_in_words(tmp_path: Path) -> None
 def test_anthropic_s_format_is_spoken_and_priced_by_the_table(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("MY_KEY", "sk-ant-of-the-person")
     limited = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}
-    lines = [Answer(status=429, error=limited, headers={"retry-after": "1"}), says(step(9), tokens=(1_000_000, 1000))]
+    lines = [
+        Answer(status=429, error=limited, headers={"retry-after": "1"}),
+        Answer(status=529, error=CLAUDE_SAYS),
+        says(step(3), only=200),
+        says("I cannot.", tokens=(1000, 1000)),
+        says(step(9), tokens=(1_000_000, 1000)),
+    ]
     with serving(*lines) as server:
-        folder = study(
-            tmp_path / "s", server, propose={"model": CLAUDE, "address": server.root, "key": "MY_KEY"}, trials=1
-        )
+        folder = study(tmp_path / "s", server, propose={"model": CLAUDE, "address": server.root, "key": "MY_KEY"})
         play(folder)
 
     state = state_of(folder)
     assert words(state) == ["keep"]
-    assert server.requests[1].path == "/v1/messages"
-    assert "sk-ant-of-the-person" in json.dumps(server.requests[1].headers)
-    spent = state.charged["llm"]
-    assert (spent.calls, spent.input_tokens, spent.output_tokens) == (1, 1_000_000, 1000)
-    assert spent.dollars > 1, "a million tokens of this model cost some dollars"
+    assert state.trials[1].memo["repairs"] == 1
+    assert {request.path for request in server.requests} == {"/v1/messages"}
+    assert "sk-ant-of-the-person" in json.dumps(server.requests[0].headers)
+    cut, refusal, answer = calls(folder)
+    assert (answer["input_tokens"], answer["output_tokens"]) == (1_000_000, 1000)
+    assert answer["dollars"] > 1 > refusal["dollars"] > 0, "a million tokens of this model cost some dollars"
+    assert cut["dollars"] > 0
 
 
 def test_a_model_whose_server_tells_no_usage_is_charged_by_length(tmp_path: Path) -> None:

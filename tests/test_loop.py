@@ -326,7 +326,7 @@ def test_a_script_that_is_no_script_is_an_error_that_names_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "remedy"),
     [
-        ({"propose": {"with": ["no.such:Thing"]}}, r"propose\.with = 'no\.such:Thing' is neither one of search, command, script"),
+        ({"propose": {"with": ["no.such:Thing"]}}, r"propose\.with = 'no\.such:Thing' is neither one of search, llm, command, script"),
         ({"propose": {"with": ["serch"]}}, r"propose\.with = 'serch' is neither one of"),
         ({"decide": {"policy": "clmb"}}, r"decide\.policy = 'clmb' is neither one of climb, strict, greedy"),
         ({"decide": {"policy": "json:nope"}}, r"decide\.policy = 'json:nope'"),

@@ -67,7 +67,8 @@ def make(given: Given) -> "Llm":
         raise StudyError(
             f"study.toml: budget.dollars is a cap, and nobody knows the price of {', '.join(unpriced)}: add "
             "`price = {input = 3.0, output = 15.0}` to [propose], in dollars for a million tokens, or "
-            "`price = {call = 0.0}` where it costs nothing"
+            "`price = {call = 0.0}` where it costs nothing (it is that of `model`; what `fallback` names must be in the "
+            "library's table)"
         )
     return Llm(given.study, calls)
 
