@@ -239,10 +239,10 @@ class History:
         self.machine = machine
         self.happen(ev.SessionStarted(pid=7, version="0", machine=machine, workers=2))
 
-    def start(self, baseline: bool = False, again: int | None = None, asked: str = "") -> int:
+    def start(self, baseline: bool = False, again: int | None = None, wish: str = "") -> int:
         best, id = self.state.best, self.state.next_trial
         assert best is not None
-        carries: dict[str, Any] = {"again": again, "baseline": baseline, "asked": asked}
+        carries: dict[str, Any] = {"again": again, "baseline": baseline, "wish": wish}
         self.happen(ev.TrialStarted(trial=id, base=best.commit, base_tree=best.tree, **carries))
         return id
 
@@ -345,7 +345,7 @@ def _act(draw: st.DrawFn, past: History, action: str) -> None:
     running = [i for i in state.unfinished if state.trials[i].commit is not None]
     if action in ("start", "baseline"):
         waiting = [idea.key for idea in state.wishes.pending] if action == "start" else []
-        past.start(baseline=action == "baseline", asked=draw(st.sampled_from(["", *waiting])) if waiting else "")
+        past.start(baseline=action == "baseline", wish=draw(st.sampled_from(["", *waiting])) if waiting else "")
     elif action == "ask":
         past.ask(draw(st.text(max_size=9)))
     elif action == "steer":

@@ -224,7 +224,7 @@ def test_an_idea_that_was_left_is_gone_on_with_when_it_is_typed_again(tmp_path: 
     assert person.ask(folder, "mine, said again", patch) == key
     trial = person.attempt(folder, "and again", patch, Recorder())
     assert trial is not None
-    assert (trial.asked, trial.idea) == (key, "mine")
+    assert (trial.wish, trial.idea) == (key, "mine")
     assert words(state_of(folder)) == ["keep"]
 
 
@@ -247,11 +247,11 @@ def test_what_is_stale_is_followed_to_its_next_try_and_what_is_given_back_waits_
     past = History()
     past.baseline(10.0)
     key = past.ask()
-    first = past.start(asked=key)
+    first = past.start(wish=key)
     assert (past.state.trials[first].idea, past.state.wishes.pending) == ("mine", [])
     past.happen(ev.TrialWithdrawn(trial=first, why=""))
     assert [idea.key for idea in past.state.wishes.pending] == [key]
-    second = past.start(asked=key)
+    second = past.start(wish=key)
     past.propose(second)
     past.measured(second, 9.0)
     past.decide(second, "stale", 9.0)

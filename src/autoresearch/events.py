@@ -48,7 +48,7 @@ class SessionEnded(Event, frozen=True, tag="session_ended"):
 class TrialStarted(Event, frozen=True, tag="trial_started"):
     """
     A worker took a new trial on `base`. `again` names the stale trial whose patch it carries; a `baseline`
-    measures the base itself and needs no proposal; `asked` is the key of the idea that it carries.
+    measures the base itself and needs no proposal; `wish` is the key of the idea that it carries.
     """
 
     trial: int
@@ -56,7 +56,7 @@ class TrialStarted(Event, frozen=True, tag="trial_started"):
     base_tree: str
     again: int | None = None
     baseline: bool = False
-    asked: str = ""
+    wish: str = ""
 
 
 class TrialProposed(Event, frozen=True, tag="trial_proposed"):

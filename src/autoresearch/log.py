@@ -203,20 +203,20 @@ class Log:
                         continue
                     begun = next((trial for trial in waiting if trial.is_baseline), None)
                     return self._hold(begun.id) if begun else self._start(state.best, baseline=True)
-                begun = next((trial for trial in waiting if only in (None, trial.asked)), None)
+                begun = next((trial for trial in waiting if only in (None, trial.wish)), None)
                 if begun:
                     return self._hold(begun.id)
-                asked = next((idea.key for idea in state.wishes.pending if only in (None, idea.key)), "")
-                stale = next((i for i in state.stale if only in (None, state.trials[i].asked)), None)
-                nothing = not asked and stale is None and (self.exhausted or only is not None)
+                wish = next((idea.key for idea in state.wishes.pending if only in (None, idea.key)), "")
+                stale = next((i for i in state.stale if only in (None, state.trials[i].wish)), None)
+                nothing = not wish and stale is None and (self.exhausted or only is not None)
                 if nothing or not may_start(state, len(self._held)):
                     return None
-                return self._start(base(state), again=None if asked else stale, asked=asked)
+                return self._start(base(state), again=None if wish else stale, wish=wish)
             return None
 
-    def _start(self, base: Best, again: int | None = None, baseline: bool = False, asked: str = "") -> Trial:
+    def _start(self, base: Best, again: int | None = None, baseline: bool = False, wish: str = "") -> Trial:
         id = self.state.next_trial
-        carries: dict[str, Any] = {"again": again, "baseline": baseline, "asked": asked}
+        carries: dict[str, Any] = {"again": again, "baseline": baseline, "wish": wish}
         self.append(TrialStarted(trial=id, base=base.commit, base_tree=base.tree, **carries))
         return self._hold(id)
 

@@ -137,8 +137,8 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
         stale = log.state.trials[trial.again]
         tree.carry(stale.base, stale.commit or "", f"the change of trial {stale.id}")
         proposal = Proposal(stale.idea, stale.by, stale.memo)
-    elif trial.asked:
-        asked = log.state.wishes.asked[trial.asked]
+    elif trial.wish:
+        asked = log.state.wishes.asked[trial.wish]
         tree.carry(asked.base, asked.commit, "the change that was asked for")
         proposal = Proposal(asked.idea, asked.by)
     else:

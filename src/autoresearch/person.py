@@ -155,7 +155,7 @@ class _Watch:
             if isinstance(event, TrialStarted | TrialProposed | TrialDecided):
                 number = event.trial
             trial = self.follower.state.trials.get(number) if number is not None else None
-            if self.waiting and trial is not None and trial.asked == self.key:
+            if self.waiting and trial is not None and trial.wish == self.key:
                 self.listener.event(event, self.follower.state)
         return verdict_on(self.follower.state, self.key)
 

@@ -270,12 +270,12 @@ class State:
         trial = Trial(id, event.base, event.base_tree, event.at, event.again)
         if event.again is not None:
             before = self.trials[event.again]
-            trial = replace(trial, idea=before.idea, asked=before.asked, accepted=before.accepted)
+            trial = replace(trial, idea=before.idea, wish=before.wish, accepted=before.accepted)
             self.stale.pop(event.again, None)
-        if event.asked:
-            asked = self.wishes.asked[event.asked]
-            trial = replace(trial, idea=asked.idea, by=asked.by, asked=asked.key)
-        self.wishes.carry(trial.asked, id)
+        if event.wish:
+            asked = self.wishes.asked[event.wish]
+            trial = replace(trial, idea=asked.idea, by=asked.by, wish=asked.key)
+        self.wishes.carry(trial.wish, id)
         if event.baseline:
             idea = "the code as it stands"
             trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)

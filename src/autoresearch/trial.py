@@ -189,7 +189,7 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     runs: tuple[int, ...] = ()
     verdict: Verdict | None = None
     kept_as: str | None = None
-    asked: str = ""  # the key of the idea that it carries, where somebody asked for it
+    wish: str = ""  # the key of the idea that it carries, where somebody asked for it
     accepted: bool = False  # a person looked at it and says that its gain is real
     decided_at: float | None = None
 

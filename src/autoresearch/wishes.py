@@ -53,7 +53,7 @@ class Wishes:
 
     def give_back(self, trial: Trial) -> None:
         """That trial never was: the idea is the earlier trial's again, or waits."""
-        if trial.asked and trial.again is None:
-            self.carried.pop(trial.asked, None)
-        elif trial.asked and trial.again is not None:
-            self.carried[trial.asked] = trial.again
+        if trial.wish and trial.again is None:
+            self.carried.pop(trial.wish, None)
+        elif trial.wish and trial.again is not None:
+            self.carried[trial.wish] = trial.again

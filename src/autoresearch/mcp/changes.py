@@ -63,7 +63,7 @@ def check(look: Look, change: bytes) -> None:
         raise StudyError(f"{problem}. Nothing was tried")
     twin = look.state.trees.get(tree)
     known = look.state.trials.get(-1 if twin is None else twin)
-    if known is not None and (known.verdict is not None or not known.asked):  # else that idea is gone on with
+    if known is not None and (known.verdict is not None or not known.wish):  # else that idea is gone on with
         raise StudyError(
             f"trial {known.id} had exactly this code, and is {look.trial(known.id).word}: `show` it. Nothing was tried"
         )

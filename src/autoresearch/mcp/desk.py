@@ -195,8 +195,8 @@ class Desk:
         """Take back the worktree of an idea that was decided. One that failed may be mended there: its path."""
         with self._changed:
             if trial.word in FAILED:
-                return str(self._lent.get(trial.asked, ""))
-            if path := self._lent.pop(trial.asked, None):
+                return str(self._lent.get(trial.wish, ""))
+            if path := self._lent.pop(trial.wish, None):
                 with contextlib.suppress(AutoresearchError):  # the agent gave it back by itself
                     person.take_back(self.folder, path)
             return ""
