@@ -128,9 +128,11 @@ def status(folder: Path, as_json: bool) -> None:
     state = person.foreseen(folder)
     pid = log.holder(journal(folder))
     if as_json:
-        _print_json(text.status_data(state, pid))
+        _print_json(text.status_data(state, pid) | {"lent": list(map(str, person.lent(folder)))})
     else:
         _console().print(text.status(state, pid))
+        for place in person.lent(folder):
+            click.echo(f"lent      {place}  (`autoresearch try IDEA --from` it)")
 
 
 @main.command("log")
