@@ -358,6 +358,8 @@ def test_what_was_edited_is_kept_where_it_cannot_be_tried(tmp_path: Path) -> Non
     assert (done.exit_code, "ended with exit code 3" in done.stderr) == (2, True)
     [lent] = person.lent(folder)
     assert str(lent) in done.stderr
+    assert f"lent      {lent}  (" in typed(folder, "status").stdout
+    assert json.loads(typed(folder, "status", "--json").stdout)["lent"] == [str(lent)]
     assert "loss 10 -> 8" in typed(folder, "try", "mine", "--from", str(lent)).stdout
     assert person.lent(folder) == []
     for name, problem in (("", "export EDITOR=nano"), ("/no/such/editor", "set EDITOR")):

@@ -144,9 +144,11 @@ def status(folder: Path, as_json: bool) -> None:
     state = person.foreseen(folder)
     pid, paused = log.holder(journal(folder)), Inbox(journal(folder).parent).paused
     if as_json:
-        _print_json(text.status_data(state, pid, paused))
+        _print_json(text.status_data(state, pid, paused) | {"lent": list(map(str, person.lent(folder)))})
     else:
         _console().print(text.status(state, pid, paused))
+        for place in person.lent(folder):
+            click.echo(f"lent      {place}  (`autoresearch try IDEA --from` it)")
 
 
 @main.command("log")

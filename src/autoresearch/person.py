@@ -236,8 +236,8 @@ def take_back(folder: Path, path: Path) -> None:
 
 
 def lent(folder: Path) -> list[Path]:
-    """The worktrees that are lent now."""
-    return ideas.lent(_study(folder)[2])
+    """The worktrees that are lent now; the study's folder in each."""
+    return ideas.lent(_study(folder)[2]) if any((folder / HOME / "lent").glob("*")) else []
 
 
 # -- notes ---------------------------------------------------------------------------------------------
