@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.report import calibration, past
-from autoresearch.report.quoting import BAR, block, quote, word
+from autoresearch.report.quoting import BAR, block, plain, quote, word
 from autoresearch.state import Noise, State
 from autoresearch.trial import Best, Imported, Metric, Trial, Verdict
 
@@ -147,7 +147,7 @@ def _program(program: str) -> list[str]:
 def _notes(state: State) -> list[str]:
     """Newest first. Those of the person stand as they are; an agent's are data."""
     notes = sorted(state.wishes.notes.values(), key=lambda note: -note.note)
-    person = [f"- {' '.join(note.text.split())}" for note in notes if note.by == "person"]
+    person = [f"- {plain(' '.join(note.text.split()))}" for note in notes if note.by == "person"]
     others = [f"- {word(note.by)}: {quote(note.text, 500)}" for note in notes if note.by != "person"]
     found = ["", "# Notes from the person, newest first", *_bounded(person, NOTES * 3 // 4)] if person else []
     if others:

@@ -17,9 +17,9 @@ _ODD = re.compile(r"[^\w./%+-]")
 def quote(text: str, most: int) -> str:
     """One line in quotation marks, at most `most` characters with them. What looks like markup is broken."""
     flat = " ".join(text[: 4 * most].split())
-    plain = _plain(flat.translate(_SWAPS).replace("](", "] ("))
-    cut = len(plain) > most - 2 or len(text) > 4 * most
-    return f'"{plain[: most - 3]}…"' if cut else f'"{plain}"'
+    shown = plain(flat.translate(_SWAPS).replace("](", "] ("))
+    cut = len(shown) > most - 2 or len(text) > 4 * most
+    return f'"{shown[: most - 3]}…"' if cut else f'"{shown}"'
 
 
 def word(text: str, most: int = 40) -> str:
@@ -54,12 +54,12 @@ def _fitting(lines: list[str], room: int) -> int:
 
 
 def _line(line: str) -> str:
-    plain = _plain(line[:LINE], keep="\t")
+    shown = plain(line[:LINE], keep="\t")
     more = len(line) - LINE
-    return plain[:LINE] + (f" (… {more:,} more characters)" if more > 0 else "")
+    return shown[:LINE] + (f" (… {more:,} more characters)" if more > 0 else "")
 
 
-def _plain(text: str, keep: str = "") -> str:
+def plain(text: str, keep: str = "") -> str:
     """Every character that cannot be seen, spelled out."""
     if text.isprintable():
         return text
