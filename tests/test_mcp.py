@@ -541,17 +541,22 @@ def test_however_the_server_ends_nothing_is_lost(tmp_path: Path, end: str) -> No
     command = [PYTHON, "-m", "autoresearch", "mcp", str(folder)]
     ask = {"name": "try_idea", "arguments": {"idea": "slow", "edits": waiting_for(go, 9, f"echo $$ >> {pids}")}}
     meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         line = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {**ask, "_meta": meta}}
         process.stdin.write(json.dumps(line).encode() + b"\n")
         process.stdin.flush()
-        assert eventually(lambda: pids.exists() and bool(pids.read_text()), 30)
+        assert eventually(lambda: pids.exists() and bool(pids.read_text()), 60)
         if end == "the client leaves":
+            process.stdout.close()
             process.stdin.close()
         else:
             process.send_signal({"kill -9": signal.SIGKILL, "kill": signal.SIGTERM, "Ctrl-C": signal.SIGINT}[end])
         assert process.wait(20) == (-signal.SIGKILL if end == "kill -9" else 0)
+        assert b"Traceback" not in process.stderr.read()
     assert eventually(lambda: not alive(int(pids.read_text().split()[0])))
     go.touch()
 

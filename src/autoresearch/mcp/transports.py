@@ -34,7 +34,10 @@ def over_pipes(server: "Server[Any]") -> None:
         async with stdio_server(stdin=_lines(own)) as (read, write):  # type: ignore[arg-type] # only iterated
             await server.run(read, write, server.create_initialization_options())
 
-    anyio.run(_until_told, serve)
+    try:
+        anyio.run(_until_told, serve)
+    except* BrokenPipeError:
+        pass  # the client is gone, and an answer to it was on its way
 
 
 async def _lines(fd: int) -> AsyncIterator[str]:
