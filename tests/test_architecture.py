@@ -43,7 +43,10 @@ ALLOWED = {
     "files": set[str](),
     "patch": set[str](),
     "git": {"errors"},
-    "workspace": {"errors", "files", "git", "study", "trial"},
+    "shape": set[str](),
+    "change": {"git", "shape"},
+    "near": {"git", "trial"},
+    "workspace": {"change", "errors", "files", "git", "near", "study", "trial"},
 }
 # Folders: what their modules may see beside each other.
 ALLOWED_IN = {

@@ -260,12 +260,14 @@ def show(state: State, trial: Trial, patch: str) -> RenderableType:
     """One trial: idea, diff, runs, verdict and why."""
     head = [
         f"trial     {trial.id}: {clean(trial.idea) or '(no idea yet)'}",
-        f"by        {clean(trial.by) or '-'}"
+        f"by        {clean(trial.by or trial.asked) or '-'}"
         + (f", carrying on trial {trial.again}" if trial.again is not None else ""),
         f"base      {trial.base[:12]}",
         f"commit    {trial.commit[:12] if trial.commit else '-'}"
         + (f", kept as {trial.kept_as[:12]}" if trial.kept_as else ""),
     ]
+    if trial.near is not None:
+        head.append(f"near      trial {trial.near}, which did not help")
     parts: list[RenderableType] = [Text("\n".join(head)), Text("verdict   ").append(trial.word, COLORS[trial.word])]
     if trial.verdict:
         parts[-1] = Text("verdict   ").append(trial.word, COLORS[trial.word]).append(f": {clean(trial.verdict.why)}")
