@@ -54,7 +54,7 @@ ALLOWED_IN = {
     "audit": {"errors", "events", "state", "interchange", "log", "stats", "trial"},
     "policy": {"errors", "guard", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "rungs", "state", "stats", "trial"},
-    "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "study", "trial"},
+    "propose": {"errors", "events", "state", "execute", "files", "hosts", "report", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 

@@ -121,15 +121,17 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 def status(folder: Path, as_json: bool) -> None:
     """Where the study stands; works while it runs."""
     from autoresearch import log
+    from autoresearch.propose.portfolio import shares
     from autoresearch.report import text
     from autoresearch.session import journal
+    from autoresearch.study import load
 
     state = _state(folder)
-    pid = log.holder(journal(folder))
+    pid, odds = log.holder(journal(folder)), shares(state, load(folder).propose.with_)
     if as_json:
-        _print_json(text.status_data(state, pid))
+        _print_json(text.status_data(state, pid, odds))
     else:
-        _console().print(text.status(state, pid))
+        _console().print(text.status(state, pid, odds))
 
 
 @main.command("log")

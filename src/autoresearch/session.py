@@ -100,7 +100,9 @@ def opened(folder: Path, goal: Goal, listener: Listener) -> Iterator[Lab]:
             program=read_program(folder),
             log=log,
             workspace=workspace,
-            proposer=make(Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say)),
+            proposer=make(
+                Given(study, folder, executor.home, executor.keepers, log.state, log.append, listener.say, log.append)
+            ),
             policy=policy.make(study),
             executor=executor,
             may_start=budget(study, goal, started),

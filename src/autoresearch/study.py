@@ -188,11 +188,11 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
     allow: list[Allow] = []
 
     def __post_init__(self) -> None:
-        if len(self.with_) != 1:
-            raise ValueError('with must name one proposer, like ["search"]')
-        if self.with_ == ["command"] and not self.command:
+        if not self.with_ or not all(self.with_) or len(set(self.with_)) < len(self.with_):
+            raise ValueError('with must name one proposer or several, each once, like ["search"]')
+        if "command" in self.with_ and not self.command:
             raise ValueError('with = ["command"] needs a key `command`, the program that edits the files')
-        if self.with_ == ["script"] and not self.script:
+        if "script" in self.with_ and not self.script:
             raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
         _check_positive(self, "timeout_s")
         _check_command("command", self.command)

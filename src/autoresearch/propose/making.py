@@ -13,9 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from autoresearch.errors import StudyError
-from autoresearch.events import Charged
+from autoresearch.events import Charged, TrialAsked
 from autoresearch.execute.keepers import Keepers
 from autoresearch.propose import Proposer
+from autoresearch.propose.portfolio import Portfolio
 from autoresearch.state import State
 from autoresearch.study import Study
 
@@ -25,7 +26,8 @@ BUILT_IN = {name: f"autoresearch.propose.{name}:make" for name in ("search", "co
 class Given(Struct, frozen=True):
     """
     What a proposer may be made from. `home` is our folder in the study's; `keepers` start and end processes;
-    `charge` writes down what a call to a model cost; `tell` says a sentence to the person.
+    `charge` writes down what a call to a model cost; `tell` says a sentence to the person; `note` writes down who of
+    several was asked for a trial.
     """
 
     study: Study
@@ -35,16 +37,20 @@ class Given(Struct, frozen=True):
     state: State
     charge: Callable[[Charged], None]
     tell: Callable[[str], None]
+    note: Callable[[TrialAsked], None] = lambda asked: None
 
 
 def make(given: Given) -> Proposer:
     """
+    The one proposer that study.toml names, or all of them as one.
+
     Raises:
         StudyError: study.toml names a proposer that does not exist, or one that lacks a key, a file or an extra.
     """
-    name = given.study.propose.with_[0]
-    made: Proposer = _found(BUILT_IN[name])(given) if name in BUILT_IN else _found(name)()
-    return made
+    made: dict[str, Proposer] = {}
+    for name in given.study.propose.with_:
+        made[name] = _found(BUILT_IN[name])(given) if name in BUILT_IN else _found(name)()
+    return made[name] if len(made) == 1 else Portfolio(made, given.state, given.note, given.tell)
 
 
 class Tried(Struct, frozen=True):
@@ -63,12 +69,15 @@ def try_out(given: Given) -> list[Tried]:
         StudyError: as in `make`.
     """
     make(given)
-    name = given.study.propose.with_[0]
+    return [_tried(name, given) for name in given.study.propose.with_]
+
+
+def _tried(name: str, given: Given) -> Tried:
     trying = None
     if name in BUILT_IN:
         module = importlib.import_module(BUILT_IN[name].partition(":")[0])
         trying = getattr(module, "try_out", None)
-    return [trying(given) if trying else Tried(name, True, "ready")]
+    return trying(given) if trying else Tried(name, True, "ready")
 
 
 def _found(path: str) -> Callable[..., Any]:

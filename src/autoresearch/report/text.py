@@ -5,6 +5,7 @@ Whatever a proposer or a run wrote is escaped before it reaches the terminal.
 """
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from autoresearch.report import proposers
 from autoresearch.state import State
 from autoresearch.trial import Trial, is_dearer
 
@@ -132,8 +134,8 @@ def sparkline(values: list[float]) -> str:
     return "".join(SPARKS[round((v - low) / span * (len(SPARKS) - 1))] for v in values)
 
 
-def status(state: State, running_pid: int | None) -> RenderableType:
-    """Where the study stands."""
+def status(state: State, running_pid: int | None, odds: Mapping[str, float] | None = None) -> RenderableType:
+    """Where the study stands. `odds` are those of several proposers to be asked next."""
     if state.opened is None:
         return Text("This study has not been run yet: `autoresearch run`")
     best = state.best.trial if state.best else "-"
@@ -148,6 +150,8 @@ def status(state: State, running_pid: int | None) -> RenderableType:
         f"noise     {number(state.noise.sd) if state.noise else 'not known yet'} from seed to seed",
         f"seeds     {_pairing(state)}",
         f"sealed    {_openings(state)}",
+        "",
+        *proposers.lines(state, odds),
         "",
         summary(state),
         held(state),
@@ -169,7 +173,7 @@ def _openings(state: State) -> str:
     return f"opened {n} time{'s' if n != 1 else ''}, last for {clean(state.openings[-1].why)}" if n else "never opened"
 
 
-def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
+def status_data(state: State, running_pid: int | None, odds: Mapping[str, float] | None = None) -> dict[str, Any]:
     return {
         "study": state.opened.study if state.opened else None,
         "metric": msgspec.to_builtins(state.metric) if state.opened else None,
@@ -179,6 +183,7 @@ def status_data(state: State, running_pid: int | None) -> dict[str, Any]:
         "counts": state.counts,
         "runs": len(state.runs),
         "spent_s": round(state.spent_s, 3),
+        "proposers": proposers.data(state, odds),
         "start": start_value(state),
         "best": best_value(state),
         "best_commit": state.best.commit if state.best else None,
