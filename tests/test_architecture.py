@@ -57,7 +57,10 @@ ALLOWED = {
     "files": set[str](),
     "patch": set[str](),
     "git": {"errors"},
-    "workspace": {"errors", "files", "git", "study", "trial"},
+    "shape": set[str](),
+    "change": {"git", "shape"},
+    "near": {"git", "trial"},
+    "workspace": {"change", "errors", "files", "git", "near", "study", "trial"},
     "asset": {"git", "workspace"},
     "rules": {"study"},
     "purse": {"propose.account", "report.brief", "state", "study"},
@@ -72,7 +75,7 @@ ALLOWED_IN = {
     "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "final", "rungs", "scatter", "state", "stats", "trial"},
     "propose": {"agent_table", "errors", "events", "execute", "files", "hosts", "models", "patterns", "proposing"}
-    | {"report", "scatter", "state", "study", "trial"},
+    | {"report", "scatter", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 

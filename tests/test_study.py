@@ -119,7 +119,7 @@ def allowing(*allow: dict[str, Any], **propose: Any) -> dict[str, Any]:
         ({"budget": {"hours": -1.0}}, "budget.hours", "must be positive"),
         ({"propose": {"timeout_s": -1}}, "propose.timeout_s", "positive"),
         ({"propose": {"with": []}}, "propose.with", "one proposer"),
-        ({"propose": {"with": ["search", "script"]}}, "propose.with", "one proposer"),
+        ({"propose": {"with": ["search", "search"]}}, "propose.with", "each once"),
         ({"propose": {"with": ["command"]}}, "propose.with", "needs a key `command`"),
         ({"propose": {"with": ["command"], "command": ""}}, "propose.", "`command`"),
         ({"propose": {"with": ["script"], "script": ""}}, "propose.with", "needs a key `script`"),

@@ -138,15 +138,18 @@ def status(folder: Path, as_json: bool) -> None:
     """Where the study stands; works while it runs."""
     from autoresearch import log, person
     from autoresearch.inbox import Inbox
+    from autoresearch.propose.portfolio import shares
     from autoresearch.report import text
     from autoresearch.session import journal
+    from autoresearch.study import load
 
     state = person.foreseen(folder)
     pid, paused = log.holder(journal(folder)), Inbox(journal(folder).parent).paused
+    odds = shares(state, load(folder).propose.with_)
     if as_json:
-        _print_json(text.status_data(state, pid, paused) | {"lent": list(map(str, person.lent(folder)))})
+        _print_json(text.status_data(state, pid, paused, odds) | {"lent": list(map(str, person.lent(folder)))})
     else:
-        _console().print(text.status(state, pid, paused))
+        _console().print(text.status(state, pid, paused, odds))
         for place in person.lent(folder):
             click.echo(f"lent      {place}  (`autoresearch try IDEA --from` it)")
 

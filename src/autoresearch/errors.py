@@ -38,7 +38,9 @@ class Busy(LogError):
 
 
 class ProposerError(AutoresearchError):
-    """A proposer could not make a change."""
+    """A proposer could not make a change. It tried for `took_s` wall seconds."""
+
+    took_s: float = 0.0
 
 
 class NothingLeft(AutoresearchError):

@@ -59,11 +59,20 @@ class TrialStarted(Event, frozen=True, tag="trial_started"):
     wish: str = ""
 
 
+class TrialAsked(Event, frozen=True, tag="trial_asked"):
+    """Of several proposers, the one of this name was asked for a trial. Where it has nothing left, another follows."""
+
+    trial: int
+    by: str
+
+
 class TrialProposed(Event, frozen=True, tag="trial_proposed"):
     """
     A trial has its idea and the commit that carries it. With a `problem`, it is not going to be run.
 
     `lines` of code were added and removed, blank lines and comments not counted; `seeds` are lines that fix a seed.
+    `shape` is the identity of the asset as far as it runs (see shape.py); `near` is an earlier trial that did not help
+    and that this one comes close to. Its proposer took `propose_s` seconds.
     """
 
     trial: int
@@ -75,6 +84,9 @@ class TrialProposed(Event, frozen=True, tag="trial_proposed"):
     lines: tuple[int, int] = (0, 0)
     seeds: tuple[str, ...] = ()
     problem: str = ""
+    shape: str = ""
+    near: int | None = None
+    propose_s: float = 0.0
 
 
 class TrialWithdrawn(Event, frozen=True, tag="trial_withdrawn"):
@@ -113,11 +125,15 @@ class RunFinished(Event, frozen=True, tag="run_finished"):
 
 
 class TrialDecided(Event, frozen=True, tag="trial_decided"):
-    """A verdict. A kept trial becomes best; `kept_as` is its commit on the best branch."""
+    """
+    A verdict. A kept trial becomes best; `kept_as` is its commit on the best branch. `propose_s` is what its proposer
+    took where nothing came of it.
+    """
 
     trial: int
     verdict: Verdict
     kept_as: str | None = None
+    propose_s: float = 0.0
 
 
 class TrialAccepted(Event, frozen=True, tag="trial_accepted"):
@@ -195,6 +211,7 @@ AnyEvent = (
     | SessionStarted
     | SessionEnded
     | TrialStarted
+    | TrialAsked
     | TrialProposed
     | TrialWithdrawn
     | Charged

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from autoresearch.change import Change
 from autoresearch.errors import BaselineError, NothingLeft, ProposerError, Stopped
 from autoresearch.events import RunFinished, RunStarted, TrialAccepted, TrialDecided, TrialProposed
 from autoresearch.execute import Executor
@@ -18,12 +19,12 @@ from autoresearch.patch import code_lines, seeds_in
 from autoresearch.policy import Ask, Policy, doubt, no_worse, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
-from autoresearch.report.brief import Around, brief
+from autoresearch.report.brief import Around, Brief, brief
 from autoresearch.seeds import seed
 from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Best, Limits, Measurement, Proposal, Run, Trial, Verdict
-from autoresearch.workspace import Change, Tree, Workspace, one_line
+from autoresearch.workspace import Tree, Workspace, one_line
 
 BY_THE_PERSON = "stopped by the person"
 GIVE_UP_AFTER = 10  # proposals in a row that came to nothing
@@ -73,7 +74,8 @@ def work(lab: Lab) -> None:
                 look_twice(lab, trial, tree)
                 decide(lab, trial)
         except ProposerError as error:
-            log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", str(error))))
+            rejected = Verdict("rejected", str(error))
+            log.append(TrialDecided(trial=trial.id, verdict=rejected, propose_s=round(error.took_s, 3)))
             stop_if_hopeless(lab)
         except NothingLeft as error:
             log.exhausted = str(error)
@@ -132,30 +134,44 @@ def heed(lab: Lab) -> None:
 
 def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
     """Give a trial its commit: from its proposer, from who asked for it, or from the stale trial it carries on."""
-    log, workspace = lab.log, lab.workspace
+    log, workspace, took_s = lab.log, lab.workspace, 0.0
     if trial.again is not None:
         stale = log.state.trials[trial.again]
         tree.carry(stale.base, stale.commit or "", f"the change of trial {stale.id}")
         proposal = Proposal(stale.idea, stale.by, stale.memo)
+        change = tree.change()
     elif trial.wish:
         asked = log.state.wishes.asked[trial.wish]
         tree.carry(asked.base, asked.commit, "the change that was asked for")
         proposal = Proposal(asked.idea, asked.by)
+        change = tree.change()
     else:
-        base = Best(trial.base, trial.base_tree, log.state.trees.get(trial.base_tree, trial.id))
-        ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)
-        given = brief(lab.study.name, lab.program, tuple(lab.study.asset), base, log.state, ladder, lab.around)
-        proposal = lab.proposer.propose(tree, given, Limits(lab.study.propose.timeout_s, trial.id))
-    change = tree.change()
-    return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal))
+        began = time.monotonic()
+        try:
+            limits = Limits(lab.study.propose.timeout_s, trial.id)
+            proposal = lab.proposer.propose(tree, told(lab, trial), limits)
+            change = tree.change()
+        except ProposerError as error:
+            error.took_s = time.monotonic() - began
+            raise
+        took_s = time.monotonic() - began
+    return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal), took_s)
 
 
-def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: str) -> Trial:
+def told(lab: Lab, trial: Trial) -> Brief:
+    """What the proposer of a trial is given."""
+    state = lab.log.state
+    base = Best(trial.base, trial.base_tree, state.trees.get(trial.base_tree, trial.id))
+    ladder = {"on": True, "off": False}.get(lab.study.decide.ladder)
+    return brief(lab.study.name, lab.program, tuple(lab.study.asset), base, state, ladder, lab.around)
+
+
+def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: str, took_s: float = 0.0) -> Trial:
     """Write down what a trial is going to try, and whether it may be tried at all."""
     log, workspace = lab.log, lab.workspace
+    near = workspace.sketches.near(change.patch, tuple(log.state.trials.values()))
     with log.lock:
-        twin = log.state.trees.get(change.tree)
-        problem = workspace.problem(change) or ("" if twin is None else f"the same code as trial {twin}")
+        problem = workspace.problem(change) or twin(lab, change)
         log.append(
             TrialProposed(
                 trial=trial.id,
@@ -167,9 +183,24 @@ def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: s
                 lines=code_lines(change.patch),
                 seeds=seeds_in(change.patch),
                 problem=problem,
+                shape=change.shape,
+                near=None if problem else near,
+                propose_s=round(took_s, 3),
             )
         )
     return log.state.trials[trial.id]
+
+
+def twin(lab: Lab, change: Change) -> str:
+    """Why a change need not be measured: which trial had the same code, or the same program. Empty where none had."""
+    state = lab.log.state
+    assert state.opened is not None
+    if (same := state.trees.get(change.tree)) is not None:
+        return f"the same code as trial {same}"
+    same = state.shapes.get(change.shape)
+    if same is None and change.shape == lab.workspace.shapes.of(state.opened.start):
+        same = state.trees.get(state.opened.start_tree)  # its baseline, which nobody proposed
+    return "" if same is None else f"the same program as trial {same}, written differently"
 
 
 def repair(lab: Lab) -> None:

@@ -48,11 +48,12 @@ class Propose(Struct, frozen=True, forbid_unknown_fields=True):
     dollars_each: float | None = None
 
     def __post_init__(self) -> None:
-        if len(self.with_) != 1:
-            raise ValueError('with must name one proposer, like ["search"]')
-        if self.with_[0] in ("command", "agent") and not self.command:
-            raise ValueError(f'with = ["{self.with_[0]}"] needs a key `command`, the program that edits the files')
-        if self.with_ == ["script"] and not self.script:
+        if not self.with_ or not all(self.with_) or len(set(self.with_)) < len(self.with_):
+            raise ValueError('with must name one proposer or several, each once, like ["search"]')
+        for name in {"command", "agent"} & set(self.with_):
+            if not self.command:
+                raise ValueError(f'with = ["{name}"] needs a key `command`, the program that edits the files')
+        if "script" in self.with_ and not self.script:
             raise ValueError('with = ["script"] needs a key `script`, a file of proposals')
         check_positive(self, "timeout_s", "ideas", "answer_tokens", "patience_hours", "dollars_each")
         check_command("command", self.command)

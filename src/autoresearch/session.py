@@ -91,6 +91,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             log.append,
             listener.say,
             stopping=lambda: log.stopping is not None or purse.is_late(),
+            note=log.append,
         )
         lab = Lab(
             study=study,

@@ -27,6 +27,7 @@ from autoresearch.events import (
     StudyOpened,
     Transferred,
     TrialAccepted,
+    TrialAsked,
     TrialDecided,
     TrialProposed,
     TrialsImported,
@@ -70,6 +71,7 @@ class State:
         self.ready = False  # the best was measured under the current referee: there is a value to beat
         self.kept: list[int] = []  # trials in the order in which they became best, baselines included
         self.trees: dict[str, int] = {}  # tree -> the first trial that carried it
+        self.shapes: dict[str, int] = {}  # shape -> the first trial that had it and could be run
         self.imported: list[Imported] = []
         self.sources: list[str] = []
         self.openings: list[SealedOpened] = []
@@ -214,6 +216,8 @@ class State:
                 self._finish_run(event)
             case TrialStarted():
                 self._start_trial(event)
+            case TrialAsked():
+                self.trials[event.trial] = replace(self.trials[event.trial], asked=event.by)
             case TrialProposed():
                 self._propose(event)
             case TrialDecided():
@@ -270,7 +274,7 @@ class State:
         trial = Trial(id, event.base, event.base_tree, event.at, event.again)
         if event.again is not None:
             before = self.trials[event.again]
-            trial = replace(trial, idea=before.idea, wish=before.wish, accepted=before.accepted)
+            trial = replace(trial, idea=before.idea, wish=before.wish, accepted=before.accepted, asked=before.asked)
             self.stale.pop(event.again, None)
         if event.wish:
             asked = self.wishes.asked[event.wish]
@@ -280,6 +284,8 @@ class State:
             idea = "the code as it stands"
             trial = replace(trial, by=BASELINE, idea=idea, commit=event.base, tree=event.base_tree)
             self.trees.setdefault(event.base_tree, id)
+            if self.best and (known := self.trials.get(self.best.trial)) and known.shape:
+                self.shapes.setdefault(known.shape, id)
         self.trials[id] = trial
         self.next_trial = max(self.next_trial, id + 1)
         self.unfinished[id] = None
@@ -295,12 +301,19 @@ class State:
             lines=event.lines,
             seeds=event.seeds,
             problem=event.problem,
+            shape=event.shape,
+            near=event.near,
+            propose_s=event.propose_s,
         )
         self.trees.setdefault(event.tree, event.trial)
+        if event.shape and not event.problem:
+            self.shapes.setdefault(event.shape, event.trial)
 
     def _decide(self, event: TrialDecided) -> None:
         id, verdict = event.trial, event.verdict
         trial = replace(self.trials[id], verdict=verdict, decided_at=event.at, kept_as=event.kept_as)
+        if event.propose_s:
+            trial = replace(trial, propose_s=event.propose_s)
         self.trials[id] = trial
         self.unfinished.pop(id, None)
         if not trial.is_baseline:
@@ -367,7 +380,7 @@ class State:
     def _start_over(self) -> None:
         """Another referee or another kind of machine: nothing measured before compares with what comes now."""
         self.ready = False
-        self.trees = {}
+        self.trees, self.shapes = {}, {}
         self._known_scatter = None
 
 

@@ -186,6 +186,10 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     lines: tuple[int, int] = (0, 0)  # of code, added and removed; blank lines and comments are not counted
     seeds: tuple[str, ...] = ()  # lines that write a seed into the code
     problem: str = ""  # why it may not be tried
+    asked: str = ""  # who was asked for it, of several proposers
+    propose_s: float = 0.0  # wall seconds that its proposer took
+    shape: str = ""  # the asset's identity as far as it runs
+    near: int | None = None  # an earlier trial that did not help and that it comes close to
     runs: tuple[int, ...] = ()
     verdict: Verdict | None = None
     kept_as: str | None = None
@@ -196,6 +200,11 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     @property
     def is_baseline(self) -> bool:
         return self.by == BASELINE
+
+    @property
+    def proposer(self) -> str:
+        """Whose trial it is: the name in study.toml where there are several, else what the proposer calls itself."""
+        return self.asked or self.by
 
     @property
     def word(self) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
+from autoresearch.change import AS_CHANGE, Change, Shapes
 from autoresearch.errors import ProposerError, WorkspaceError
 from autoresearch.files import remove, traces
 from autoresearch.git import PLAIN_DIFF, git, git_in_turn, text
+from autoresearch.near import Sketches
 from autoresearch.study import FILE, Study
 from autoresearch.trial import Best, Proposal, Trial, Verdict
 
@@ -28,19 +29,7 @@ REFEREE = "referee"  # the worktree of the study's own commit, where frozen code
 IDEA_LENGTH = 300  # characters that reach a commit's first line
 PLAIN_FILES = {"100644", "100755", "000000"}  # modes: no links, no nested repositories
 
-_AS_CHANGE = ["--raw", "--patch", "--unified=0", "-z", "--abbrev=40", *PLAIN_DIFF]
 _AS_PATCH = ["--binary", "--full-index", *PLAIN_DIFF]
-
-
-class Change(Struct, frozen=True):
-    """
-    What a worktree holds against its base: the content's identity, changed paths with their new modes, and the
-    patch, for reading.
-    """
-
-    tree: str
-    modes: dict[str, str]
-    patch: str
 
 
 class Tree:
@@ -74,8 +63,8 @@ class Tree:
         Raises:
             ProposerError: the worktree holds something that git cannot store, such as a repository of its own.
         """
-        content, _, listed = self._stored(["diff", "--cached", *_AS_CHANGE, self.base]).partition(b"\n")
-        return _read_change(text(content), listed)
+        content, _, listed = self._stored(["diff", "--cached", *AS_CHANGE, self.base]).partition(b"\n")
+        return self.workspace.shapes.change(text(content), self.base, listed)
 
     def _stored(self, *more: list[str]) -> bytes:
         """Put the worktree's content into the repository; its identity, then what `more` prints."""
@@ -136,6 +125,8 @@ class Workspace:
             ) from None
         self.refs = f"refs/autoresearch/{study.name}"
         self.branch = f"refs/heads/autoresearch/{study.name}"
+        self.sketches = Sketches(folder)
+        self.shapes = Shapes(folder, lambda commit: self._asset(commit).values())
         self._assets: dict[str, list[Path]] = {}
         self._worktrees, self._restoring = threading.Lock(), threading.Lock()
         self._referee: dict[Path, tuple[int, int, int] | None] = {}  # files of the referee's worktree, as checked out
@@ -191,11 +182,15 @@ class Workspace:
     def asset_files(self, commit: str) -> list[Path]:
         """Files of a commit that may change, relative to the study's folder, sorted."""
         if commit not in self._assets:
-            paths = [path for _, path in self._files(commit) if path is not None and self.study.may_change(path)]
             if len(self._assets) > 8:
                 self._assets.clear()
-            self._assets[commit] = sorted(Path(path) for path in paths)
+            self._assets[commit] = sorted(Path(path) for path in self._asset(commit))
         return self._assets[commit]
+
+    def _asset(self, commit: str) -> dict[str, str]:
+        """The same from the study's folder, each with git's line for it."""
+        files = ((path, line) for line, path in self._files(commit) if path is not None)
+        return {path: line for path, line in files if self.study.may_change(path)}
 
     def _files(self, commit: str) -> Iterator[tuple[str, str | None]]:
         """Every file of a commit: its line, and its path from the study's folder (None outside it)."""
@@ -283,7 +278,9 @@ class Workspace:
             allowed = ", ".join(self.study.asset)
             return f"it touches frozen files: {', '.join(map(repr, outside[:3]))}{more}; only {allowed} may change"
         odd = [path for path, mode in change.modes.items() if mode not in PLAIN_FILES]
-        return f"it adds something that is not a plain file: {odd[0]!r}" if odd else None
+        if odd:
+            return f"it adds something that is not a plain file: {odd[0]!r}"
+        return "it changes nothing that runs" if change.shape == change.base_shape else None
 
     def commit(self, tree: Tree, change: Change, trial: Trial, proposal: Proposal) -> str:
         """Commit a change under the trial's own ref, and leave exactly its content in the worktree."""
@@ -310,7 +307,7 @@ class Workspace:
 
     def change(self, before: str, tree: str) -> Change:
         """What leads from a commit to other content."""
-        return _read_change(tree, git(self.folder, "diff", *_AS_CHANGE, before, tree))
+        return self.shapes.change(tree, before, git(self.folder, "diff", *AS_CHANGE, before, tree))
 
     def keep(self, trial: Trial, verdict: Verdict) -> str:
         """The commit that a kept trial becomes on the best branch: its content, with its numbers."""
@@ -373,14 +370,6 @@ class Workspace:
     def diff(self, before: str, after: str) -> bytes:
         """The patch from one commit to another, as `git apply` takes it."""
         return git(self.folder, "diff", *_AS_PATCH, before, after)
-
-
-def _read_change(tree: str, listed: bytes) -> Change:
-    """Read `git diff` in the form _AS_CHANGE: raw entries as ':modes...' NUL path NUL, one more NUL, the patch."""
-    raw, _, patch = listed.partition(b"\0\0")
-    entries = raw.decode(errors="surrogateescape").removesuffix("\0").split("\0") if raw else []
-    modes = {path: mode.split(" ")[1] for mode, path in zip(entries[::2], entries[1::2], strict=True)}
-    return Change(tree, modes, patch.decode(errors="replace"))
 
 
 def message(idea: str, trailers: dict[str, object], body: str = "") -> str:

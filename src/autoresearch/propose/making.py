@@ -14,10 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.errors import StudyError
-from autoresearch.events import Charged
+from autoresearch.events import Charged, TrialAsked
 from autoresearch.execute.keepers import Keepers
 from autoresearch.propose import Proposer
 from autoresearch.propose.agents import AGENTS
+from autoresearch.propose.portfolio import Portfolio
 from autoresearch.state import State
 from autoresearch.study import Study
 
@@ -29,8 +30,8 @@ class Given(Struct, frozen=True):
     """
     What a proposer may be made from. `home` is our folder in the study's; `keepers` start and end processes;
     `charge` writes down what a call to a model cost; `tell` says a sentence to the person; `stopping` is whether no
-    further trial is to begin, so that nobody goes on waiting for one. `named` is which of `propose.with` is to be made,
-    for modules that stand behind several names.
+    further trial is to begin, so that nobody goes on waiting for one; `note` writes down who of several was asked for a
+    trial. `named` is which of `propose.with` is to be made, for modules that stand behind several names.
     """
 
     study: Study
@@ -41,16 +42,23 @@ class Given(Struct, frozen=True):
     charge: Callable[[Charged], None]
     tell: Callable[[str], None]
     stopping: Callable[[], bool] = lambda: False
+    note: Callable[[TrialAsked], None] = lambda asked: None
     named: str = ""
 
 
 def make(given: Given) -> Proposer:
     """
+    The one proposer that study.toml names, or all of them as one.
+
     Raises:
         StudyError: study.toml names a proposer that does not exist, or one that lacks a key, a file or an extra.
     """
-    name = given.study.propose.with_[0]
-    given = replace(given, named=name)
+    made = {name: _made(replace(given, named=name)) for name in given.study.propose.with_}
+    return Portfolio(made, given.state, given.note, given.tell) if len(made) > 1 else next(iter(made.values()))
+
+
+def _made(given: Given) -> Proposer:
+    name = given.named
     made: Proposer = _found(BUILT_IN[name])(given) if name in BUILT_IN else _found(name)()
     return made
 
@@ -70,15 +78,20 @@ def try_out(given: Given) -> list[Tried]:
     Raises:
         StudyError: as in `make`.
     """
-    name = given.study.propose.with_[0]
+    found = [_tried(replace(given, named=name)) for name in given.study.propose.with_]
+    for one in found:
+        if one.works:
+            _made(replace(given, named=one.name))
+    return found
+
+
+def _tried(given: Given) -> Tried:
+    name = given.named
     trying: Callable[[Given], Tried] | None = None
     if name in BUILT_IN:
         module = importlib.import_module(BUILT_IN[name].partition(":")[0])
         trying = getattr(module, "try_out", None)
-    tried = trying(replace(given, named=name)) if trying else Tried(name, True, "ready")
-    if tried.works:
-        make(given)
-    return [tried]
+    return trying(given) if trying else Tried(name, True, "ready")
 
 
 def _found(path: str) -> Callable[..., Any]:

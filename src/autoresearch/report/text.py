@@ -5,6 +5,7 @@ Whatever a proposer or a run wrote is escaped before it reaches the terminal.
 """
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from autoresearch.report import proposers
 from autoresearch.state import State
 from autoresearch.trial import Claim, Trial, is_dearer
 
@@ -145,8 +147,10 @@ def sparkline(values: list[float]) -> str:
     return "".join(SPARKS[round((v - low) / span * (len(SPARKS) - 1))] for v in values)
 
 
-def status(state: State, running_pid: int | None, paused: bool = False) -> RenderableType:
-    """Where the study stands."""
+def status(
+    state: State, running_pid: int | None, paused: bool = False, odds: Mapping[str, float] | None = None
+) -> RenderableType:
+    """Where the study stands. `odds` are those of several proposers to be asked next."""
     if state.opened is None:
         return Text("This study has not been run yet: `autoresearch run`")
     best = state.best.trial if state.best else "-"
@@ -161,6 +165,8 @@ def status(state: State, running_pid: int | None, paused: bool = False) -> Rende
         f"noise     {number(state.noise.sd) if state.noise else 'not known yet'} from seed to seed",
         f"seeds     {_pairing(state)}",
         f"sealed    {_openings(state)}",
+        "",
+        *proposers.lines(state, odds),
         "",
         summary(state),
         held(state),
@@ -219,7 +225,9 @@ def _openings(state: State) -> str:
     return f"opened {n} time{'s' if n != 1 else ''}, last for {clean(state.openings[-1].why)}" if n else "never opened"
 
 
-def status_data(state: State, running_pid: int | None, paused: bool = False) -> dict[str, Any]:
+def status_data(
+    state: State, running_pid: int | None, paused: bool = False, odds: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     return {
         "study": state.opened.study if state.opened else None,
         "metric": msgspec.to_builtins(state.metric) if state.opened else None,
@@ -230,6 +238,7 @@ def status_data(state: State, running_pid: int | None, paused: bool = False) -> 
         "counts": state.counts,
         "runs": len(state.runs),
         "spent_s": round(state.spent_s, 3),
+        "proposers": proposers.data(state, odds),
         "start": start_value(state),
         "best": best_value(state),
         "best_commit": state.best.commit if state.best else None,
@@ -313,12 +322,14 @@ def show(state: State, trial: Trial, patch: str) -> RenderableType:
     """One trial: idea, diff, runs, verdict and why."""
     head = [
         f"trial     {trial.id}: {clean(trial.idea) or '(no idea yet)'}",
-        f"by        {clean(trial.by) or '-'}"
+        f"by        {clean(trial.by or trial.asked) or '-'}"
         + (f", carrying on trial {trial.again}" if trial.again is not None else ""),
         f"base      {trial.base[:12]}",
         f"commit    {trial.commit[:12] if trial.commit else '-'}"
         + (f", kept as {trial.kept_as[:12]}" if trial.kept_as else ""),
     ]
+    if trial.near is not None:
+        head.append(f"near      trial {trial.near}, which did not help")
     parts: list[RenderableType] = [Text("\n".join(head)), Text("verdict   ").append(trial.word, COLORS[trial.word])]
     if trial.verdict:
         parts[-1] = Text("verdict   ").append(trial.word, COLORS[trial.word]).append(f": {clean(trial.verdict.why)}")

@@ -1,0 +1,67 @@
+"""Proposers for tests, as a person would write them: named in study.toml as "ideas:Good". The study is that of helpers.py."""
+
+import os
+import time
+from pathlib import Path
+
+from autoresearch.errors import NothingLeft, ProposerError
+from autoresearch.propose import Tree
+from autoresearch.report.brief import Brief
+from autoresearch.trial import Limits, Proposal
+
+
+class Scripted:
+    """Makes step.sh state a loss that is lower than its base's by `gain`, in every `every`-th trial, else higher."""
+
+    name, gain, every = "scripted", 1.0, 1
+
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        number = limits.trial
+        hang(number)
+        base = 0.0 if brief.base_value is None else brief.base_value
+        loss = base - (self.gain if number % self.every == 0 else -1.0)
+        (tree.path / "step.sh").write_text(f"# {self.name}, trial {number}\necho METRIC loss={loss!r}\n")
+        return Proposal(f"{self.name} {number}", self.name)
+
+
+def hang(number: int) -> None:
+    """Where a test asks for it: say that this trial is being thought about, and think for ever."""
+    wanted, marker = os.environ.get("IDEAS_HANG_AT"), os.environ.get("IDEAS_MARKER", "")
+    if wanted == str(number):
+        Path(marker).touch()
+        time.sleep(600)
+
+
+class Good(Scripted):
+    name, every = "good", 2
+
+
+class Bad(Scripted):
+    name, gain = "bad", -2.0
+
+
+class Failing:
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        raise ProposerError("it never works")
+
+
+class Empty:
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        raise NothingLeft("no ideas at all")
+
+
+class Untidy:
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        (tree.path / "step.sh").write_text("echo METRIC loss=0\n")
+        raise NothingLeft("changed its mind")
+
+
+class TwoGains(Scripted):
+    """Helps twice."""
+
+    name = "two"
+
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        if sum(trial.by == self.name for trial in brief.trials) >= 2:
+            raise NothingLeft("both are made")
+        return super().propose(tree, brief, limits)
