@@ -36,10 +36,13 @@ def play(tools: list[str], asked: str) -> list[Step]:
     """What the model does with these tools, step by step."""
     tree = TREE.search(asked)
     path = f"{tree[0] if tree else '.'}/step.sh"
-    if "Edit" in tools:  # Claude Code
+    if edits := next(
+        (tool for tool in tools if tool == "Edit" or tool.endswith("__Edit")), None
+    ):  # Claude Code, and its adapter
+        reads = edits.replace("Edit", "Read")
         return [
-            ("Read", {"file_path": path}),
-            ("Edit", {"file_path": path, "old_string": "10", "new_string": "7"}),
+            (reads, {"file_path": path}),
+            (edits, {"file_path": path, "old_string": "10", "new_string": "7"}),
             LAST,
         ]
     if "edit" in tools:  # OpenCode

@@ -6,7 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PYTHON, Recorder, autoresearch, last, make_study, play, why, words
+from helpers import (
+    PYTHON,
+    Recorder,
+    autoresearch,
+    eventually,
+    last,
+    make_study,
+    play,
+    started,
+    state_of,
+    why,
+    words,
+)
 from stand_in import COST, RECEIVED, SENT
 
 from autoresearch.errors import StudyError
@@ -123,6 +135,23 @@ def test_one_that_hangs_ends_with_all_it_started_and_is_charged_what_it_might_ha
     state = one_trial(folder)
     assert (last(state).word, why(state)) == ("rejected", "claude was ended after 1 s (propose.timeout_s)")
     assert state.dollars == 0.25
+
+
+def test_one_that_the_person_stops_ends_with_all_it_started_and_the_next_session_asks_anew(
+    kept_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = put_on_path(tmp_path / "bin", monkeypatch, "hangs", "claude") / "claude"
+    folder = study(tmp_path, "claude", kept_in)
+    edited = folder / ".autoresearch" / "trees" / "1" / "step.sh"
+    with started("run", "--trials", "1", cwd=folder) as process:
+        assert eventually(lambda: edited.exists() and "loss=9" in edited.read_text(), 60)
+        process.terminate()
+        process.wait(60)
+    assert eventually(lambda: survivors(folder) == [])
+    assert state_of(folder).charged["claude"].calls == 1
+    program.write_text(program.read_text().replace("'hangs'", "'good'"))
+    state = one_trial(folder)
+    assert (last(state).word, last(state).idea) == ("keep", "say 9")
 
 
 def test_a_fork_bomb_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from autoresearch.propose.installed import find
 from autoresearch.proposing import Propose
 from autoresearch.study import parse
 
+BACKEND = sandbox.backends(None)["bubblewrap"]
 ASSET = ("train.py", "src", "**/*.json")
 
 
@@ -30,7 +31,7 @@ def hired(name: str, propose: Propose, tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / program).write_text("#!/bin/sh\n")
         (tmp_path / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return hire(name, propose)
+    return hire(name, propose, sandbox.NONE if propose.sandbox == "none" else BACKEND)
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -42,7 +43,7 @@ def test_no_blank_is_left_in_a_command_line(
     table = AgentTable(name, model, ["--extra", "of the person's"], acp=False)
     allow = [Allow("http://127.0.0.1:9", address="SOME_BASE_URL")] if wraps else []
     propose = Propose(with_=[name], sandbox="auto" if wraps else "none", allow=allow, agents=[table])
-    backend = sandbox.backends(None)["bubblewrap"] if wraps else sandbox.NONE
+    backend = BACKEND if wraps else sandbox.NONE
     start = hired(name, propose, tmp_path, monkeypatch).start(errand(tmp_path, 0.5), backend)
     whole = json.dumps([start.argv, start.env])
     assert not re.search(r"\{(model|bare_model|provider|sdk|address|path|rules|dollars|brief|scratch|file)\}", whole)
@@ -57,11 +58,10 @@ def _provider(name: str, model: str | None) -> str | None:
 
 def test_an_agent_that_has_an_address_of_ours_is_led_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     allow = [Allow("a.example"), Allow("b.example", "K", "X"), Allow("c.example", "OPENAI_API_KEY", "OPENAI_BASE_URL")]
-    backend = sandbox.backends(None)["bubblewrap"]
     for name in ("codex", "aider", "mini", "opencode", "goose"):
         table = AgentTable(name, "openai/m-1", acp=False)
         propose = Propose(with_=[name], allow=allow, agents=[table])
-        start = hired(name, propose, tmp_path, monkeypatch).start(errand(tmp_path), backend)
+        start = hired(name, propose, tmp_path, monkeypatch).start(errand(tmp_path), BACKEND)
         assert f"http://127.0.0.1:{PORT}/2" in json.dumps([start.argv, start.env]), name
 
 

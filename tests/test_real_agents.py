@@ -4,6 +4,7 @@ scripted model on loopback, in the sandbox and out of it. No account and no netw
 PATH is a skip that says so.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -26,6 +27,11 @@ REAL = {
     "aider": ("openai/gpt-4o", "openai"),
     "mini": ("openai/gpt-4o", "openai"),
 }
+# Tools with which a model could do more than edit, where an agent lets us take them away.
+SHELLS = {"claude": "Bash", "gemini": "run_shell_command", "opencode": "bash"}
+GOAL = "Make it small.\n" + "".join(
+    f"This is line {i} of a goal that is told at length.\n" for i in range(800)
+)  # 40 kB
 TELLS_DOLLARS = ("claude", "opencode", "aider", "mini")
 TIMEOUT_S = 400
 
@@ -54,7 +60,7 @@ def study(tmp_path: Path, name: str, models: Models | None, kept_in: str, acp: b
     if models is not None and kept_in != "none":
         known = PROVIDERS[provider]
         propose["allow"] = [{"host": models.url, "key": known.key, "address": known.address}]
-    return make_study(tmp_path / "repo", propose=propose, budget={"dollars": 5.0})
+    return make_study(tmp_path / "repo", files={"program.md": GOAL}, propose=propose, budget={"dollars": 5.0})
 
 
 def as_the_person(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +122,10 @@ def test_a_whole_trial_against_a_scripted_model(
     assert (spent.dollars > 0) == (name in TELLS_DOLLARS and not REAL[name][0].endswith("scripted"))
     assert models.asked
     assert any(key in value for _, headers, _ in models.asked for value in headers.values())
-    assert "You may change only" in str(models.asked) or "may change" in str(models.asked)
+    asked = json.dumps([body for _, _, body in models.asked])
+    assert "line 799 of a goal" in asked, "the whole brief arrives"
+    assert "IDEA: <one sentence>" in asked
+    assert f'"{SHELLS.get(name, "no such tool")}"' not in asked
 
 
 @pytest.mark.parametrize("kept_in", ["auto", "none"])
@@ -138,7 +147,6 @@ def test_opencode_over_the_agent_client_protocol(kept_in: str, tmp_path: Path, m
 def test_a_real_agent_refused_by_its_host_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("claude") is None:
         pytest.skip("claude is not on PATH: npm install -g @anthropic-ai/claude-code")
-    monkeypatch.setenv("HOME", str(tmp_path))
     for variable in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE"))]:
         monkeypatch.delenv(variable)
     state = play(study(tmp_path, "claude", None, "none"), trials=1)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from autoresearch.errors import AutoresearchError, ProposerError
 from autoresearch.events import Charged
 from autoresearch.execute.keepers import Ending
+from autoresearch.execute.sandbox import choose
 from autoresearch.propose import Tree, spoken
 from autoresearch.propose.agents import PROVIDERS
 from autoresearch.propose.cell import ProposerCell
@@ -53,8 +54,11 @@ def make(given: Given) -> "CodingAgent":
     Raises:
         StudyError: the agent is not installed, or a key or the name of a model is missing.
         MissingExtra: it is to be spoken to over ACP, and the package for that is not there.
+        SandboxError: the sandbox that was asked for does not work here.
     """
-    hired = hire(given.named or given.study.propose.with_[0], given.study.propose)
+    asked = given.study.propose
+    sandbox = choose(asked.sandbox, given.study.execute.image, "propose")
+    hired = hire(given.named or asked.with_[0], asked, sandbox)
     study = replace(given.study, propose=hired.asked)
     return CodingAgent(hired, ProposerCell(study, given.folder, given.home, given.keepers), given)
 

@@ -89,11 +89,6 @@ _LITELLM_HOSTS = {
     "gemini": {"GEMINI_API_BASE": "{address}"},
     "openrouter": {"OPENROUTER_API_BASE": "{address}/api/v1"},
 }
-_CODEX_HOST = (
-    *("-c", 'model_provider="ours"', "-c"),
-    'model_providers.ours={name="ours",base_url="{address}{path}",env_key="{key}",wire_api="responses"}',
-)
-
 CLAUDE = Agent(
     program="claude",
     install="npm install -g @anthropic-ai/claude-code",
@@ -123,13 +118,17 @@ CODEX = Agent(
         ("-m", "{model}"),
     ),
     # Its own sandbox needs what ours forbids. It reads and edits through a shell, so none can be taken away.
-    inside=("--dangerously-bypass-approvals-and-sandbox", _CODEX_HOST),
+    inside=(
+        "--dangerously-bypass-approvals-and-sandbox",
+        (
+            *("-c", 'model_provider="ours"', "-c"),
+            'model_providers.ours={name="ours",base_url="{address}{path}",env_key="{key}",wire_api="responses"}',
+        ),
+    ),
     outside=("-s", "workspace-write"),
     last=("-",),
     provider="openai",
     logins=("~/.codex/auth.json",),
-    acp=("codex-acp", _CODEX_HOST, ("-c", 'model="{model}"')),
-    acp_install="npm install -g @zed-industries/codex-acp",
 )
 GEMINI = Agent(
     program="gemini",

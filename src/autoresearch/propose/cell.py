@@ -18,7 +18,7 @@ from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.local import INSIDE, environment
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.proxy import Proxy, Upstream
-from autoresearch.execute.sandbox import Cell, choose
+from autoresearch.execute.sandbox import Cell, choose, system_paths
 from autoresearch.files import entries
 from autoresearch.hosts import Allow
 from autoresearch.study import Study
@@ -48,7 +48,8 @@ class ProposerCell:
         read = [_granted("read", path, folder, dear) for path in asked.read]
         # What lies in a folder that it may write to could be a link to anywhere by the next proposal.
         self.write = tuple(path for path in write if not any(_lies_in(path, other) for other in write))
-        self.read = tuple(path for path in read if path not in write and not any(_lies_in(path, w) for w in write))
+        seen = [*write, *map(Path, system_paths())]
+        self.read = tuple(path for path in read if path not in seen and not any(_lies_in(path, s) for s in seen))
         passed = environment(Slot(), {}, [*study.execute.env, *asked.env])
         self.keys = {allow.key: _key(allow.key, passed) for allow in asked.allow if allow.key}
 

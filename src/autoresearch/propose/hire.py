@@ -30,6 +30,7 @@ from autoresearch.proposing import Propose
 
 CLIENT = Path(__file__).with_name("acp.py")
 CONTAINERS = ("docker", "podman")
+SPEAKING = ("bubblewrap", "none")  # where all speak ACP: OpenCode listens at a port, which Landlock does not let it
 GRACE_S = 15.0  # before its time is up, for one that can be cancelled to say what it cost
 
 
@@ -56,7 +57,7 @@ class Start(Struct, frozen=True):
 class Hired(Struct, frozen=True):
     """
     `asked` is the contract's table with what this agent needs beside it; `acp`, whether it is spoken to over the
-    Agent Client Protocol. `installed` is None where it cannot be looked up: in a container, or in the worktree.
+    Agent Client Protocol. `installed` is None where it cannot be looked up: in a container, and in the worktree.
     """
 
     name: str
@@ -137,9 +138,9 @@ class Hired(Struct, frozen=True):
         }
 
 
-def hire(name: str, asked: Propose) -> Hired:
+def hire(name: str, asked: Propose, sandbox: Backend) -> Hired:
     """
-    An agent by its name in propose.with.
+    An agent by its name in propose.with, for this sandbox.
 
     Raises:
         StudyError: it is not installed, or the name of its model is missing.
@@ -147,16 +148,16 @@ def hire(name: str, asked: Propose) -> Hired:
     """
     table = next((table for table in asked.agents if table.name == name), AgentTable(name))
     agent = AGENTS.get(name) or _any_program(words(asked.command or ""))
-    acp = _over_acp(agent, table, asked)
+    acp = _over_acp(agent, table, sandbox)
     program, installed = _program(agent, acp), None
-    if asked.sandbox not in CONTAINERS and not _in_tree(program):
+    if sandbox.name not in CONTAINERS and not _in_tree(program):
         installed = find(program)
         if installed is None:
             install = agent.acp_install if acp else agent.install
             remedy = f": `{install}`" if install.startswith(("npm", "pipx")) else f": {install}" if install else ""
             raise StudyError(f"study.toml: propose.with names {name!r}, but {program} is not on PATH{remedy}")
     hired = Hired(name, agent, table, asked, acp, installed)
-    if asked.sandbox == "none":
+    if not sandbox.wraps:
         return hired
     read = [str(path) for path in installed.read] if installed else []
     return replace(hired, asked=replace(asked, read=[*asked.read, *read], allow=asked.allow or _hosts(hired)))
@@ -176,10 +177,10 @@ def _in_tree(program: str) -> bool:
     return "/" in program and not Path(program).is_absolute()
 
 
-def _over_acp(agent: Agent, table: AgentTable, asked: Propose) -> bool:
+def _over_acp(agent: Agent, table: AgentTable, sandbox: Backend) -> bool:
     there = importlib.util.find_spec("acp") is not None
     if table.acp is None:
-        return agent.acp_tells_cost and there and asked.sandbox not in CONTAINERS
+        return agent.acp_tells_cost and there and sandbox.name in SPEAKING
     if table.acp and not agent.acp:
         raise StudyError(f"study.toml: propose.agents.acp: {table.name} does not speak the Agent Client Protocol")
     if table.acp and not there:
