@@ -89,6 +89,13 @@ def test_what_was_tried_is_told_in_groups_with_numbers_and_reasons() -> None:
     assert section(shown, "## Tried elsewhere") == '- keep there: "warm up longer"'
 
 
+def test_what_came_close_to_an_earlier_failure_is_told_as_that() -> None:
+    past = past_with_everything()
+    past.decide(past.tried(12.1, near=3), "discard", 12.1, gain=-3.1, error=0.1)
+    told = '- trial 6 by script: gain -3.1 +- 0.1, value 12.1: "idea 6"; close to trial 3, which had not helped'
+    assert told in section(text(past), "## Did not help")
+
+
 def test_where_the_study_stands_is_told() -> None:
     past = past_with_everything()
     left = Left(trials=40, hours=1.25, dollars=0.5, tokens=9000)

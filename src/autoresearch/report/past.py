@@ -148,7 +148,8 @@ def _line(trial: Trial) -> str:
     told = ", ".join([verdict.word] * (verdict.word not in {"keep", "discard"}) + numbers)
     flags = f"; note {quote(verdict.flags[0], WHY)}" if verdict.flags else ""
     why = f"; {quote(verdict.why, WHY)}" if verdict.gain is None else ""
-    return f"- {_who(trial)}: {told}{': ' if told else ''}{quote(trial.idea, IDEA)}{why}{flags}"
+    near = f"; close to trial {trial.near}, which had not helped" if trial.near is not None else ""
+    return f"- {_who(trial)}: {told}{': ' if told else ''}{quote(trial.idea, IDEA)}{why}{flags}{near}"
 
 
 def _who(trial: Trial) -> str:
