@@ -188,7 +188,7 @@ def test_one_that_fails_says_why(name: str, tmp_path: Path, monkeypatch: pytest.
     state = one_trial(study(tmp_path, name, "none"))
     assert last(state).word == "rejected"
     assert why(state).startswith(f"{name} failed: exit code 1: "), why(state)
-    assert "Credit balance is too low; see " in why(state), why(state)
+    assert "Credit balance is too low; see .autoresearch/proposals/1-0.*.txt" in why(state), why(state)
 
 
 def test_an_agent_that_fails_every_time_ends_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +262,13 @@ def test_one_that_is_not_installed_is_an_error_that_says_what_to_type(
     monkeypatch.setattr("autoresearch.propose.installed.environment", lambda *_: {"PATH": "/nowhere"})
     with pytest.raises(StudyError, match="codex is not on PATH: `npm install -g @openai/codex`"):
         play(study(tmp_path, "codex", "none"), trials=1)
+
+
+def test_one_without_its_key_says_which_and_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_path(tmp_path / "bin", monkeypatch, "good", "claude")
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    with pytest.raises(StudyError, match=r"claude needs ANTHROPIC_API_KEY.*`export ANTHROPIC_API_KEY=\.\.\.`"):
+        play(study(tmp_path, "claude", "auto"), trials=1)
 
 
 def test_one_for_many_models_needs_the_name_of_its_model_in_the_sandbox(
