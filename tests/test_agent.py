@@ -299,3 +299,4 @@ def test_check_says_what_keeps_an_agent_from_starting(tmp_path: Path, monkeypatc
     done = autoresearch("check", cwd=study(tmp_path, "claude", "bubblewrap"))
     assert "ideas       claude: CANNOT WORK" in done.stdout
     assert "elsewhere/claude: not found" in done.stdout
+    assert "Not ready: a proposer cannot work" in done.stdout
