@@ -18,7 +18,7 @@ STUBBORN = "import signal, time\nfor n in (1, 2, 15): signal.signal(n, signal.SI
 
 
 def main() -> int:
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] in (["--version"], ["--help"]):
         print(f"{NAME} 0.0.1 (stands in)")
         return 0
     if "acp" in sys.argv or NAME == "speaks-acp":

@@ -188,7 +188,7 @@ def test_one_that_fails_says_why(name: str, tmp_path: Path, monkeypatch: pytest.
     state = one_trial(study(tmp_path, name, "none"))
     assert last(state).word == "rejected"
     assert why(state).startswith(f"{name} failed: exit code 1: "), why(state)
-    assert "Credit balance is too low; see " in why(state), why(state)
+    assert "Credit balance is too low; see .autoresearch/proposals/1-0.*.txt" in why(state), why(state)
 
 
 def test_an_agent_that_fails_every_time_ends_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +264,13 @@ def test_one_that_is_not_installed_is_an_error_that_says_what_to_type(
         play(study(tmp_path, "codex", "none"), trials=1)
 
 
+def test_one_without_its_key_says_which_and_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_path(tmp_path / "bin", monkeypatch, "good", "claude")
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    with pytest.raises(StudyError, match=r"claude needs ANTHROPIC_API_KEY.*`export ANTHROPIC_API_KEY=\.\.\.`"):
+        play(study(tmp_path, "claude", "auto"), trials=1)
+
+
 def test_one_for_many_models_needs_the_name_of_its_model_in_the_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,3 +299,4 @@ def test_check_says_what_keeps_an_agent_from_starting(tmp_path: Path, monkeypatc
     done = autoresearch("check", cwd=study(tmp_path, "claude", "bubblewrap"))
     assert "ideas       claude: CANNOT WORK" in done.stdout
     assert "elsewhere/claude: not found" in done.stdout
+    assert "Not ready: a proposer cannot work" in done.stdout

@@ -80,6 +80,15 @@ def test_what_may_be_edited_is_never_narrower_than_the_asset() -> None:
     assert rules("claude", ["a, b.py"]) == "Read,Glob,Grep,Edit"
     opencode = json.loads(rules("opencode", ["**/*.py"]))
     assert opencode == {"*": "deny", "**.py": "allow", "**.py/*": "allow"}
+    assert json.loads(rules("opencode", ["src"], asks=True)) == {"*": "deny", "*src": "ask", "*src/*": "ask"}
+
+
+def test_an_agent_that_cannot_be_led_to_a_provider_says_which_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose = Propose(with_=["aider"], agents=[AgentTable("aider", "gemini/g")])
+    with pytest.raises(StudyError, match="for gemini: take a model of anthropic, openai, openrouter"):
+        hired("aider", propose, tmp_path, monkeypatch)
 
 
 def test_a_program_is_found_with_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import autoresearch, last, make_study, play, why
-from models import IDEA, RECEIVED, SENT, Models
+from helpers import autoresearch, git, last, make_study, play, why
+from models import IDEA, LAST, RECEIVED, SENT, TREE, Models, Step
 
 from autoresearch.errors import StudyError
 from autoresearch.execute import sandbox
@@ -53,14 +53,23 @@ def kept_in(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def study(tmp_path: Path, name: str, models: Models | None, kept_in: str, acp: bool | None = False) -> Path:
+def study(
+    tmp_path: Path,
+    name: str,
+    models: Models | None,
+    kept_in: str,
+    acp: bool | None = False,
+    more: dict[str, str] | None = None,
+    **changes: Any,
+) -> Path:
     model, provider = REAL[name]
     propose: dict[str, Any] = {"with": [name], "sandbox": kept_in, "timeout_s": TIMEOUT_S, "dollars_each": 2.0}
     propose["agents"] = [{"name": name, "model": model} | ({} if acp is None else {"acp": acp})]
     if models is not None and kept_in != "none":
         known = PROVIDERS[provider]
         propose["allow"] = [{"host": models.url, "key": known.key, "address": known.address}]
-    return make_study(tmp_path / "repo", files={"program.md": GOAL}, propose=propose, budget={"dollars": 5.0})
+    files = {"program.md": GOAL} | (more or {})
+    return make_study(tmp_path / "repo", files=files, propose=propose, budget={"dollars": 5.0}, **changes)
 
 
 def as_the_person(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +104,7 @@ def test_check_says_its_version_or_what_is_missing(
         assert f"{key} is not set" in done.stdout
     else:
         assert f"ideas       {name}: CANNOT WORK" in done.stdout
-        assert f"{key}, but that variable is not set in your environment" in done.stdout
+        assert f"{name} needs {key}, the key for {PROVIDERS[REAL[name][1]].host}" in done.stdout
         with pytest.raises(StudyError, match=f"`export {key}="):
             play(folder, trials=1)
         monkeypatch.setenv(key, "a-key-of-no-account")
@@ -126,6 +135,51 @@ def test_a_whole_trial_against_a_scripted_model(
     assert "line 799 of a goal" in asked, "the whole brief arrives"
     assert "IDEA: <one sentence>" in asked
     assert f'"{SHELLS.get(name, "no such tool")}"' not in asked
+
+
+def strays(tools: list[str], asked: str) -> list[Step]:
+    """A model that tries to edit the goal, and a file of its own making, before it does what it should."""
+    tree = TREE.search(asked)
+    here = tree[0] if tree else "."
+    if "Edit" in tools:
+        goal, new, step = (f"{here}/{name}" for name in ("program.md", "src/new.py", "step.sh"))
+        return [
+            ("Read", {"file_path": goal}),
+            ("Edit", {"file_path": goal, "old_string": "Make it small.", "new_string": "Anything goes."}),
+            ("Write", {"file_path": f"{here}/other.py", "content": "x = 1\n"}),
+            ("Write", {"file_path": new, "content": "x = 1\n"}),
+            ("Read", {"file_path": step}),
+            ("Edit", {"file_path": step, "old_string": "10", "new_string": "7"}),
+            LAST,
+        ]
+    if "edit" in tools:
+        goal, new, step = (f"{here}/{name}" for name in ("program.md", "src/new.py", "step.sh"))
+        return [
+            ("read", {"filePath": goal}),
+            ("edit", {"filePath": goal, "oldString": "Make it small.", "newString": "Anything goes."}),
+            ("write", {"filePath": f"{here}/other.py", "content": "x = 1\n"}),
+            ("write", {"filePath": new, "content": "x = 1\n"}),
+            ("read", {"filePath": step}),
+            ("edit", {"filePath": step, "oldString": "10", "newString": "7"}),
+            LAST,
+        ]
+    return ["a title"]
+
+
+@pytest.mark.parametrize(("name", "acp"), [("claude", False), ("opencode", False), ("opencode", None)])
+def test_what_is_not_of_the_asset_is_refused_at_once_and_it_goes_on(
+    name: str, acp: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not on PATH: {AGENTS[name].install}")
+    with Models(strays) as models:
+        monkeypatch.setenv(PROVIDERS[REAL[name][1]].key, "a-key-of-no-account")
+        folder = study(tmp_path, name, models, "auto", acp, asset=["step.sh", "src"], more={"src/old.py": "x = 0\n"})
+        state = play(folder, trials=1)
+
+    assert (last(state).word, last(state).idea) == ("keep", IDEA), why(state)
+    changed = git(folder, "diff", "--name-only", last(state).base, str(last(state).commit)).splitlines()
+    assert changed == ["src/new.py", "step.sh"]
 
 
 @pytest.mark.parametrize("kept_in", ["auto", "none"])

@@ -7,7 +7,7 @@ class AgentTable(Struct, frozen=True, forbid_unknown_fields=True):
     """
     One agent of `propose.with`, by its `name` there. `model` is what it is told to use, in its own spelling; `args`
     are put behind our own on its command line. `acp`: speak the Agent Client Protocol with it, or not; by default
-    where the agent tells over it what it costs, and the extra is installed.
+    where the agent tells over it what it costs, the extra is installed, and there are no `args`.
     """
 
     name: str

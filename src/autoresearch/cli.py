@@ -97,7 +97,8 @@ def check(folder: Path, as_json: bool) -> None:
         click.echo(msgspec.json.encode(found).decode())
         return
     click.echo(checking.page(found))
-    click.echo("Ready: autoresearch run")
+    ready = all(one.works for one in found.proposers)
+    click.echo("Ready: autoresearch run" if ready else "Not ready: a proposer cannot work, as said above")
 
 
 @main.command()

@@ -8,6 +8,7 @@ started is in hire.py, what it prints is read by spoken.py. What it says is data
 import itertools
 import json
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -159,7 +160,8 @@ class CodingAgent:
         if ending.how == "failed" or ending.code:
             told = said.problem or _last_line(err) or spoken.last_words(said.last)
             why = ending.why or f"exit code {ending.code}"
-            raise ProposerError(f"{self.name} failed: {why}" + (f": {told}" if told else "") + f"; see {err}")
+            where = f"{self.cell.home.name}/{self.folder.name}/{err.name.replace('.err.', '.*.')}"
+            raise ProposerError(f"{self.name} failed: {why}" + (f": {told}" if told else "") + f"; see {where}")
 
     # -- trying ----------------------------------------------------------------------------------------
 
@@ -188,10 +190,11 @@ class CodingAgent:
             tree.mkdir(parents=True)
             (tree / ".git").write_text("gitdir: nowhere\n")
             out, err = Path(name, "out.txt"), Path(name, "err.txt")
+            argv = [self.hired.program, self.hired.agent.version]
             ending = self.cell.elsewhere(tree.parents[1]).run(
-                [self.hired.program, "--version"], tree, Path(os.devnull), out, err, VERSION_S, env=self.hired.path()
+                argv, tree, Path(os.devnull), out, err, VERSION_S, env=self.hired.path()
             )
-            said = _last_line(out) or _last_line(err)
+            said = _numbered_line(out) or _last_line(out) or _last_line(err)
             if ending.how != "exited" or ending.code:
                 return "", _last_line(err) or ending.why or said or f"{ending.how}, exit code {ending.code}"
             return f"{self.hired.agent.program} says {said!r}", ""
@@ -207,10 +210,19 @@ def _without_login(hired: Hired) -> list[str]:
     return [f"{provider.key} is not set{kept}: unless it finds a login elsewhere it will not reach its model"]
 
 
+def _numbered_line(path: Path) -> str:
+    """The first line that holds something like 2.4.6."""
+    found = (line for line in _text(path)[:10_000].splitlines() if re.search(r"\d\.\d", line))
+    return spoken.line(next(found, ""), spoken.QUOTE_LENGTH)
+
+
 def _last_line(path: Path) -> str:
+    found = [line for line in _text(path)[-10_000:].splitlines() if line.strip()]
+    return spoken.line(found[-1], spoken.QUOTE_LENGTH) if found else ""
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    found = [line for line in text[-10_000:].splitlines() if line.strip()]
-    return spoken.line(found[-1], spoken.QUOTE_LENGTH) if found else ""

@@ -58,7 +58,7 @@ class Agent(Struct, frozen=True):
     home, where that is an empty one of ours.
 
     `provider` is the only one it works with; None: its model's name begins with one. `limits`: it ends by itself
-    at {dollars}. `logins` are where it keeps one. `acp` starts it as a server of the Agent Client Protocol.
+    at {dollars}. `logins` are where it keeps one. `version` makes it print that. `acp` starts it as a server of the Agent Client Protocol.
     """
 
     program: str
@@ -76,6 +76,7 @@ class Agent(Struct, frozen=True):
     provider: str | None = None
     limits: bool = False
     logins: tuple[str, ...] = ()
+    version: str = "--version"
     acp: Words = ()
     acp_install: str = ""
     acp_tells_cost: bool = False
@@ -86,7 +87,6 @@ _LITELLM_ENV = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 _LITELLM_HOSTS = {
     "anthropic": {"ANTHROPIC_API_BASE": "{address}"},
     "openai": {"OPENAI_API_BASE": "{address}/v1"},
-    "gemini": {"GEMINI_API_BASE": "{address}"},
     "openrouter": {"OPENROUTER_API_BASE": "{address}/api/v1"},
 }
 CLAUDE = Agent(
@@ -228,9 +228,10 @@ MINI = Agent(
         "MSWEA_COST_TRACKING": "ignore_errors",
         "MSWEA_SILENT_STARTUP": "1",
     },
-    hosts=_LITELLM_HOSTS,
+    hosts=_LITELLM_HOSTS | {"gemini": {"GEMINI_API_BASE": "{address}"}},  # aider's LiteLLM is too old for this
     limits=True,
     logins=("~/.config/mini-swe-agent/.env",),
+    version="--help",
 )
 
 AGENTS = {
@@ -284,16 +285,16 @@ def _value(blank: str, values: Mapping[str, str | None]) -> str:
     return value
 
 
-def rules(program: str, asset: Iterable[str]) -> str:
+def rules(program: str, asset: Iterable[str], asks: bool = False) -> str:
     """
-    Patterns of the asset as an agent's own rule of what it may edit. It may come out wider than the asset, never
-    narrower: what was changed outside is found afterwards all the same.
+    Patterns of the asset as an agent's own rule of what it may edit, or where it `asks` first. It may come out wider
+    than the asset, never narrower: what was changed outside is found afterwards all the same.
     """
     patterns = [pattern.removeprefix("./").rstrip("/") for pattern in asset]
     if program == "opencode":  # `*` crosses folders, and paths are from whatever root it takes for its own
         ends = [pattern.removeprefix("**/") for pattern in patterns]
         allowed = [rule for end in ends for rule in (f"*{end}", f"*{end}/*")]
-        return json.dumps({"*": "deny"} | dict.fromkeys(allowed, "allow"))
+        return json.dumps({"*": "deny"} | dict.fromkeys(allowed, "ask" if asks else "allow"))
     plain = all(re.fullmatch(r"[\w./*?-]+", pattern) for pattern in patterns)
     edits = [f"Edit(./{p}),Edit(./{p}/**)" for p in patterns] if plain else ["Edit"]
     return ",".join(["Read", "Glob", "Grep", *edits])

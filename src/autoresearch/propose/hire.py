@@ -134,7 +134,8 @@ class Hired(Struct, frozen=True):
             "dollars": None if errand.dollars is None else f"{errand.dollars:.2f}",
             "brief": str(errand.task),
             "scratch": "/tmp" if sandbox.wraps else str(errand.scratch),
-            "rules": '"ask"' if self.acp else rules(self.agent.program, errand.asset),
+            # Over ACP too: OpenCode gives up when its question is answered with no, and goes on where a rule says so.
+            "rules": rules(self.agent.program, errand.asset, asks=self.acp),
         }
 
 
@@ -143,7 +144,7 @@ def hire(name: str, asked: Propose, sandbox: Backend) -> Hired:
     An agent by its name in propose.with, for this sandbox.
 
     Raises:
-        StudyError: it is not installed, or the name of its model is missing.
+        StudyError: it is not installed, or its key or the name of its model is missing.
         MissingExtra: it is to be spoken to over ACP, and the package for that is not there.
     """
     table = next((table for table in asked.agents if table.name == name), AgentTable(name))
@@ -180,7 +181,7 @@ def _in_tree(program: str) -> bool:
 def _over_acp(agent: Agent, table: AgentTable, sandbox: Backend) -> bool:
     there = importlib.util.find_spec("acp") is not None
     if table.acp is None:
-        return agent.acp_tells_cost and there and sandbox.name in SPEAKING
+        return agent.acp_tells_cost and there and sandbox.name in SPEAKING and not table.args
     if table.acp and not agent.acp:
         raise StudyError(f"study.toml: propose.agents.acp: {table.name} does not speak the Agent Client Protocol")
     if table.acp and not there:
@@ -192,12 +193,24 @@ def _hosts(hired: Hired) -> list[Allow]:
     """The one host that an agent needs, where study.toml names none."""
     if not hired.known:
         return []
+    led = hired.agent.hosts
+    if led and hired.provider in PROVIDERS and hired.provider not in led:
+        raise StudyError(
+            f"study.toml: {hired.name} cannot be led to a host of ours for {hired.provider}: take a model of "
+            f"{', '.join(led)}, or name its hosts in propose.allow without an address"
+        )
     provider = PROVIDERS.get(hired.provider or "")
     if provider is None or provider.host is None:
         known = ", ".join(f"{name}/..." for name, found in PROVIDERS.items() if found.host)
         raise StudyError(
             f"study.toml: {hired.name} works with many models, so it is not known which host it has to reach: name its "
             f'model ({known}) in a table [[propose.agents]] with name = "{hired.name}", or the host in propose.allow'
+        )
+    if not os.environ.get(provider.key, "").strip():
+        raise StudyError(
+            f"study.toml: {hired.name} needs {provider.key}, the key for {provider.host}, and it is not set in your "
+            f"environment: `export {provider.key}=...` before you start, or grant it a login of its own, as "
+            "docs/proposers.md shows"
         )
     return [Allow(provider.host, provider.key, provider.address)]
 
