@@ -110,7 +110,7 @@ def test_what_gives_no_value_without_a_change_costs_that_share_alone(tmp_path: P
 def test_what_is_claimed_may_cost_more_than_a_trial_may(tmp_path: Path) -> None:
     """The best without a change that made it cheap would be cut off by measure.overrun, and with it the claim."""
     slower = MEASURE + "import time\nwhile os.path.exists('../../../slow') and time.process_time() < 4: pass\n"
-    folder = stack(tmp_path / "repo", [CHANGES[0]], slower, measure={"budget": "1 steps"})
+    folder = stack(tmp_path / "repo", [CHANGES[0]], slower, measure={"budget": "1 steps", "timeout_s": 120})
     assert play(folder).counts == {"keep": 1}
     (folder / "slow").touch()
     assert certify(folder, 3, False, Listener()).gain == pytest.approx(1.0, abs=1e-9)
