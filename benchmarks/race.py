@@ -4,7 +4,7 @@ then the decisions of policy/race.py are replayed on that record, in its order.
 
 A run that would have been stopped is unknown to the decisions after it, as it would have been that night.
 
-    python -m benchmarks.race record --proposals BoldOrNudge    # about 10 s a run, on one core
+    python -m benchmarks.race record --proposals BoldOrNudge    # about 25 s a run, on one core
     python -m benchmarks.race replay --write
 """
 
@@ -88,13 +88,13 @@ def record(log: Path, trials: int, proposals: str) -> None:
     """A study of the gpt template that stops nothing early; its log is copied after every trial."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "study"
-        starter.make(folder, "gpt", own=True)
+        starter.make(folder, "gpt", own=True, size="cpu")
         contract = folder / "study.toml"
         text = contract.read_text().replace(
             '["search"]\n\n[decide]', f'["benchmarks.race:{proposals}"]\n\n[decide]\nrace = false\nrepeats = 1'
         )
         # What costs more than the start is not cut off: the table is about what is worse, not about what is dearer.
-        text = text.replace("timeout_s = 120", "timeout_s = 300\noverrun = 6.0")
+        text = text.replace("timeout_s = 120", "timeout_s = 600\noverrun = 6.0")
         contract.write_text(text.replace("cores = 1", "cores = 1\nworkers = 1"))
         git(folder, "commit", "-qam", "random changes, nothing stopped")
         session.run(folder, Goal(trials=trials), Copy(session.journal(folder), log))
@@ -189,8 +189,45 @@ def section(name: str, state: State, decisions: list[Decision]) -> str:
     return (
         f"## {name}\n\n{proposes} {len(groups['worse']) / len(raced):.0%} of the {len(raced)} trials that ended are worse: "
         f"by more than the {pair:.2g} bits per byte that the gain of one pair of runs scatters by. "
-        f"{len(decisions) - len(raced)} more gave no value and are not counted. `watched`: enough was known when the run began to stop it if need be.\n\n{table}\n{shown}"
+        f"{len(decisions) - len(raced)} more gave no value and are not counted. `watched`: enough was known when the run began to stop it if need be.\n\n{table}\n"
+        f"With hindsight, the sharpest limits at each place that stop none of those that ended better would have saved "
+        f"{hindsight(name, raced, pair):.1%} of all compute, those that stop none that ended better or as good "
+        f"{hindsight(name, raced, -pair):.1%}.\n\n{shown}"
     )
+
+
+def hindsight(name: str, raced: list[Decision], least: float) -> float:
+    """
+    The share of compute that limits on how far behind a run may be would have saved, from the first trial on, if they
+    were as sharp as they can be without stopping one whose gain is `least` or more. No rule that looks at this alone
+    can know them beforehand.
+    """
+    whole, _ = replay(RECORDS / f"{name}.jsonl.gz", stop=False)
+    gaps = {decision.trial: gaps_of(whole, decision.trial) for decision in raced}
+    fine = [gaps[decision.trial] for decision in raced if decision.gain is not None and decision.gain >= least]
+    limits = [
+        max((gap for own in fine for gap in own[look:] if gap is not None), default=0.0)
+        for look in range(len(race.LOOKS))
+    ]
+    saved = 0.0
+    for decision in raced:
+        beyond = (
+            look
+            for look, gap, limit in zip(race.LOOKS, gaps[decision.trial], limits, strict=True)
+            if gap is not None and gap > max(limit, 0.0)
+        )
+        saved += decision.compute_s * (1 - next(beyond, race.GRID) / race.GRID)
+    return saved / sum(decision.compute_s for decision in raced)
+
+
+def gaps_of(whole: State, number: int) -> race.Levels:
+    """How far a trial's first run was behind its base's run with the same seed, at each place where that is looked at."""
+    trial = whole.trials[number]
+    run = whole.runs[trial.runs[0]]
+    base = next(r for r in whole.runs_on(trial.base_tree) if r.seed_index == run.seed_index)
+    if not run.measurement or not base.measurement:
+        return (None,) * len(race.LOOKS)
+    return race.behind(run.measurement.curve, race.on_grid(base.measurement.curve))
 
 
 PROPOSERS = {"OneConstant": OneConstant, "BoldOrNudge": BoldOrNudge, "Reckless": Reckless}
@@ -214,12 +251,9 @@ def draw(name: str, to: Path) -> None:
     figure, axes = plt.subplots(figsize=(10, 5.5), layout="constrained")
     pair, looks = scatter_of_a_pair(state), [look / race.GRID for look in race.LOOKS]
     for decision in decisions:
-        trial = whole.trials[decision.trial]
-        run = whole.runs[trial.runs[0]]
-        base = next(r for r in whole.runs_on(trial.base_tree) if r.seed_index == run.seed_index)
-        if decision.gain is None or not run.measurement or not base.measurement:
+        if decision.gain is None:
             continue
-        gaps = race.behind(run.measurement.curve, race.on_grid(base.measurement.curve))
+        gaps = gaps_of(whole, decision.trial)
         points = [(look, gap) for look, gap in zip(looks, gaps, strict=True) if gap is not None]
         bad = decision.gain < -pair
         told = [point for point in points if point[0] <= decision.spent]
@@ -258,8 +292,8 @@ def main() -> None:
     if options.write:
         draw("BoldOrNudge", RESULTS / "race.png")
     about = (
-        "Real trainings, each to its end, on the best so far (policy climb, one run a trial, a budget of 150,000 tokens, "
-        "one core); what would have been stopped, and when, is found afterwards.\n\n![How far runs are behind](race.png)"
+        "Real trainings, each to its end, on the best so far (policy climb, one run a trial, one "
+        "core; BoldOrNudge on the gpt template as it was first, with 150,000 tokens a run, Reckless on today's, with 100,000); what would have been stopped, and when, is found afterwards.\n\n![How far runs are behind](race.png)"
     )
     report("race", title, "\n\n".join([about, *sections]), options.write)
 

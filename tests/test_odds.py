@@ -143,8 +143,8 @@ def test_what_another_trial_will_show_counts_for_neither_side() -> None:
     assert (open_.hits, open_.misses, open_.costs) == (0, 0, 2.0)
 
 
-def test_the_size_of_a_gain_is_in_units_of_noise_and_grows_slowly() -> None:
-    assert odds.size(0.2, 0.1) == odds.size(2.0, 1.0)
-    assert odds.size(1.0, 0.1) < 10 * odds.size(0.1, 0.1)
-    assert odds.size(-1.0, 0.1) == 0
-    assert odds.size(1.0, 0.0) == odds.size(5.0, 0.0) == 1  # no noise is known: a gain is a gain
+def test_one_great_gain_does_not_bury_the_usual_ones() -> None:
+    assert odds.sizes([1.0, 2.0, 3.0]) == [1.0, 2.0, 3.0]
+    assert odds.sizes([1.0, 1.0, 100.0]) == [1.0, 1.0, odds.LARGEST]
+    assert odds.sizes([-1.0, 2.0]) == [0.0, 2.0]
+    assert odds.sizes([]) == []

@@ -17,6 +17,7 @@ from autoresearch.report.brief import Brief
 from autoresearch.trial import Trial
 
 BY = "search"
+CONSTANTS = "constants"  # in the memo of another's trial: what it set, where it changed nothing else
 WINDOW = 300  # trials that a sampler learns from; its cost grows with them
 CLEAR = 2.0  # standard errors beyond which a gain or a loss is not noise
 
@@ -88,8 +89,9 @@ class History:
 
     def _fold(self, trial: Trial) -> None:
         ours = trial.by == BY and "kind" in trial.memo
-        if ours and trial.id not in self._proposed:
-            self._propose(trial)
+        known = ours or (bool(trial.asked) and CONSTANTS in trial.memo and trial.word != "rejected")
+        if known and trial.id not in self._proposed:
+            self._propose(trial, ours)
         if trial.verdict is None or trial.id in self._decided:
             return
         self._decided.add(trial.id)
@@ -98,12 +100,12 @@ class History:
         if kept and trial.tree is not None:
             self._step_of.setdefault(trial.base_tree, 0)
             self._step_of.setdefault(trial.tree, self._step_of[trial.base_tree] + 1)
-        if ours:
+        if known:
             self._learn(_outcome(trial), kept)
 
-    def _propose(self, trial: Trial) -> None:
+    def _propose(self, trial: Trial, ours: bool) -> None:
         self._proposed.add(trial.id)
-        self.proposed += 1
+        self.proposed += ours
         changes = changes_of(trial)
         key = (trial.base_tree, frozenset((knob, new) for knob, (_, new) in changes.items()))
         if changes:
@@ -111,7 +113,7 @@ class History:
             self._was_best.update((knob, old) for knob, (old, _) in changes.items())
             if trial.verdict is None:
                 self.pending[trial.id] = key
-        if trial.memo["kind"] == "pair":
+        if trial.memo.get("kind") == "pair":
             self.combined[trial.base_tree] = self.combined.get(trial.base_tree, 0) + 1
         if "cut" in trial.memo:
             self.keys.add(cut_key(str(trial.memo["cut"])))
@@ -185,18 +187,20 @@ def cut_key(cut: str) -> Key:
 
 
 def changes_of(trial: Trial) -> dict[str, Change]:
-    """What a trial's memo says it set. Empty for a cut."""
-    return {knob: (old, new) for knob, (old, new) in dict(trial.memo.get("set", {})).items()}
+    """What a trial's memo says it set; of another proposer's trial, what the portfolio saw it set. Empty for a cut."""
+    told = trial.memo.get("set" if trial.by == BY else CONSTANTS, {})
+    return {knob: (old, new) for knob, (old, new) in dict(told).items()}
 
 
 def _outcome(trial: Trial) -> Outcome:
     verdict = trial.verdict
     assert verdict is not None
+    changes = changes_of(trial)
     return Outcome(
         trial=trial.id,
-        kind=str(trial.memo["kind"]),
+        kind=str(trial.memo.get("kind", "one" if len(changes) == 1 else "group")),
         base_tree=trial.base_tree,
-        changes=changes_of(trial),
+        changes=changes,
         word=verdict.word,
         gain=verdict.gain,
         error=verdict.error or 0.0,

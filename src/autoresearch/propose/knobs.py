@@ -16,6 +16,7 @@ from autoresearch.errors import ProposerError, StudyError
 from autoresearch.propose import literals
 from autoresearch.propose.ranges import Range, Value, infer, parse_hint
 from autoresearch.propose.spelling import spell
+from autoresearch.shape import shape
 
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 LARGEST = 1_000_000  # bytes; a larger file is data
@@ -125,6 +126,20 @@ def write(file: str, source: bytes, changes: Mapping[str, Value]) -> bytes:
     if list(after) != list(wanted) or any(not _same(after[name], wanted[name]) for name in wanted):
         raise EditRefused(f"{file}: changing {', '.join(changes)} would change something else")
     return edited
+
+
+def changed(file: str, before: bytes, after: bytes) -> dict[str, tuple[Value, Value]]:
+    """The constants that were set, with their values before and after; none where anything else changed too."""
+    try:
+        was, now = ({knob.name: knob.value for knob in read(file, source)} for source in (before, after))
+        if was.keys() != now.keys():
+            return {}
+        new = {name: value for name, value in now.items() if not _same(was[name], value)}
+        if new and shape(file, write(file, before, new)) == shape(file, after):
+            return {name: (was[name], value) for name, value in new.items()}
+    except (EditRefused, StudyError):
+        pass  # a hint that cannot be read is a change too
+    return {}
 
 
 def _same(a: object, b: object) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from autoresearch.errors import NothingLeft, ProposerError
 from autoresearch.events import TrialAsked
-from autoresearch.propose import Proposer, Tree
+from autoresearch.propose import Proposer, Tree, constants
+from autoresearch.propose.history import BY
 from autoresearch.report.brief import Brief
 from autoresearch.report.proposers import failed, machine_s
 from autoresearch.state import State
@@ -54,8 +55,10 @@ class Portfolio:
         """
         while True:
             name = self._choose(brief, limits.trial)
+            before = constants.contents(tree)
             try:
-                return self.proposers[name].propose(tree, brief, limits)
+                proposal = self.proposers[name].propose(tree, brief, limits)
+                return proposal if proposal.by == BY else constants.noted(proposal, before, constants.contents(tree))
             except NothingLeft as error:
                 with self._lock:
                     self._empty[name] = brief.base.tree, str(error)
@@ -122,19 +125,25 @@ def outcomes(state: State, past: Sequence[Trial], names: Iterable[str]) -> list[
     baseline = state.baseline.id if state.baseline else -1
     # What was kept before best was measured anew may have gained in another unit.
     kept = [trial for trial in mine if trial.word == "keep" and trial.id > baseline]
-    gains = {t.id: t.verdict.gain for t in kept if t.verdict and t.verdict.gain is not None}
-    unit = state.noise.sd if state.noise else 0.0
-    unit = unit or (statistics.median(gains.values()) if gains else 0.0)
-    sizes = {number: odds.size(gain, unit) for number, gain in gains.items()}
+    gains = {t.id: gain for t in kept if (gain := _gain(state, t)) is not None}
+    sizes = dict(zip(gains, odds.sizes(list(gains.values())), strict=True))
     usual = statistics.fmean(sizes.values()) if sizes else 1.0
     dollars = {name: _dollars(state, mine, name) for name in names}
     found = []
     for trial in mine:
-        won = None if trial.word == "stale" else trial.word == "keep"
+        won = None if trial.word == "stale" else trial.word == "keep" and gains.get(trial.id, 1.0) > 0
         hours = (trial.propose_s + machine_s(state, trial)) / 3600 + dollars[trial.proposer] / DOLLARS_PER_HOUR
         cost = hours if trial.verdict else None
         found.append(Outcome(trial.proposer, won, sizes.get(trial.id, usual) if won else 0.0, cost))
     return found
+
+
+def _gain(state: State, trial: Trial) -> float | None:
+    """What a kept trial gained, by all that is known now: what was kept for a lucky run is worth what it then showed."""
+    before, after = state.mean(trial.base_tree), state.mean(trial.tree or "")
+    if before is None or after is None or not state.record(trial.tree or ""):
+        return trial.verdict.gain if trial.verdict else None
+    return state.metric.gain(before, after)
 
 
 def _dollars(state: State, trials: Sequence[Trial], name: str) -> float:

@@ -10,15 +10,17 @@ running counts as a miss until it is known, so that workers who ask at once spre
 et al. 2010). Nobody's share falls below a floor; on a plateau the floor is high.
 """
 
-import math
 import random
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-FADE = 0.97  # of the weight of evidence is left after each trial: half after 23
-PRIOR_HITS, PRIOR_MISSES = 0.5, 2.0  # what is believed of each before it was tried: a fifth is kept
-SHARP = 1.0
-PRIOR_GAINS = 1.0  # keeps of the size that is usual in this study
+FADE = 0.98  # of the weight of evidence is left after each trial: half after 34
+# A draw takes evidence for so many times what it is: a study is short, and looking twice costs a trial each time.
+SHARP = 3.0
+PRIOR_HITS = PRIOR_MISSES = 1.0  # every chance of a keep is as likely as any other
+PRIOR_GAINS = 4.0  # keeps of the size that is usual in this study
+LARGEST = 5.0  # times the usual gain
 PRIOR_COSTS = 1.0  # trials of the cost that is usual in this study
 FLOOR = 20  # trials; each is asked once in so many at least
 PLATEAU = 3.0  # so many times the usual number of trials from keep to keep, without one
@@ -56,7 +58,7 @@ def records(past: Sequence[Outcome], names: Iterable[str]) -> dict[str, Record]:
             row = sums[by]
             row[0] += weight * (kept is True)
             row[1] += weight * (kept is False)
-            row[2] += weight * gain
+            row[2] += weight * gain * (kept is True)
             row[3] += weight * (cost or 0.0)
             row[4] += weight * (cost is not None)
         weight *= FADE
@@ -118,6 +120,8 @@ def shares(past: Sequence[Outcome], names: Sequence[str], rng: random.Random, dr
     return {name: count / draws for name, count in counts.items()}
 
 
-def size(gain: float, unit: float) -> float:
-    """Of a gain, in units of noise. Logarithmic: early gains are large for everybody, and progress gets dearer."""
-    return math.log1p(max(gain, 0.0) / unit) if unit > 0 else 1.0
+def sizes(gains: Sequence[float]) -> list[float]:
+    """Of gains: none is less than nothing, and none more than `LARGEST` times the usual one, which it would bury."""
+    positive = [gain for gain in gains if gain > 0]
+    most = LARGEST * statistics.median(positive) if positive else 0.0
+    return [min(max(gain, 0.0), most) for gain in gains]
