@@ -65,3 +65,13 @@ class TwoGains(Scripted):
         if sum(trial.by == self.name for trial in brief.trials) >= 2:
             raise NothingLeft("both are made")
         return super().propose(tree, brief, limits)
+
+
+class Doubles:
+    """Doubles the constant RATE of rate.py, and claims to have done something else to it."""
+
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        file = tree.path / "rate.py"
+        rate = float(file.read_text().removeprefix("RATE = "))
+        file.write_text(f"RATE = {2 * rate}\n")
+        return Proposal("double it", "doubles", {"constants": {"rate.py:RATE": [rate, 7.0]}})

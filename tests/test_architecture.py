@@ -75,7 +75,7 @@ ALLOWED_IN = {
     "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {"audit", "errors", "final", "rungs", "scatter", "state", "stats", "trial"},
     "propose": {"agent_table", "errors", "events", "execute", "files", "hosts", "models", "patterns", "proposing"}
-    | {"report", "scatter", "state", "stats", "study", "trial"},
+    | {"report", "scatter", "shape", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }
 

@@ -18,7 +18,8 @@ from autoresearch.cli import main
 from autoresearch.errors import NothingLeft, StudyError
 from autoresearch.events import Charged, TrialAsked, TrialDecided, TrialProposed
 from autoresearch.execute.keepers import Keepers
-from autoresearch.propose import Proposer, Tree
+from autoresearch.propose import Proposer, Tree, constants
+from autoresearch.propose.history import History as Learnt
 from autoresearch.propose.making import Given, make
 from autoresearch.propose.portfolio import FAILURES, LONGEST_REST, REST, Portfolio, outcomes, rest, shares
 from autoresearch.propose.search import Search
@@ -45,6 +46,52 @@ def run(folder: Path, trials: int, workers: int = 1, recorder: Recorder | None =
 
 def asked(state: State) -> list[str]:
     return [trial.asked for trial in state.trials.values() if not trial.is_baseline]
+
+
+# -- what search learns from the others ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (b"RATE = 0.2\nDEPTH = 4\nprint(RATE)\n", {"a.py:RATE": (0.1, 0.2)}),
+        (b"RATE = 0.2\nDEPTH = 8  # deeper\n\nprint(RATE)\n", {"a.py:RATE": (0.1, 0.2), "a.py:DEPTH": (4, 8)}),
+        (b"RATE = 0.2\nDEPTH = 4\nprint(2 * RATE)\n", {}),
+        (b"RATE = 0.1\nDEPTH = 4\nprint(2 * RATE)\n", {}),
+        (b"RATE = 0.1\nDEPTH = 4\nNEW = 1\nprint(RATE)\n", {}),
+        (b"RATE = 0.2\nDEPTH = \n", {}),
+        (b"\x00\xff", {}),
+        (None, {}),
+    ],
+)
+def test_what_sets_constants_and_nothing_else_is_told_apart(after: bytes | None, expected: dict[str, Any]) -> None:
+    before: dict[str, bytes | None] = {"a.py": b"RATE = 0.1\nDEPTH = 4\nprint(RATE)\n", "b.py": b"X = 1\n"}
+    assert constants.changed(before, before | {"a.py": after}) == expected
+    assert constants.changed(before, before | {"a.py": after, "new.txt": None}) == {}
+
+
+def test_search_learns_which_constants_another_set_from_the_files_and_not_from_its_word(tmp_path: Path) -> None:
+    folder = make_study(
+        tmp_path,
+        start="python3 -c 'from rate import RATE; print(\"METRIC loss=%r\" % abs(RATE - 0.8))'\n",
+        files={"rate.py": "RATE = 0.1\n"},
+        asset=["rate.py"],
+        propose={"with": ["ideas:Doubles", "search"], "sandbox": "none"},
+        decide=MODEST,
+    )
+    state = run(folder, 6)
+    doubled = [trial for trial in state.trials.values() if trial.by == "doubles" and trial.verdict]
+    assert doubled
+    learnt = Learnt()
+    for trial in doubled:
+        [(old, new)] = trial.memo["constants"].values()
+        assert new == 2 * old
+    base = state.best
+    assert base is not None
+    learnt.update(brief("s", "", ("rate.py",), base, state))
+    tried = learnt.tried("rate.py:RATE", doubled[0].memo["constants"]["rate.py:RATE"][1])
+    assert tried is not None
+    assert tried.word == doubled[0].word
 
 
 # -- in real studies -------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from autoresearch.errors import ProposerError
+from autoresearch.propose.answers import Unfit
+from autoresearch.propose.edits import encoded, replaced
 from autoresearch.study import FILE, Study
 
 LONGEST_NAME = 500  # characters
-SHOWN = 80  # characters of a text that was looked for
+SHOWN = 80  # characters of a name
 
 
 class Edit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,26 +68,11 @@ def _edited(edit: Edit, was: bytes | None) -> bytes:
     whole, part = edit.content is not None, edit.search is not None and edit.replace is not None
     if whole == part or (whole and (edit.search, edit.replace) != (None, None)):
         raise ProposerError(f"{edit.file}: an edit has either `content`, or `search` and `replace`")
-    if edit.content is not None:
-        return _bytes(edit.content)
-    if was is None:
-        raise ProposerError(f"{edit.file} does not exist yet; give its whole `content`")
-    assert edit.search is not None
-    assert edit.replace is not None
-    search = _bytes(edit.search)
-    times = was.count(search) if search else 0
-    if times != 1:
-        shown = repr(edit.search if len(edit.search) <= SHOWN else edit.search[:SHOWN] + "…")
-        if not times:
-            raise ProposerError(
-                f"{edit.file}: the text to search is not there: {shown}. It must be word for word what the file holds "
-                "on the best now, spaces and line ends too"
-            )
-        raise ProposerError(
-            f"{edit.file}: the text to search is there {times} times: {shown}. Take more of the lines around it"
-        )
-    return was.replace(search, _bytes(edit.replace))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")  # JSON can hold half a character
+    try:
+        if edit.content is not None:
+            return encoded(edit.content)
+        if was is None:
+            raise ProposerError(f"{edit.file} does not exist yet; give its whole `content`")
+        return replaced(edit.file, was, edit.search or "", edit.replace or "")
+    except Unfit as error:
+        raise ProposerError(f"{edit.file}: {error}") from None

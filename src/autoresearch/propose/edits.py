@@ -67,7 +67,7 @@ def _made(
             return _set(constant, value, {name: content for name, content in files.items() if content is not None})
         case Write(file, content):
             name = _allowed(file, files, may_change)
-            return name, _bytes(content)
+            return name, encoded(content)
         case Delete(file):
             name = _allowed(file, files, may_change)
             _existing(name, files)
@@ -100,7 +100,7 @@ def replaced(name: str, source: bytes, search: str, replacement: str) -> bytes:
     if not times:
         raise Unfit(_missing(name, text, search))
     before, _, after = text.partition(search)
-    return _bytes(before + replacement + after)
+    return encoded(before + replacement + after)
 
 
 def _ambiguous(name: str, text: str, search: str) -> str:
@@ -214,7 +214,11 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _bytes(text: str) -> bytes:
+def encoded(text: str) -> bytes:
+    """
+    Raises:
+        Unfit: it has half a character, which JSON can hold and no file can.
+    """
     if not _encodes(text):
         raise Unfit("the text holds characters that no file can hold (lone surrogates)")
     return text.encode()

@@ -1,7 +1,7 @@
 """
 What a study's trials say about single constants, combinations and cuts.
 
-A fold of the trials that search proposed, brought up to date by those that are new or newly decided, so that
+A fold of the trials that search proposed, and of others that set constants and nothing else, brought up to date by those that are new or newly decided, so that
 its cost does not grow with the study. The same trials give the same history, in whatever order they were
 decided. Knows trials and their memos; no files, no strategy.
 """
@@ -113,9 +113,9 @@ class History:
             self._was_best.update((knob, old) for knob, (old, _) in changes.items())
             if trial.verdict is None:
                 self.pending[trial.id] = key
-        if trial.memo.get("kind") == "pair":
+        if ours and trial.memo["kind"] == "pair":
             self.combined[trial.base_tree] = self.combined.get(trial.base_tree, 0) + 1
-        if "cut" in trial.memo:
+        if ours and "cut" in trial.memo:
             self.keys.add(cut_key(str(trial.memo["cut"])))
 
     def _learn(self, outcome: Outcome, kept: bool) -> None:
@@ -198,7 +198,7 @@ def _outcome(trial: Trial) -> Outcome:
     changes = changes_of(trial)
     return Outcome(
         trial=trial.id,
-        kind=str(trial.memo.get("kind", "one" if len(changes) == 1 else "group")),
+        kind=str(trial.memo["kind"]) if trial.by == BY else "one" if len(changes) == 1 else "group",
         base_tree=trial.base_tree,
         changes=changes,
         word=verdict.word,
