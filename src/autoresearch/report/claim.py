@@ -71,7 +71,9 @@ def _passengers(claim: Claim) -> str:
     trials = ", ".join(map(str, claim.passengers))
     if claim.pruned is None or claim.pruned_gain is None:
         guard = ", or not without a loss that a guard forbids" if claim.beside else ""
-        return f"Trial {trials} carry nothing by themselves, but cannot be taken out together{guard}."
+        if len(claim.passengers) == 1:
+            return f"Trial {trials} carries nothing by itself, but cannot be taken out{guard}."
+        return f"Trials {trials} carry nothing by themselves, but cannot be taken out together{guard}."
     gain, low, high = claim.pruned_gain
     return (
         f"Without what carries nothing (trial {trials}) the gain is {gain:.4g} [{low:.4g}, {high:.4g}]: "
