@@ -31,12 +31,13 @@ class StudyOpened(Event, frozen=True, tag="study_opened"):
 
 
 class SessionStarted(Event, frozen=True, tag="session_started"):
-    """A process took the study up."""
+    """A process took the study up. A slot costs `dollars_per_hour` from here on; None: nothing."""
 
     pid: int
     version: str
     machine: Machine
     workers: int
+    dollars_per_hour: float | None = None
 
 
 class SessionEnded(Event, frozen=True, tag="session_ended"):
