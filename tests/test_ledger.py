@@ -13,6 +13,7 @@ from helpers import (
     History,
     Recorder,
     autoresearch,
+    contract,
     eventually,
     journal_lines,
     make_study,
@@ -21,6 +22,7 @@ from helpers import (
     started,
     state_of,
     step,
+    toml,
     write,
 )
 from hypothesis import given
@@ -30,11 +32,12 @@ from autoresearch import events as ev
 from autoresearch.log import Log
 from autoresearch.propose import portfolio
 from autoresearch.propose.account import reached
+from autoresearch.purse import Goal, Purse
 from autoresearch.report import cost, screen, text
 from autoresearch.report.brief import Left
 from autoresearch.session import journal
 from autoresearch.state import State, fold
-from autoresearch.study import Stop
+from autoresearch.study import Stop, parse
 
 DEAR = 3600.0  # dollars of a slot-hour: a dollar a second
 
@@ -138,6 +141,21 @@ def test_the_cap_counts_models_and_machine_together_and_says_what_each_cost() ->
     assert found == "the cap of $1.25 (budget.dollars) is reached: 1 call cost $0.75, the machine $0.50"
 
 
+def test_at_the_cap_no_trial_starts_and_who_waits_for_those_that_run_is_told_once() -> None:
+    past, said = History(), list[str]()
+    priced(past, DEAR)
+    purse = Purse(parse(toml(contract(budget={"dollars": 2.0}))), Goal(), 0, said.append)
+    past.propose(trial := past.start())
+    past.end_run(past.begin_run(trial), 1.0, slot_s=1.9)
+    assert purse.may_start(past.state, 1)
+    past.end_run(past.begin_run(trial), 1.0, slot_s=0.1)
+    assert not purse.may_start(past.state, 2)
+    assert not purse.may_start(past.state, 1)
+    cap = "the cap of $2.00 (budget.dollars) is reached: the machine cost $2.00"
+    assert said == [f"{cap}. No new trial starts; running ones are finished"]
+    assert purse.left(past.state).dollars == 0.0
+
+
 def test_a_portfolio_weighs_calls_by_the_studys_own_price() -> None:
     def hours(price: float | None) -> float:
         past = History()
@@ -163,14 +181,14 @@ def test_a_study_ends_at_the_cap_finishes_what_runs_and_says_so(tmp_path: Path) 
     )
     state = play(folder, recorder)
     costs = [state.ledger.of_run(run) for run in state.runs.values()]
-    assert 0 < state.decided < 29
+    assert state.decided < 29  # a slow machine may spend it all on the baseline
     assert not state.unfinished
     assert state.ledger.machine == pytest.approx(sum(costs))
     assert state.dollars >= 0.6
     last = list(state.trials.values())[-1]
     assert state.dollars - cost.of_trial(state, last) < 0.6  # it was begun below the cap
     ended = [line["why"] for line in journal_lines(folder) if line["event"] == "session_ended"][-1]
-    assert re.fullmatch(r"the cap of \$0.60 \(budget.dollars\) is reached: the machine cost \$\d.\d\d", ended)
+    assert re.fullmatch(r"the cap of \$0.60 \(budget.dollars\) is reached: the machine cost \$\d+\.\d\d", ended)
     assert f"Ended: {ended}." in recorder.said
     again = play(folder)  # nothing more, not even the next day
     assert again.decided == state.decided
@@ -206,12 +224,14 @@ def test_a_run_that_was_lost_costs_up_to_its_last_sign_of_life(tmp_path: Path) -
         open_runs = state_of(folder).open_runs
         process.kill()
         process.wait()
+    killed_at = printed.stat().st_mtime
     assert list(open_runs) == [1]
     with Log(journal(folder)) as log:
         lost = log.state.runs[1].measurement
     assert lost is not None
     assert lost.status == "stopped"
-    assert lost.slot_s == pytest.approx(printed.stat().st_mtime - log.state.runs[1].started_at, abs=0.01)
+    began = log.state.runs[1].started_at
+    assert killed_at - began - 0.01 <= lost.slot_s <= printed.stat().st_mtime - began + 0.01
     assert lost.slot_s >= 0.5
     assert log.state.ledger.of_run(log.state.runs[1]) == pytest.approx(lost.slot_s)
 
@@ -221,7 +241,7 @@ def test_a_run_that_was_stopped_costs_what_it_took(tmp_path: Path) -> None:
         tmp_path / "s", step("sleep 60; echo METRIC loss=1\n", "slow"), execute={"dollars_per_hour": 1.0}
     )
     with started("run", cwd=folder) as process:
-        assert eventually(lambda: (folder / ".autoresearch" / "runs" / "1" / "run.out.txt").exists(), within_s=60)
+        assert eventually((folder / ".autoresearch" / "runs" / "1" / "run.out.txt").exists, within_s=60)
         process.terminate()
         process.wait(timeout=60)
     stopped = state_of(folder).runs[1].measurement
@@ -233,7 +253,7 @@ def test_status_tells_the_cost_and_what_is_left_in_words_and_as_data(tmp_path: P
     steps = [step(f"sleep 0.1; echo METRIC loss={10 + i}\n", f"idea {i}") for i in range(9)]
     folder = make_study(tmp_path / "s", *steps, execute={"dollars_per_hour": 36.0}, budget={"dollars": 50.0})
     state = play(folder, trials=5)
-    said = autoresearch("status", cwd=folder).stdout
+    said = " ".join(autoresearch("status", cwd=folder).stdout.split())
     assert re.search(r"cost +\$[\d.]+: \$[\d.]+ machine, at \$36 a slot-hour; \$4\d.\d\d left of budget.dollars", said)
     assert re.search(
         r"forecast +\$[\d.]+ a trial lately; the \$4\d.\d\d left buy about [\d,]+ \([\d,]+ to [\d,]+\) more", said

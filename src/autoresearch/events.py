@@ -10,7 +10,7 @@ from autoresearch.trial import Claim, Imported, Machine, Measurement, Metric, Ru
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="event", kw_only=True):
-    """Something that happened. `at` is seconds since 1970, for people; it decides nothing."""
+    """Something that happened. `at` is seconds since 1970, for people; it decides nothing but what an open run cost."""
 
     at: float = 0.0
 
