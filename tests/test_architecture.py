@@ -38,7 +38,8 @@ ALLOWED = {
     "wishes": {"events", "trial"},
     "inbox": {"errors", "events", "wishes"},
     "scatter": {"stats"},
-    "state": {"events", "final", "rungs", "scatter", "trial", "wishes"},
+    "ledger": {"events", "trial"},
+    "state": {"events", "final", "ledger", "rungs", "scatter", "trial", "wishes"},
     "log": {"errors", "events", "state", "trial"},
     "listener": {"events", "state", "trial"},
     "pinned": set[str](),
@@ -73,7 +74,7 @@ ALLOWED_IN = {
     "tell": {"errors", "events", "export", "listener", "report", "state", "study", "trial"},
     "export": {"errors", "report", "state", "trial"},
     "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
-    "report": {"audit", "errors", "final", "rungs", "scatter", "state", "stats", "trial"},
+    "report": {"audit", "errors", "final", "ledger", "rungs", "scatter", "state", "stats", "trial"},
     "propose": {"agent_table", "errors", "events", "execute", "files", "hosts", "models", "patterns", "proposing"}
     | {"report", "scatter", "shape", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},

@@ -6,6 +6,7 @@ Whatever takes time to import is imported inside the command that needs it, so t
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,17 +141,19 @@ def status(folder: Path, as_json: bool) -> None:
     from autoresearch import log, person
     from autoresearch.inbox import Inbox
     from autoresearch.propose.portfolio import shares
+    from autoresearch.purse import left_outside
     from autoresearch.report import text
     from autoresearch.session import journal
     from autoresearch.study import load
 
     state = person.foreseen(folder)
     pid, paused = log.holder(journal(folder)), Inbox(journal(folder).parent).paused
-    odds = shares(state, load(folder).propose.with_)
+    study = load(folder)
+    odds, left = shares(state, study.propose.with_), left_outside(study, state, pid is not None, time.time())
     if as_json:
-        _print_json(text.status_data(state, pid, paused, odds) | {"lent": list(map(str, person.lent(folder)))})
+        _print_json(text.status_data(state, pid, paused, odds, left) | {"lent": list(map(str, person.lent(folder)))})
     else:
-        _console().print(text.status(state, pid, paused, odds))
+        _console().print(text.status(state, pid, paused, odds, left))
         for place in person.lent(folder):
             click.echo(f"lent      {place}  (`autoresearch try IDEA --from` it)")
 

@@ -10,7 +10,7 @@ from autoresearch.trial import Claim, Imported, Machine, Measurement, Metric, Ru
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="event", kw_only=True):
-    """Something that happened. `at` is seconds since 1970, for people; it decides nothing."""
+    """Something that happened. `at` is seconds since 1970, for people; it decides nothing but what an open run cost."""
 
     at: float = 0.0
 
@@ -31,12 +31,13 @@ class StudyOpened(Event, frozen=True, tag="study_opened"):
 
 
 class SessionStarted(Event, frozen=True, tag="session_started"):
-    """A process took the study up."""
+    """A process took the study up. A slot costs `dollars_per_hour` from here on; None: nothing."""
 
     pid: int
     version: str
     machine: Machine
     workers: int
+    dollars_per_hour: float | None = None
 
 
 class SessionEnded(Event, frozen=True, tag="session_ended"):

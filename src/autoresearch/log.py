@@ -146,7 +146,10 @@ class Log:
             os.ftruncate(self._file, self._size)
         for run in tuple(self.state.open_runs):
             why = "the program was ended during this run"
-            stopped = Measurement("stopped", None, self.state.runs[run].digest, Machine("", 0), why=why)
+            lost = self.state.runs[run]
+            # Up to the last sign of it: nobody knows when it ended, and it may have been days ago.
+            held_s = round(self.state.ledger.last_sign(lost, _last_output(self.path.parent / "runs" / str(run))), 3)
+            stopped = Measurement("stopped", None, lost.digest, Machine("", 0), why=why, slot_s=held_s)
             self.append(RunFinished(run=run, measurement=stopped))
 
     def append(self, event: Event) -> None:
@@ -257,6 +260,14 @@ class Log:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _last_output(folder: Path) -> float:
+    """When a run last printed something, in seconds since 1970; 0 where it never did. Never in the future."""
+    with contextlib.suppress(OSError):
+        printed = [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(folder) if entry.is_file()]
+        return min(max(printed, default=0.0), time.time())
+    return 0.0
 
 
 def _acquire(path: Path) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoresearch.change import Change
 from autoresearch.errors import BaselineError, NothingLeft, ProposerError, Stopped
@@ -262,7 +263,10 @@ def run_once(
     # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.
     usual = None if trial.is_baseline or ask.purpose == "claim" else log.state.usual
     usual = terms.usual if terms else usual
+    began = time.monotonic()
     result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
+    if not result.held_s:  # an executor that does not say for how long a slot was held
+        result = replace(result, slot_s=round(time.monotonic() - began, 3))
     log.append(RunFinished(run=run.id, measurement=result))
     if result.status == "stopped":
         raise Stopped(result.why)

@@ -81,7 +81,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         executor = Local(home, shares, choose(study.execute.sandbox, study.execute.image), listener.progress)
         stack.callback(workspace.clean)
         stack.callback(executor.close)
-        purse = Purse(study, goal, started)
+        purse = Purse(study, goal, started, listener.say)
         given = Given(
             study,
             folder,
@@ -247,7 +247,15 @@ def see_through(lab: Lab, done: str) -> str:
 def begin(lab: Lab) -> None:
     """Write down that this process took the study up, and on what machine: from here on only its values count."""
     machine, version = lab.executor.machine, autoresearch.__version__
-    lab.log.append(SessionStarted(pid=os.getpid(), version=version, machine=machine, workers=lab.workers))
+    lab.log.append(
+        SessionStarted(
+            pid=os.getpid(),
+            version=version,
+            machine=machine,
+            workers=lab.workers,
+            dollars_per_hour=lab.study.execute.dollars_per_hour,
+        )
+    )
 
 
 def accept_trial(folder: Path, number: int, tell: Callable[[str], None]) -> bool:

@@ -7,7 +7,6 @@ Knows no files, no git, no clock: the same events always give the same state.
 from collections.abc import Iterable
 from itertools import islice
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch import scatter
@@ -35,24 +34,12 @@ from autoresearch.events import (
     TrialWithdrawn,
 )
 from autoresearch.final import Final
+from autoresearch.ledger import Ledger
+from autoresearch.ledger import Spent as Spent
 from autoresearch.rungs import Transfer
 from autoresearch.scatter import Noise, Pairing
 from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Word
 from autoresearch.wishes import Wishes
-
-
-class Spent(Struct, frozen=True):
-    """What a proposer's calls to models cost so far."""
-
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    dollars: float = 0.0
-    wall_s: float = 0.0
-
-    @property
-    def tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
 
 
 class State:
@@ -87,7 +74,7 @@ class State:
         self.counts: dict[str, int] = {}  # verdict word -> trials, baselines excluded
         self.tried_on: dict[str, int] = {}  # tree -> trials that were measured against it, baselines excluded
         self.spent_s = 0.0  # wall seconds of all finished runs and their scoring
-        self.charged: dict[str, Spent] = {}  # proposer -> what its calls to models cost
+        self.ledger = Ledger()  # what it cost
         self.wishes = Wishes()  # what was asked for from outside the loop
         self.next_trial = 0
         self.next_run = 0
@@ -112,8 +99,13 @@ class State:
 
     @property
     def dollars(self) -> float:
-        """What all proposers' calls to models cost so far."""
-        return sum(spent.dollars for spent in tuple(self.charged.values()))
+        """What it cost so far: calls to models and, where it has a price, the machine. `budget.dollars` is its cap."""
+        return self.ledger.models + self.ledger.machine
+
+    @property
+    def charged(self) -> dict[str, Spent]:
+        """Proposer -> what its calls to models cost."""
+        return self.ledger.charged
 
     @property
     def tokens(self) -> int:
@@ -225,7 +217,7 @@ class State:
             case TrialAccepted():
                 self._accept(event)
             case Charged():
-                self._charge(event)
+                self.ledger.charge(event)
             case TrialWithdrawn():
                 self._withdraw(event)
             case StudyOpened():
@@ -247,11 +239,13 @@ class State:
                 self.sources.append(event.source)
             case IdeaAsked() | Steered() | NoteDropped():
                 self.wishes.apply(event)
+        self.ledger.seen(event.at)
 
     def _start_run(self, run: Run) -> None:
         self.runs[run.id] = run
         self.next_run = max(self.next_run, run.id + 1)
         self.open_runs[run.id] = None
+        self.ledger.begin(run)
         if run.purpose == "transfer":
             return  # at other settings: it says nothing of a trial, of the noise or of what a run costs
         self.controls += [run.id] if run.purpose == "control" else []
@@ -265,6 +259,7 @@ class State:
         run = replace(self.runs[event.run], measurement=event.measurement)
         self.runs[run.id] = run
         self.open_runs.pop(run.id, None)
+        self.ledger.finish(run)
         self.spent_s += event.measurement.wall_s + event.measurement.score_s
         if len(self._runs_on.get((run.tree, run.digest), ())) > 1:
             self._known_scatter = None
@@ -316,6 +311,7 @@ class State:
             trial = replace(trial, propose_s=event.propose_s)
         self.trials[id] = trial
         self.unfinished.pop(id, None)
+        self.ledger.decide(trial)
         if not trial.is_baseline:
             self.counts[verdict.word] = self.counts.get(verdict.word, 0) + 1
             self.tried_on[trial.base_tree] = self.tried_on.get(trial.base_tree, 0) + bool(trial.runs)
@@ -341,16 +337,6 @@ class State:
         else:
             self.stale[id] = None
 
-    def _charge(self, event: Charged) -> None:
-        before = self.charged.get(event.by, Spent())
-        self.charged[event.by] = Spent(
-            calls=before.calls + 1,
-            input_tokens=before.input_tokens + event.input_tokens,
-            output_tokens=before.output_tokens + event.output_tokens,
-            dollars=before.dollars + event.dollars,
-            wall_s=before.wall_s + event.wall_s,
-        )
-
     def _withdraw(self, event: TrialWithdrawn) -> None:
         trial = self.trials.pop(event.trial)
         self.unfinished.pop(event.trial, None)
@@ -366,6 +352,7 @@ class State:
 
     def _start_session(self, event: SessionStarted) -> None:
         self.session = event
+        self.ledger.open(self.next_run, event)
         if event.machine.tier != self.tier:
             self.tier = event.machine.tier
             self._start_over()

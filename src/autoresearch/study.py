@@ -152,11 +152,13 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
     Where runs happen: cores for each run, how many runs at once, and what a run may see and use.
 
     `read` are paths that candidates may read beside their own tree and the open data; `env` are variables of
-    the person's environment that they are given. `memory_mb` and `disk_mb` bound one run with all it starts.
+    the person's environment that they are given. `memory_mb` and `disk_mb` bound one run with all it starts. A slot
+    costs `dollars_per_hour` while a run has it; None: machine time is free.
     """
 
     cores: int | None = None
     workers: int | None = None
+    dollars_per_hour: float | None = None
     sandbox: str = "auto"
     image: str | None = None
     memory_mb: int | None = None
@@ -166,7 +168,7 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
     env: list[str] = []
 
     def __post_init__(self) -> None:
-        check_positive(self, "cores", "workers", "memory_mb", "disk_mb", "processes")
+        check_positive(self, "cores", "workers", "dollars_per_hour", "memory_mb", "disk_mb", "processes")
         check_sandbox(self.sandbox)
         if any(name.startswith("AUTORESEARCH_") for name in self.env):
             raise ValueError("env names the person's variables; those of autoresearch are given anyway")
@@ -197,7 +199,7 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
 class Stop(Struct, frozen=True, forbid_unknown_fields=True):
     """
     When the study is over. `trials` counts all sessions, `hours` each session by itself; `dollars` and `tokens` are
-    what models may cost in all sessions together.
+    of all sessions together: what models and, where it has a price, the machine may cost.
     """
 
     trials: int | None = None

@@ -72,7 +72,8 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     What a run returned. Times and memory are taken from outside, never from the candidate's word.
 
     `wall_s`, `processor_s` and `peak_memory_mb` are those of the run command with all its descendants;
-    `score_s` and `score_processor_s` are those of the separate scorer. `curve` is the candidate's word: the loss at
+    `score_s` and `score_processor_s` are those of the separate scorer. `slot_s` are the wall seconds for which the slot
+    was the run's, waiting in between included; 0 where nobody took them. `curve` is the candidate's word: the loss at
     fractions of the budget, some 50 points.
     """
 
@@ -87,12 +88,18 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     peak_memory_mb: float = 0.0
     score_s: float = 0.0
     score_processor_s: float = 0.0
+    slot_s: float = 0.0
     curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def compute_s(self) -> float:
         """What the run cost: processor seconds, or wall seconds where a GPU does the work."""
         return self.wall_s if self.machine.gpu else self.processor_s
+
+    @property
+    def held_s(self) -> float:
+        """For how long it held its slot, which is what a machine is paid for."""
+        return max(0.0, self.slot_s or self.wall_s + self.score_s)
 
     def number(self, name: str) -> float | None:
         """A number beside the value, as guards see it; None where the run gave no value or did not state it."""

@@ -82,12 +82,14 @@ class Local:
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
         slot = self._free.get()
+        began = time.monotonic()
         try:
-            return self._run_in(slot, run, tree, study, usual, Curve(hopeless))
+            result = self._run_in(slot, run, tree, study, usual, Curve(hopeless))
         except Stopped as stopped:
-            return Measurement("stopped", None, run.digest, self.machine, why=str(stopped))
+            result = Measurement("stopped", None, run.digest, self.machine, why=str(stopped))
         finally:
             self._free.put(slot)
+        return structs.replace(result, slot_s=round(time.monotonic() - began, 3))
 
     def _run_in(
         self, slot: Slot, run: Run, tree: Path, study: Study, usual: Measurement | None, curve: Curve

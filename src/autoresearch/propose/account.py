@@ -1,5 +1,6 @@
 """
-What calls to models may cost: the study's caps in dollars and tokens, looked at before every call.
+What calls to models may cost: the study's caps in dollars and tokens, looked at before every call. Where the machine
+has a price, what it cost counts too.
 
 A call reserves what it is expected to cost, so that workers that ask at the same moment cannot spend more together
 than one would alone. Knows the log's sums and prices; no model and no network.
@@ -77,7 +78,7 @@ class Account:
         if self.caps.dollars is not None and self.state.dollars + dollars > self.caps.dollars + A_CENT_S_MILLIONTH:
             return reached(self.caps, self.state) or (
                 f"the cap of ${self.caps.dollars:.2f} (budget.dollars) leaves no room for another call: "
-                f"{_calls(self.state)} cost ${self.state.dollars:.2f}, and one costs about ${cost.dollars:.2f}"
+                f"{_cost(self.state)}, and one costs about ${cost.dollars:.2f}"
             )
         if self.caps.tokens is not None and self.state.tokens + tokens > self.caps.tokens:
             return reached(self.caps, self.state) or (
@@ -90,10 +91,21 @@ class Account:
 def reached(caps: Stop, state: State) -> str:
     """Which cap was reached, in a sentence; empty where none was."""
     if caps.dollars is not None and state.dollars >= caps.dollars - A_CENT_S_MILLIONTH:
-        return f"the cap of ${caps.dollars:.2f} (budget.dollars) is reached: {_calls(state)} cost ${state.dollars:.2f}"
+        return f"the cap of ${caps.dollars:.2f} (budget.dollars) is reached: {_cost(state)}"
     if caps.tokens is not None and state.tokens >= caps.tokens:
         return f"the cap of {caps.tokens:,} tokens (budget.tokens) is reached: {_calls(state)} took {state.tokens:,}"
     return ""
+
+
+def _cost(state: State) -> str:
+    """What the dollars went into."""
+    ledger = state.ledger
+    models = f"{_calls(state)} cost ${ledger.models:.2f}"
+    if not ledger.was_priced:
+        return models
+    return (
+        f"{models}, the machine ${ledger.machine:.2f}" if state.charged else f"the machine cost ${ledger.machine:.2f}"
+    )
 
 
 def _calls(state: State) -> str:

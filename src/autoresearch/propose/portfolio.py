@@ -21,7 +21,7 @@ from autoresearch.stats import odds
 from autoresearch.stats.odds import Outcome
 from autoresearch.trial import Limits, Proposal, Trial
 
-DOLLARS_PER_HOUR = 2.0  # of the machine that runs wait for; about what one rents a large GPU for
+DOLLARS_PER_HOUR = 2.0  # of the machine where execute.dollars_per_hour does not say; about that of a large rented GPU
 FAILURES = 3  # in a row, after which a proposer rests
 REST, LONGEST_REST = 8, 128  # trials; each further failure doubles it
 
@@ -129,10 +129,11 @@ def outcomes(state: State, past: Sequence[Trial], names: Iterable[str]) -> list[
     sizes = dict(zip(gains, odds.sizes(list(gains.values())), strict=True))
     usual = statistics.fmean(sizes.values()) if sizes else 1.0
     dollars = {name: _dollars(state, mine, name) for name in names}
+    price = state.ledger.price or DOLLARS_PER_HOUR
     found = []
     for trial in mine:
         won = None if trial.word == "stale" else trial.word == "keep" and gains.get(trial.id, 1.0) > 0
-        hours = (trial.propose_s + machine_s(state, trial)) / 3600 + dollars[trial.proposer] / DOLLARS_PER_HOUR
+        hours = (trial.propose_s + machine_s(state, trial)) / 3600 + dollars[trial.proposer] / price
         cost = hours if trial.verdict else None
         found.append(Outcome(trial.proposer, won, sizes.get(trial.id, usual) if won else 0.0, cost))
     return found

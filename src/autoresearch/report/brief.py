@@ -130,15 +130,17 @@ def _where_it_stands(brief: Brief) -> list[str]:
         f"Metric: {metric.name}{f' in{unit}' if unit else ''}, {better} is better. Best so far: {best}."
         + (f" The study began at {began:.6g}." if began is not None else ""),
         f"{seen[0].upper()}{seen[1:]}.",
-        f"Left: {_left(brief.around.left(brief.live))}.",
+        f"Left: {_left(brief.around.left(brief.live), brief.live.ledger.was_priced)}.",
     ]
 
 
-def _left(left: Left) -> str:
+def _left(left: Left, machine: bool) -> str:
     parts = [
         f"{left.trials:,} trials" if left.trials is not None else "",
         f"{left.hours:.1f} hours" if left.hours is not None else "",
-        f"{left.dollars:.2f} dollars for models" if left.dollars is not None else "",
+        f"{left.dollars:.2f} dollars for models{' and the machine' if machine else ''}"
+        if left.dollars is not None
+        else "",
         f"{left.tokens:,} tokens for models" if left.tokens is not None else "",
     ]
     return ", ".join(filter(None, parts)) or "no bound was set"

@@ -304,8 +304,13 @@ def _spent(state: State) -> list[tuple[str, str]]:
     ]
     if claimed:
         found.append(("of that for claims", f"{duration(sum(claimed))} in {len(claimed)} runs"))
+    ledger = state.ledger
     if state.charged:
-        found.append(("models", f"${state.dollars:.2f}, {state.tokens:,} tokens"))
+        found.append(("models", f"${ledger.models:.2f}, {state.tokens:,} tokens"))
+    if ledger.was_priced:
+        found.append(("machine", f"${ledger.machine:.2f}{f', ${ledger.price:g} a slot-hour' if ledger.price else ''}"))
+    if state.charged and ledger.was_priced:
+        found.append(("together", f"${state.dollars:.2f}"))
     return found
 
 

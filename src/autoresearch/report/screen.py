@@ -77,6 +77,7 @@ class Standing(Struct, frozen=True):
     cost_s: float
     dollars: float
     tokens: int
+    machine: float | None  # dollars of them for the machine; None where it is free
     by: tuple[tuple[str, float, int], ...]  # proposer, dollars, tokens
     running: tuple[Running, ...]
     next: str
@@ -110,6 +111,7 @@ def standing(state: State) -> Standing:
         cost_s=state.spent_s,
         dollars=state.dollars,
         tokens=state.tokens,
+        machine=state.ledger.machine if state.ledger.was_priced else None,
         by=tuple((name, spent.dollars, spent.tokens) for name, spent in tuple(state.charged.items())),
         running=tuple(_running(state, open_) for id in tuple(state.unfinished) if (open_ := state.trials.get(id))),
         next=_next(state),
@@ -239,6 +241,8 @@ def _cost(shown: Standing, plan: Plan) -> Text:
         dollars = f" of {plan.dollars:,.2f}" if plan.dollars else ""
         tokens = f" of {thousands(plan.tokens)}" if plan.tokens else ""
         found.append(f" · ${shown.dollars:,.2f}{dollars} · {thousands(shown.tokens)}{tokens} tokens")
+    if shown.machine is not None and shown.by:
+        found.append(" · ", "dim").append(f"${shown.machine:,.2f} of it the machine")
     if len(shown.by) > 1:
         found.append(" · ", "dim").append(
             ", ".join(f"{line(name, 16)} ${dollars:,.2f}" for name, dollars, _ in shown.by)

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch.report import proposers
+from autoresearch.report import cost, proposers
+from autoresearch.report.brief import Left
 from autoresearch.state import State
 from autoresearch.trial import Claim, Trial, is_dearer
 
@@ -32,6 +33,7 @@ COLORS = {
 LEAST_CONTROLS = 3
 MOST_SHOWN = 10  # ideas, and notes, in `status`
 SPARKS = "▁▂▃▄▅▆▇█"
+NOTHING_BOUND = Left()
 
 
 def clean(text: str) -> str:
@@ -148,9 +150,13 @@ def sparkline(values: list[float]) -> str:
 
 
 def status(
-    state: State, running_pid: int | None, paused: bool = False, odds: Mapping[str, float] | None = None
+    state: State,
+    running_pid: int | None,
+    paused: bool = False,
+    odds: Mapping[str, float] | None = None,
+    left: Left = NOTHING_BOUND,
 ) -> RenderableType:
-    """Where the study stands. `odds` are those of several proposers to be asked next."""
+    """Where the study stands. `odds` are those of several proposers to be asked next; `left` is of the budget."""
     if state.opened is None:
         return Text("This study has not been run yet: `autoresearch run`")
     best = state.best.trial if state.best else "-"
@@ -160,6 +166,7 @@ def status(
         f"state     {_doing(running_pid, paused)}",
         f"trials    {state.decided} decided ({counts(state)}), {len(state.unfinished)} unfinished",
         f"runs      {len(state.runs)}, {state.spent_s / 60:.1f} minutes of measuring",
+        *cost.lines(state, left),
         f"best      {number(best_value(state))}  from trial {best}  {sparkline(steps)}",
         f"start     {number(start_value(state))}",
         f"noise     {number(state.noise.sd) if state.noise else 'not known yet'} from seed to seed",
@@ -226,7 +233,11 @@ def _openings(state: State) -> str:
 
 
 def status_data(
-    state: State, running_pid: int | None, paused: bool = False, odds: Mapping[str, float] | None = None
+    state: State,
+    running_pid: int | None,
+    paused: bool = False,
+    odds: Mapping[str, float] | None = None,
+    left: Left = NOTHING_BOUND,
 ) -> dict[str, Any]:
     return {
         "study": state.opened.study if state.opened else None,
@@ -238,6 +249,7 @@ def status_data(
         "counts": state.counts,
         "runs": len(state.runs),
         "spent_s": round(state.spent_s, 3),
+        **cost.data(state, left),
         "proposers": proposers.data(state, odds),
         "start": start_value(state),
         "best": best_value(state),

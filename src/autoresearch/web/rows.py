@@ -71,6 +71,7 @@ def head(state: State) -> dict[str, Any]:
         "spent_s": state.spent_s,
         "per_hour": pace(state),
         "dollars": state.dollars,
+        "machine_dollars": state.ledger.machine if state.ledger.was_priced else None,
         "tokens": state.tokens,
         "tier": clean(state.tier, 120),
         "workers": state.session.workers if state.session else 1,

@@ -18,7 +18,7 @@ export function head(data) {
     ["kept", String(data.counts.keep ?? 0), `of ${data.decided} tried, ${failed} failed`],
     ["pace", data.per_hour == null ? "–" : number(data.per_hour, 3), "trials an hour"],
     ["noise", number(data.noise, 2), data.noise == null ? "not known yet" : `one run to the next`],
-    ["spent", data.dollars ? `$${data.dollars.toFixed(2)}` : duration(data.spent_s), data.dollars ? `${duration(data.spent_s)} of runs` : `in ${data.runs} runs`],
+    ["spent", data.dollars ? `$${data.dollars.toFixed(2)}` : duration(data.spent_s), data.machine_dollars != null && data.tokens ? `$${data.machine_dollars.toFixed(2)} of it the machine` : data.dollars ? `${duration(data.spent_s)} of runs` : `in ${data.runs} runs`],
   ]);
 }
 
