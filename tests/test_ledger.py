@@ -5,6 +5,7 @@ import random
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -61,9 +62,10 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_machine_dollars_are_each_runs_time_on_its_slot_at_the_price_when_it_began(
-    steps: list[tuple[str, object]],
+    steps: list[tuple[str, Any]],
 ) -> None:
-    past, now, price = History(), 1e9, None
+    past, now = History(), 1e9
+    price: float | None = None
     begun: dict[int, tuple[float, float]] = {}  # run -> (price, when), while it is open
     paid = calls = 0.0
     past.propose(trial := past.start())
@@ -72,24 +74,24 @@ def test_machine_dollars_are_each_runs_time_on_its_slot_at_the_price_when_it_beg
             price = value
             past.happen(
                 ev.SessionStarted(at=now, pid=1, version="0", machine=MACHINE, workers=1, dollars_per_hour=price)
-            )  # type: ignore[arg-type]
+            )
         elif what == "run":
             run = past.begin_run(trial)
             opened = msgspec.structs.replace(past.state.runs[run], started_at=now)
             past.events[-1] = ev.RunStarted(at=now, run=opened)
-            begun[run] = (float(price or 0.0), now)  # type: ignore[arg-type]
+            begun[run] = (price or 0.0, now)
         elif what == "end" and begun:
             run = next(iter(begun))
-            slot_s, wall_s, score_s, status = value  # type: ignore[misc]
+            slot_s, wall_s, score_s, status = value
             took = {"slot_s": slot_s, "wall_s": wall_s, "score_s": score_s}
             past.end_run(run, 1.0 if status == "ok" else None, status, **took)
             past.events[-1] = msgspec.structs.replace(past.events[-1], at=now)
             paid += begun.pop(run)[0] * (slot_s or wall_s + score_s) / 3600
         elif what == "call":
-            past.happen(ev.Charged(at=now, trial=trial, by="llm", dollars=value))  # type: ignore[arg-type]
-            calls += value  # type: ignore[operator]
+            past.happen(ev.Charged(at=now, trial=trial, by="llm", dollars=value))
+            calls += value
         elif what == "wait":
-            now += value  # type: ignore[operator]
+            now += value
             past.happen(ev.Steered(at=now, note=past.state.wishes.next_note, text="x", by="person", key=str(now)))
     state = fold(past.events)
     latest = max((event.at for event in past.events), default=0.0)
@@ -371,7 +373,7 @@ def test_the_screen_shows_the_sum_and_the_machines_part() -> None:
     assert "$2.00 of it the machine" in shown
 
 
-def test_more_hours_are_no_longer_between_two_sessions() -> None:
+def test_the_break_between_two_sessions_is_no_part_of_the_pace() -> None:
     past = History()
     for begin in (1000.0, 900_000.0):
         priced(past, 1.0, at=begin)
@@ -383,7 +385,6 @@ def test_more_hours_are_no_longer_between_two_sessions() -> None:
     assert all(a.at <= b.at or not b.at for a, b in pairwise(past.events[1:]))
 
 
-def test_says_is_free(tmp_path: Path) -> None:
-    """Without a price, a cap in dollars ends nothing."""
+def test_without_a_price_a_cap_in_dollars_ends_nothing(tmp_path: Path) -> None:
     folder = make_study(tmp_path / "s", says(9), says(8), budget={"dollars": 0.01})
     assert play(folder).decided == 2

@@ -7,7 +7,7 @@ a study whose trials grow dearer will be dearer than it says.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -95,17 +95,19 @@ def forecast(state: State, left: Left) -> Forecast | None:
     found: list[tuple[float, Bound, float]] = []  # trials, until which bound, spread of their number
     if left.trials is not None:
         found.append((float(left.trials), "trials", 0.0))
-    for bound, rest, of in (("dollars", left.dollars, dollars), ("hours", left.hours, hours)):
+    bounds: tuple[tuple[Bound, float | None, Pace | None], ...]
+    bounds = (("dollars", left.dollars, dollars), ("hours", left.hours, hours))
+    for name, rest, of in bounds:
         if rest is not None and of:
-            found.append((rest / of.mean, bound, of.spread(rest / of.mean)))  # type: ignore[arg-type]
+            found.append((rest / of.mean, name, of.spread(rest / of.mean)))
     if not found or not (dollars or hours):
         return None
     trials, bound, spread = min(found)
 
-    def amount(name: Bound, rest: float | None, of: Pace | None) -> Range | None:
+    def amount(what: Bound, rest: float | None, of: Pace | None) -> Range | None:
         if of is None:
             return None
-        if name == bound and rest is not None:
+        if what == bound and rest is not None:
             return Range(rest, rest, rest)
         # As if what is counted here and what bounds the trials were independent; together they are closer than that.
         return _around(trials * of.mean, math.hypot(spread, of.spread(trials)))
@@ -190,7 +192,7 @@ def _spent(left: Left) -> str:
     return next((f"budget.{name}" for name, rest in bounds if rest is not None and rest <= 0), "")
 
 
-def _range(found: Range, told: Any) -> str:
+def _range(found: Range, told: Callable[[float], str]) -> str:
     ends = f" ({told(found.low)} to {told(found.high)})" if told(found.low) != told(found.high) else ""
     return f"{told(found.middle)}{ends}"
 
