@@ -1,8 +1,8 @@
 """
 The addresses of the live page, and who may ask for what.
 
-Everybody who can reach loopback may read; to steer, pause, resume or stop takes the token, in a header, from a page of
-this very origin. A request that names another host is refused whatever it wants: a page elsewhere that points its own
+Everybody who can reach loopback may read; to steer, drop a note, pause, resume or stop takes the token, in a header,
+from a page of this very origin. A request that names another host is refused whatever it wants: a page elsewhere that points its own
 name at 127.0.0.1 gets nothing. What a run or a model wrote leaves as JSON alone, and the page's policy runs no script
 but its own.
 """
@@ -59,7 +59,7 @@ HEADERS = {
 }
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:]{2,39}\]|[a-z0-9][a-z0-9.-]{0,252})(:[0-9]{1,5})?")
-WISHES = ("steer", "pause", "resume", "stop")
+WISHES = ("steer", "drop", "pause", "resume", "stop")
 MOST_BODY = 8192  # bytes
 MOST_STREAMS = 32  # readers at once
 TICK_S = 0.5  # between two looks at the log
@@ -142,11 +142,12 @@ class Page:
         return self._workspace.diff(before, after)
 
     def pulse(self) -> dict[str, Any]:
-        """What no line of the log says: who runs the study, whether it is paused, how far the runs are, the load."""
+        """What no line of the log says: who runs the study, what was asked of it, how far the runs are, the load."""
         with self.feed.lock:
             now = running(self.feed.state, self.home)
         pid = log.holder(self.journal)
-        return {"pid": pid, "paused": self.inbox.paused, "running": now if pid else [], "machine": machine.load()}
+        asked = {"paused": self.inbox.paused, "dropping": self.inbox.dropping}
+        return {"pid": pid, **asked, "running": now if pid else [], "machine": machine.load()}
 
     async def events(self, request: Request) -> Response:
         _same_site(request)
@@ -190,7 +191,7 @@ class Page:
     # -- asking --------------------------------------------------------------------------------------
 
     async def ask(self, request: Request) -> Response:
-        """Steer, pause, resume or stop: what is left in the inbox, whoever runs the study takes up."""
+        """Steer, drop, pause, resume or stop: what is left in the inbox, whoever runs the study takes up."""
         wish = request.path_params["wish"]
         if wish not in WISHES:
             return _say(404, "this can be asked for: " + ", ".join(WISHES))
@@ -220,6 +221,13 @@ class Page:
                 return _say(400, 'a note is {"text": "..."}')
             note = person.steer(self.folder, words)
             return _say(200, f"Note {note.number} is told to every proposer from its next brief on.")
+        if wish == "drop":
+            try:
+                number = msgspec.json.decode(body, type=dict[str, int])["note"]
+            except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+                return _say(400, 'a note to drop is {"note": 1}')
+            person.drop(self.folder, number)
+            return _say(200, f"Note {number} is told to nobody from the next brief on.")
         if wish == "pause":
             self.inbox.pause()
             return _say(200, "Paused: no new trial is started; running ones are finished.")

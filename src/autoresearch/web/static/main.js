@@ -82,7 +82,7 @@ function draw() {
   if (!head.study) return;
   panels.claim(head.claim);
   panels.proposers(head.proposers);
-  panels.notes(head);
+  panels.notes(head, pulse.dropping, token ? drop : null);
   if (!changed) return;
   changed = false;
   const trials = [...rows.values()].sort((a, b) => a.id - b.id);
@@ -118,11 +118,16 @@ async function ask(wish, data = {}) {
   }
 }
 
+async function drop(note) {
+  if (await ask("drop", { note })) { pulse.dropping = [...pulse.dropping, note]; draw(); }
+}
+
 function unlock(secret) {
   token = secret;
   try { secret ? sessionStorage.setItem("token", secret) : sessionStorage.removeItem("token"); } catch { /* kept in memory */ }
   byId("controls").hidden = byId("steer").hidden = !secret;
   byId("locked").hidden = !!secret;
+  if (head) schedule();
 }
 
 function readHash() {
