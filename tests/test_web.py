@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from asking import ask, wish
 from click.testing import CliRunner
 from helpers import History, eventually, histories, make_study, play, says, started, state_of, step
 from hypothesis import given, settings
@@ -30,6 +31,7 @@ from autoresearch.web import app, detail, machine, rows, serve, token
 from autoresearch.web.feed import Feed, Mark
 
 BUDGET = 300_000  # bytes of all that the page loads
+FILES = ("/", *app.FILES)
 
 
 @pytest.fixture(scope="module")
@@ -49,35 +51,10 @@ def page(folder: Path) -> Iterator[serve.Serving]:
         yield served
 
 
-def ask(
-    page: serve.Serving, path: str, method: str = "GET", body: bytes | None = None, **headers: str
-) -> tuple[int, dict[str, str], Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
-    try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        content = answer.read()
-        told = {name.lower(): value for name, value in answer.getheaders()}
-        return answer.status, told, json.loads(content) if told.get("content-type") == "application/json" else content
-    finally:
-        connection.close()
-
-
-def wish(page: serve.Serving, name: str, body: bytes = b"{}", **headers: str) -> tuple[int, Any]:
-    """A POST as the page itself sends it, but for the headers that are given."""
-    usual = {
-        "origin": page.address.rstrip("/"),
-        "authorization": f"Bearer {page.secret}",
-        "content_type": "application/json",
-    }
-    status, _, said = ask(page, f"/api/{name}", "POST", body, **{k: v for k, v in (usual | headers).items() if v})
-    return status, said
-
-
 # -- who may ask -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [*app.FILES, "/api/study", "/api/trial/1", "/api/trial/99", "/nothing"])
+@pytest.mark.parametrize("path", [*FILES, "/api/study", "/api/trial/1", "/api/trial/99", "/nothing"])
 def test_every_answer_forbids_what_the_page_does_not_need(page: serve.Serving, path: str) -> None:
     _, headers, _ = ask(page, path)
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
@@ -276,7 +253,7 @@ def test_an_nvidia_smi_that_hangs_is_ended_and_nobody_waits_for_it(
 
 
 def test_the_page_and_all_it_loads_is_small_and_asks_nobody_else(page: serve.Serving) -> None:
-    contents = {path: ask(page, path)[2] for path in app.FILES}
+    contents = {path: ask(page, path)[2] for path in FILES}
     assert all(contents.values())
     assert sum(map(len, contents.values())) < BUDGET
     ours = b"".join(content for path, content in contents.items() if not path.startswith("/uplot"))

@@ -23,7 +23,7 @@ function take(list) {
 
 async function load() {
   try {
-    const answer = await fetch("/api/study");
+    const answer = await fetch("api/study");
     if (!answer.ok) throw new Error((await answer.json()).said);
     const found = await answer.json();
     rows.clear();
@@ -43,7 +43,7 @@ async function load() {
 
 function listen() {
   source?.close();
-  const mine = (source = new EventSource(`/api/events?since=${encodeURIComponent(mark)}`));
+  const mine = (source = new EventSource(`api/events?since=${encodeURIComponent(mark)}`));
   const on = (name, act) => mine.addEventListener(name, (event) => {
     if (mine !== source) return;
     if (event.lastEventId) mark = event.lastEventId;
@@ -107,7 +107,7 @@ function choose(name) {
 async function ask(wish, data = {}) {
   try {
     const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
-    const answer = await fetch(`/api/${wish}`, { method: "POST", headers, body: JSON.stringify(data) });
+    const answer = await fetch(`api/${wish}`, { method: "POST", headers, body: JSON.stringify(data) });
     const found = await answer.json();
     say(found.said);
     if (answer.status === 401) unlock("");
@@ -179,6 +179,7 @@ function controls() {
 }
 
 try { unlock(sessionStorage.getItem("token") ?? ""); } catch { unlock(""); }
+byId("all").hidden = location.pathname === "/"; // this study is one of several
 controls();
 table.watch();
 staircase.watch();
