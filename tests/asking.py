@@ -1,7 +1,9 @@
-"""Requests to a page that a test serves, as a browser would send them."""
+"""Requests to a page that a test serves, as a browser would send them; and a GPU for it to tell of."""
 
 import http.client
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,3 +33,11 @@ def wish(page: "serve.Serving", name: str, body: bytes = b"{}", below: str = "/"
     }
     status, _, said = ask(page, f"{below}api/{name}", "POST", body, **{k: v for k, v in (usual | headers).items() if v})
     return status, said
+
+
+def nvidia_smi(folder: Path, script: str) -> str:
+    """A program in the place of nvidia-smi; the PATH that finds it first."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}")
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"

@@ -3,7 +3,6 @@
 import http.client
 import itertools
 import json
-import os
 import stat
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from asking import ask, wish
+from asking import ask, nvidia_smi, wish
 from click.testing import CliRunner
 from helpers import History, eventually, histories, make_study, play, says, started, state_of, step
 from hypothesis import given, settings
@@ -198,17 +197,9 @@ def test_a_note_is_dropped_and_none_that_there_is_not(tmp_path: Path) -> None:
 GPUS = "37, 12345, 81559, NVIDIA H100 80GB HBM3\n[N/A], 512, 81559, NVIDIA A100-SXM4-80GB MIG\n5, [N/A], [N/A], NVIDIA GB10\n"
 
 
-def stand_in(folder: Path, script: str) -> str:
-    """A program in the place of nvidia-smi; the PATH that finds it first."""
-    program = folder / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{script}")
-    program.chmod(0o755)
-    return f"{folder}:{os.environ['PATH']}"
-
-
 def test_every_gpu_is_told_as_far_as_it_says_how_busy_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = f'[ "$*" = "{" ".join(machine.ASK_GPUS)}" ] || exit 2\n'
-    monkeypatch.setenv("PATH", stand_in(tmp_path, f"{asked}printf '{GPUS}'\n"))
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, f"{asked}printf '{GPUS}'\n"))
     told = [(one["name"], one["busy"], one["memory_used_mb"], one["memory_mb"]) for one in machine.Gpus().known()]
     assert told == [
         ("NVIDIA H100 80GB HBM3", 0.37, 12345, 81559),
@@ -230,7 +221,7 @@ def test_every_gpu_is_told_as_far_as_it_says_how_busy_it_is(tmp_path: Path, monk
 def test_an_nvidia_smi_without_an_answer_is_no_gpu_and_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    monkeypatch.setenv("PATH", stand_in(tmp_path, script))
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, script))
     assert machine.gpus() == []
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert machine.gpus() == []
@@ -241,7 +232,7 @@ def test_an_nvidia_smi_that_hangs_is_ended_and_nobody_waits_for_it(
 ) -> None:
     monkeypatch.setattr(machine, "GPUS_WITHIN_S", 0.2)
     monkeypatch.setattr(machine, "FIRST_S", 0.01)
-    monkeypatch.setenv("PATH", stand_in(tmp_path, f"echo $$ >> {tmp_path}/asked\nexec sleep 600\n"))
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, f"echo $$ >> {tmp_path}/asked\nexec sleep 600\n"))
     gpus = machine.Gpus()
     assert [gpus.known() for _ in range(100)] == [[]] * 100
     assert eventually(lambda: not gpus.asking, 10)
