@@ -20,7 +20,7 @@ function line(one) {
     one.study && one.study !== one.folder ? el("span", { class: "quiet" }, one.study) : null);
   const figures = el("dl", {},
     figure("best", one.metric.slice(0, 40), number(one.best), one.start == null ? "not measured yet" : `start ${number(one.start)}${unit}`),
-    figure("kept", "kept", String(one.kept), `of ${one.trials} tried`),
+    one.trials ? figure("kept", "kept", String(one.kept), `of ${one.trials} tried`) : figure("kept", "kept", "–", "none tried"),
     figure("claim", "claim", one.claim || "–", ""));
   return el("li", { class: "card study" }, name, el("span", { class: `pill ${KINDS[one.state] ?? ""}` }, one.state),
     one.error ? el("p", { class: "error" }, one.error) : figures);
