@@ -13,6 +13,7 @@ from autoresearch import studies
 from autoresearch.cli import main
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
+from autoresearch.report.studies import Found
 from autoresearch.session import journal
 from autoresearch.workspace import HOME
 
@@ -110,7 +111,12 @@ def test_a_log_is_read_again_only_when_something_changed(tmp_path: Path, monkeyp
     monkeypatch.setattr(several, "SHARE", 0)
     read: list[str] = []
     stands = studies.stands
-    monkeypatch.setattr(studies, "stands", lambda folder, name: read.append(name) or stands(folder, name))
+
+    def counted(folder: Path, name: str) -> Found:
+        read.append(name)
+        return stands(folder, name)
+
+    monkeypatch.setattr(studies, "stands", counted)
     for name in ("a", "b"):
         play(make_study(tmp_path / name, says(9), says(8)), trials=1)
     shown = Several(tmp_path, "", lambda: False)
