@@ -145,9 +145,11 @@ export function proposers(all) {
 export function notes(data, dropping, drop) {
   fill(byId("notes"), JSON.stringify([data.notes, data.waiting, dropping, !drop]), () => [
     ...data.waiting.map((idea) => el("li", {}, el("b", {}, "waits to be tried: "), idea)),
-    ...data.notes.map((note) => el("li", {}, el("b", {}, `note ${note.number}, ${note.by}: `), note.text, " ",
-      dropping.includes(note.number) ? el("span", { class: "quiet" }, "(dropped before the next trial)")
-        : drop && el("button", { type: "button", class: "drop", "aria-label": `Drop note ${note.number}`, onclick: () => drop(note.number) }, "Drop"))),
+    ...data.notes.map((note) => {
+      const going = dropping.includes(note.number);
+      const button = drop && !going ? el("button", { type: "button", class: "drop", "aria-label": `Drop note ${note.number}`, onclick: () => drop(note.number) }, "Drop") : null;
+      return el("li", {}, button, el("b", {}, `note ${note.number}, ${note.by}: `), note.text, going ? el("span", { class: "quiet" }, " (dropped before the next trial)") : null);
+    }),
   ]);
 }
 

@@ -21,7 +21,7 @@ function line(one) {
   const figures = el("dl", {},
     figure("best", one.metric.slice(0, 40), number(one.best), one.start == null ? "not measured yet" : `start ${number(one.start)}${unit}`),
     one.trials ? figure("kept", "kept", String(one.kept), `of ${one.trials} tried`) : figure("kept", "kept", "–", "none tried"),
-    figure("claim", "claim", one.claim || "–", ""));
+    figure(one.claim ? "claim" : "claim none", "claim", one.claim || "–", ""));
   return el("li", { class: "card study" }, name, el("span", { class: `pill ${KINDS[one.state] ?? ""}` }, one.state),
     one.error ? el("p", { class: "error" }, one.error) : figures);
 }
