@@ -9,6 +9,7 @@ else. One token is good for all of them. It is kept in memory alone: the folder 
 write into.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -27,6 +28,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from autoresearch import log, studies
+from autoresearch.errors import AutoresearchError
 from autoresearch.report.studies import Found, Listing, claim
 from autoresearch.session import journal
 from autoresearch.study import FILE
@@ -60,8 +62,9 @@ class Several:
         ]
 
     def warm(self) -> None:
-        """Walk the folder before anybody asks."""
-        self.listing()
+        """Walk the folder before anybody asks; what is wrong with it is told to whoever does."""
+        with contextlib.suppress(AutoresearchError):
+            self.listing()
 
     def listing(self) -> Listing:
         """As of a few seconds ago. Whoever asks while the folder is being walked gets what was found before."""
