@@ -11,23 +11,26 @@ from typing import Any
 
 import msgspec
 import pytest
+from asking import ask, nvidia_smi, wish
 from click.testing import CliRunner
-from helpers import History, histories, make_study, play, says, started, state_of, step
+from helpers import History, eventually, histories, make_study, play, says, started, state_of, step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearch.cli import main
 from autoresearch.inbox import Inbox
+from autoresearch.log import Log
 from autoresearch.session import journal
 from autoresearch.workspace import HOME
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 
-from autoresearch.web import app, detail, rows, serve, token
+from autoresearch.web import app, detail, machine, rows, serve, token
 from autoresearch.web.feed import Feed, Mark
 
 BUDGET = 300_000  # bytes of all that the page loads
+FILES = ("/", *app.FILES)
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +50,10 @@ def page(folder: Path) -> Iterator[serve.Serving]:
         yield served
 
 
-def ask(
-    page: serve.Serving, path: str, method: str = "GET", body: bytes | None = None, **headers: str
-) -> tuple[int, dict[str, str], Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
-    try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        content = answer.read()
-        told = {name.lower(): value for name, value in answer.getheaders()}
-        return answer.status, told, json.loads(content) if told.get("content-type") == "application/json" else content
-    finally:
-        connection.close()
-
-
-def wish(page: serve.Serving, name: str, body: bytes = b"{}", **headers: str) -> tuple[int, Any]:
-    """A POST as the page itself sends it, but for the headers that are given."""
-    usual = {
-        "origin": page.address.rstrip("/"),
-        "authorization": f"Bearer {page.secret}",
-        "content_type": "application/json",
-    }
-    status, _, said = ask(page, f"/api/{name}", "POST", body, **{k: v for k, v in (usual | headers).items() if v})
-    return status, said
-
-
 # -- who may ask -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [*app.FILES, "/api/study", "/api/trial/1", "/api/trial/99", "/nothing"])
+@pytest.mark.parametrize("path", [*FILES, "/api/study", "/api/trial/1", "/api/trial/99", "/nothing"])
 def test_every_answer_forbids_what_the_page_does_not_need(page: serve.Serving, path: str) -> None:
     _, headers, _ = ask(page, path)
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
@@ -128,7 +106,7 @@ def test_two_hosts_in_one_request_are_refused(page: serve.Serving) -> None:
         ({"content_type": "application/x-www-form-urlencoded"}, 415),
     ],
 )
-@pytest.mark.parametrize("name", ["steer", "pause", "resume", "stop"])
+@pytest.mark.parametrize("name", ["steer", "drop", "pause", "resume", "stop"])
 def test_nobody_steers_without_the_token_from_the_page_itself(
     page: serve.Serving, folder: Path, name: str, headers: dict[str, str], status: int
 ) -> None:
@@ -194,11 +172,79 @@ def test_steering_pausing_and_resuming_leave_what_was_asked_for(tmp_path: Path) 
         assert wish(page, "burn")[0] == 404
 
 
+def test_a_note_is_dropped_and_none_that_there_is_not(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "study", says(9))
+    play(folder)
+    with serve.serving(folder, 0) as page:
+        wish(page, "steer", b'{"text": "one"}')
+        wish(page, "steer", b'{"text": "two"}')
+        assert wish(page, "drop", b'{"note": 1}')[0] == 200
+        assert [note["number"] for note in ask(page, "/api/study")[2]["head"]["notes"]] == [2]
+        assert wish(page, "drop", b'{"note": 1}')[0] == 409
+        for body in (b"", b"[]", b"{", b'{"note": "2"}', b'{"note": true}', b'{"number": 2}', b"\xff"):
+            assert wish(page, "drop", body)[0] == 400
+        for number in (0, -2, 10**30):
+            assert wish(page, "drop", b'{"note": %d}' % number)[0] in (400, 409)
+        assert list(state_of(folder).wishes.notes) == [2]
+        with Log(journal(folder)):  # held, as by a study that runs: it takes the wish up before its next trial
+            assert wish(page, "drop", b'{"note": 2}')[0] == 200
+            assert list(state_of(folder).wishes.notes) == [2]
+            assert ask(page, "/api/study")[2]["pulse"]["dropping"] == [2]
+
+
+# -- how busy the machine is -------------------------------------------------------------------------------
+
+GPUS = "37, 12345, 81559, NVIDIA H100 80GB HBM3\n[N/A], 512, 81559, NVIDIA A100-SXM4-80GB MIG\n5, [N/A], [N/A], NVIDIA GB10\n"
+
+
+def test_every_gpu_is_told_as_far_as_it_says_how_busy_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = f'[ "$*" = "{" ".join(machine.ASK_GPUS)}" ] || exit 2\n'
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, f"{asked}printf '{GPUS}'\n"))
+    told = [(one["name"], one["busy"], one["memory_used_mb"], one["memory_mb"]) for one in machine.Gpus().known()]
+    assert told == [
+        ("NVIDIA H100 80GB HBM3", 0.37, 12345, 81559),
+        ("NVIDIA A100-SXM4-80GB MIG", None, 512, 81559),
+        ("NVIDIA GB10", 0.05, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 1\n",
+        "echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9\n",
+        "echo 'No devices were found'\n",
+        "echo 'an error, of some, other kind, without numbers'\n",
+        "head -c 300000 /dev/urandom\n",
+    ],
+)
+def test_an_nvidia_smi_without_an_answer_is_no_gpu_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, script))
+    assert machine.gpus() == []
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert machine.gpus() == []
+
+
+def test_an_nvidia_smi_that_hangs_is_ended_and_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "GPUS_WITHIN_S", 0.2)
+    monkeypatch.setattr(machine, "FIRST_S", 0.01)
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, f"echo $$ >> {tmp_path}/asked\nexec sleep 600\n"))
+    gpus = machine.Gpus()
+    assert [gpus.known() for _ in range(100)] == [[]] * 100
+    assert eventually(lambda: not gpus.asking, 10)
+    [pid] = (tmp_path / "asked").read_text().split()  # asked once, though a hundred wanted to know
+    assert not Path(f"/proc/{pid}").exists()
+
+
 # -- what a reader gets ------------------------------------------------------------------------------------
 
 
 def test_the_page_and_all_it_loads_is_small_and_asks_nobody_else(page: serve.Serving) -> None:
-    contents = {path: ask(page, path)[2] for path in app.FILES}
+    contents = {path: ask(page, path)[2] for path in FILES}
     assert all(contents.values())
     assert sum(map(len, contents.values())) < BUDGET
     ours = b"".join(content for path, content in contents.items() if not path.startswith("/uplot"))

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import eventually, make_study, play, started, state_of, step, words
+from asking import nvidia_smi
+from helpers import eventually, make_study, play, says, started, state_of, step, words
 
 from autoresearch import events as ev
+from autoresearch import person
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.session import journal
@@ -24,7 +26,7 @@ pytest.importorskip("starlette", reason="the extra `web` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from autoresearch.web import serve  # noqa: E402 -- once the extra is known to be there
+from autoresearch.web import machine, serve  # noqa: E402 -- once the extra is known to be there
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)")
@@ -145,6 +147,81 @@ def test_the_page_finds_its_way_back_when_the_server_comes_back(tab: Any, tmp_pa
     play(folder)
     with serve.serving(folder, port):
         tab.wait_for_selector("#row-2 .w-keep")
+
+
+def test_a_note_is_dropped_by_its_button(tab: Any, tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "study", says(9))
+    play(folder)
+    for note in ("one", "two"):
+        person.steer(folder, note)
+    notes = "document.querySelector('#notes').textContent"
+    with serve.serving(folder, 0) as page:
+        tab.goto(page.address)
+        assert until(tab, f"{notes}.includes('note 2')")
+        assert tab.query_selector("#notes button") is None, "without the token one may only look"
+        tab.goto("about:blank")
+        tab.goto(page.link)
+        tab.wait_for_selector("#notes button")
+        with Log(journal(folder)):  # held, as by a study that runs
+            tab.click("[aria-label='Drop note 1']")
+            assert until(tab, f"{notes}.includes('one (dropped before the next trial)')")
+        tab.click("[aria-label='Drop note 2']")
+        assert until(tab, f"{notes} === ''")
+    assert not state_of(folder).wishes.notes
+    assert tab.problems == []
+
+
+def test_gpus_are_shown_where_they_can_be_read(tab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = "37, 12345, 81559, NVIDIA H100 80GB HBM3\\n[N/A], 512, 81559, NVIDIA A100-SXM4-80GB MIG\\n"
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, f"printf '{cards}'\n"))
+    monkeypatch.setattr(machine, "_gpus", machine.Gpus())
+    folder = make_study(tmp_path / "study")
+    with serve.serving(folder, 0) as page:
+        tab.goto(page.address)
+        assert until(tab, "document.querySelectorAll('#machine .gpu').length === 2")
+        assert tab.eval_on_selector_all("#machine .gpu", "all => all.map(one => one.lastChild.textContent)") == [
+            "37 % · 12.1 of 80 GiB",
+            "0.5 of 80 GiB",
+        ]
+        assert tab.get_attribute("#machine .gpu", "title") == "NVIDIA H100 80GB HBM3"
+        monkeypatch.setattr(machine, "_gpus", machine.Gpus())
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+        assert until(tab, "document.querySelectorAll('#machine .gpu').length === 0")
+    assert [one for one in tab.problems if "INCOMPLETE" not in one] == []
+
+
+def test_the_list_of_studies_leads_to_the_page_of_each(tab: Any, tmp_path: Path) -> None:
+    name = "<img src=x onerror=\"window.hacked='name'\">"
+    play(make_study(tmp_path / name, says(9), metric={"unit": NASTY.format("unit")[:60]}))
+    (make_study(tmp_path / "broken") / "study.toml").write_text(f"'{NASTY.format('key').replace(chr(39), '')}' = 1\n")
+    with serve.serving(tmp_path, 0) as page:
+        tab.goto(page.link)
+        tab.wait_for_selector(".study")
+        assert "token" not in tab.url
+        assert tab.eval_on_selector_all(".study h2", "all => all.map(one => one.textContent)") == [name, "broken"]
+        assert "<script>window.hacked=key" in tab.text_content(".study .error")
+        assert "start 10" in tab.text_content(".study .best")
+        time.sleep(0.5)
+        tab.evaluate("window.shifts.length = 0; window.same = true")
+        play(make_study(tmp_path / "later", says(8)))  # a study arrives without reload, and nothing above it moves
+        assert until(tab, "document.querySelectorAll('.study').length === 3")
+        assert tab.evaluate("window.same")
+        assert sum(tab.evaluate("window.shifts")) < 0.001
+        tab.click(".study:nth-child(3) a")
+        tab.wait_for_selector("#row-1 .w-keep")
+        assert tab.text_content("#study") == "s"
+        tab.click("#pause")  # the token came along
+        assert until(tab, "document.querySelector('#status').textContent.startsWith('paused')")
+        assert Inbox(tmp_path / "later" / HOME).paused
+        tab.click("#row-1")
+        tab.wait_for_selector("dialog[open] #diff .add")
+        tab.click("#close")
+        tab.click("#all")
+        tab.wait_for_selector(".study")
+        assert tab.evaluate("window.hacked") is None
+        assert tab.eval_on_selector_all("img, iframe, script:not([src])", "all => all.length") == 0
+    assert all(url.startswith(page.address) for url in tab.asked)
+    assert [one for one in tab.problems if "INCOMPLETE" not in one and "ERR_CONNECTION" not in one] == []
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ web_option = click.option("--web", "page", is_flag=True, help="Serve the live pa
 
 
 @click.command()
+@click.argument("path", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
 @folder_option
 @click.option("--port", type=click.IntRange(0, 65535), help=f"Default: {PORT}, or the next that is free; 0 takes any.")
 @click.option(
@@ -23,13 +24,14 @@ web_option = click.option("--web", "page", is_flag=True, help="Serve the live pa
     multiple=True,
     help="A further name under which a tunnel or proxy of yours reaches it (repeatable).",
 )
-def web(folder: Path, port: int | None, hosts: tuple[str, ...]) -> None:
-    """Serve the live page of this study on loopback, until Ctrl-C. Needs the extra `web`."""
-    from autoresearch.study import load
+def web(path: Path, folder: Path, port: int | None, hosts: tuple[str, ...]) -> None:
+    """
+    Serve the live page of this study on loopback, until Ctrl-C; for a folder of several studies, a list that leads to
+    the page of each. Needs the extra `web`.
+    """
     from autoresearch.web import serve
 
-    load(folder)
-    with serve.serving(folder, PORT if port is None else port, hosts, search=port is None) as page:
+    with serve.serving(folder / path, PORT if port is None else port, hosts, search=port is None) as page:
         click.echo(page.told)
         page.wait()
 
@@ -40,10 +42,8 @@ def beside(folder: Path, wanted: bool, err: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    from autoresearch.study import load
     from autoresearch.web import serve
 
-    load(folder)
     with serve.serving(folder, PORT, search=True) as page:
         click.echo(page.told, err=err)
         yield

@@ -98,6 +98,11 @@ class Inbox:
         """Leave the wish that a note be told to nobody any more."""
         self._leave(f"drop-{note}")
 
+    @property
+    def dropping(self) -> list[int]:
+        """The notes that are to be dropped, and are not yet."""
+        return [int(match[1]) for path in self._waiting() if (match := _DROP.fullmatch(path.name))]
+
     def wishes(self) -> list[Wish]:
         """What waits to be written into the log: ideas, then notes, then those to drop, each in order."""
         waiting = self._waiting()

@@ -6,7 +6,8 @@ line with its error. Reads logs without locking them; runs nothing.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from autoresearch import log
@@ -22,8 +23,15 @@ DEPTH, FOLDERS = 8, 20_000  # how deep and how far the walk goes
 PASSED_BY = {HOME, ".git", ".hg", "node_modules", "venv", ".venv", "__pycache__", ".tox", ".cache", "site-packages"}
 
 
-def find(top: Path) -> Listing:
+def holds_studies(folder: Path) -> bool:
+    """Whether studies lie below a folder that is none itself."""
+    return not (folder / FILE).exists() and any(has_study for _, has_study in islice(walk(folder), FOLDERS))
+
+
+def find(top: Path, look: Callable[[Path, str], Found] | None = None) -> Listing:
     """
+    `look(folder, name)` says how a study stands, for whoever remembers what it has seen.
+
     Raises:
         AutoresearchError: there is no such folder.
     """
@@ -34,7 +42,7 @@ def find(top: Path) -> Listing:
         if number == FOLDERS:
             return Listing(tuple(found), cut=True)
         if has_study:
-            found.append(look(folder, folder.relative_to(top).as_posix()))
+            found.append((look or stands)(folder, folder.relative_to(top).as_posix()))
     return Listing(tuple(found), cut=False)
 
 
@@ -59,7 +67,7 @@ def is_environment(folder: Path) -> bool:
     return (folder / "pyvenv.cfg").exists()
 
 
-def look(folder: Path, name: str) -> Found:
+def stands(folder: Path, name: str) -> Found:
     """How one study stands."""
     try:
         study = load(folder)

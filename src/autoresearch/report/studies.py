@@ -69,10 +69,11 @@ def _row(one: Found) -> tuple[RenderableType, ...]:
         return Text(clean(one.folder)), word, "", "", "", Text(one_line(one.error, ERROR), "red")
     best = f"{number(one.best)} {one.metric}" if one.best is not None else ""
     counts = (str(one.trials), str(one.kept)) if one.state != "never run" else ("", "")
-    return Text(clean(one.folder)), word, *counts, Text(clean(best)), Text(_claim(one))
+    return Text(clean(one.folder)), word, *counts, Text(clean(best)), Text(claim(one))
 
 
-def _claim(one: Found) -> str:
+def claim(one: Found) -> str:
+    """What may be said of a study's gain, in a few words."""
     waiting = f"; {one.suspect} suspect, waiting for you" if one.suspect else ""
     if one.claim is not None:
         unit = f" {clean(one.unit)}" if one.unit else ""

@@ -1,8 +1,8 @@
 """
 The addresses of the live page, and who may ask for what.
 
-Everybody who can reach loopback may read; to steer, pause, resume or stop takes the token, in a header, from a page of
-this very origin. A request that names another host is refused whatever it wants: a page elsewhere that points its own
+Everybody who can reach loopback may read; to steer, drop a note, pause, resume or stop takes the token, in a header,
+from a page of this very origin. A request that names another host is refused whatever it wants: a page elsewhere that points its own
 name at 127.0.0.1 gets nothing. What a run or a model wrote leaves as JSON alone, and the page's policy runs no script
 but its own.
 """
@@ -10,7 +10,7 @@ but its own.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autoresearch import log, person
@@ -33,8 +33,8 @@ from autoresearch.web.feed import Feed, Mark, running
 from autoresearch.workspace import HOME, Workspace
 
 STATIC = Path(__file__).parent / "static"
+HOME_PAGE = ("index.html", "text/html")
 FILES = {
-    "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/uplot.css": ("uplot/uPlot.min.css", "text/css"),
     "/uplot.js": ("uplot/uPlot.iife.min.js", "text/javascript"),
@@ -59,7 +59,7 @@ HEADERS = {
 }
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:]{2,39}\]|[a-z0-9][a-z0-9.-]{0,252})(:[0-9]{1,5})?")
-WISHES = ("steer", "pause", "resume", "stop")
+WISHES = ("steer", "drop", "pause", "resume", "stop")
 MOST_BODY = 8192  # bytes
 MOST_STREAMS = 32  # readers at once
 TICK_S = 0.5  # between two looks at the log
@@ -107,6 +107,16 @@ class Page:
         self.streams = 0
         self._workspace: Workspace | None = None
 
+    def routes(self) -> list[Route]:
+        """Where a study's own addresses lead, from the page on."""
+        return [
+            Route("/", file(*HOME_PAGE)),
+            Route("/api/study", self.study),
+            Route("/api/trial/{number:int}", self.trial),
+            Route("/api/events", self.events),
+            Route("/api/{wish:str}", self.ask, methods=["POST"]),
+        ]
+
     def warm(self) -> None:
         """Read the log before anybody asks; what is wrong with it is told to whoever does."""
         with contextlib.suppress(AutoresearchError):
@@ -117,24 +127,24 @@ class Page:
     # -- reading -------------------------------------------------------------------------------------
 
     def study(self, request: Request) -> Response:
-        _same_site(request)
+        same_site(request)
         self.feed.poll()
         news = self.feed.news(None)
         columns, pulse = msgspec.json.encode(rows.COLUMNS), msgspec.json.encode(self.pulse())
         _, head = self.feed.head()
         body = b'{"mark":"%s","columns":%s,"head":%s,"pulse":%s,"rows":%s}'
-        return _json(body % (str(news.mark).encode(), columns, head, pulse, news.rows))
+        return as_json(body % (str(news.mark).encode(), columns, head, pulse, news.rows))
 
     def trial(self, request: Request) -> Response:
-        _same_site(request)
+        same_site(request)
         self.feed.poll()
         with self.feed.lock:
             state, number = self.feed.state, request.path_params["number"]
             found = state.trials.get(number)
             if found is None:
-                return _say(404, f"no trial {number}")
+                return say(404, f"no trial {number}")
             facts = detail.facts(state, found, self.home)
-        return _json(msgspec.json.encode(facts | detail.files(found, self.home, self._diff)))
+        return as_json(msgspec.json.encode(facts | detail.files(found, self.home, self._diff)))
 
     def _diff(self, before: str, after: str) -> bytes:
         if self._workspace is None:
@@ -142,16 +152,17 @@ class Page:
         return self._workspace.diff(before, after)
 
     def pulse(self) -> dict[str, Any]:
-        """What no line of the log says: who runs the study, whether it is paused, how far the runs are, the load."""
+        """What no line of the log says: who runs the study, what was asked of it, how far the runs are, the load."""
         with self.feed.lock:
             now = running(self.feed.state, self.home)
         pid = log.holder(self.journal)
-        return {"pid": pid, "paused": self.inbox.paused, "running": now if pid else [], "machine": machine.load()}
+        asked = {"paused": self.inbox.paused, "dropping": self.inbox.dropping}
+        return {"pid": pid, **asked, "running": now if pid else [], "machine": machine.load()}
 
     async def events(self, request: Request) -> Response:
-        _same_site(request)
+        same_site(request)
         if self.streams >= MOST_STREAMS:
-            return _say(503, "too many readers")
+            return say(503, "too many readers")
         since = Mark.read(request.headers.get("last-event-id") or request.query_params.get("since", ""))
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(self._stream(since), media_type="text/event-stream", headers=headers)
@@ -190,49 +201,56 @@ class Page:
     # -- asking --------------------------------------------------------------------------------------
 
     async def ask(self, request: Request) -> Response:
-        """Steer, pause, resume or stop: what is left in the inbox, whoever runs the study takes up."""
+        """Steer, drop, pause, resume or stop: what is left in the inbox, whoever runs the study takes up."""
         wish = request.path_params["wish"]
         if wish not in WISHES:
-            return _say(404, "this can be asked for: " + ", ".join(WISHES))
+            return say(404, "this can be asked for: " + ", ".join(WISHES))
         host, origin = request.headers["host"].lower(), request.headers.get("origin", "").lower()
         if origin not in (f"http://{host}", f"https://{host}"):
-            return _say(403, "asked from another origin")
+            return say(403, "asked from another origin")
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token.matches(given.strip(), self.secret):
-            return _say(401, "this takes the token: open the address that the program printed")
+            return say(401, "this takes the token: open the address that the program printed")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return _say(415, "application/json, please")
+            return say(415, "application/json, please")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > MOST_BODY:
-                return _say(413, f"more than {MOST_BODY} bytes")
+                return say(413, f"more than {MOST_BODY} bytes")
         try:
             return await run_in_threadpool(self._do, wish, bytes(body))
         except AutoresearchError as error:
-            return _say(409, str(error))
+            return say(409, str(error))
 
     def _do(self, wish: str, body: bytes) -> Response:
         if wish == "steer":
             try:
                 words = msgspec.json.decode(body, type=dict[str, str]).get("text", "")
             except (msgspec.MsgspecError, UnicodeDecodeError):
-                return _say(400, 'a note is {"text": "..."}')
+                return say(400, 'a note is {"text": "..."}')
             note = person.steer(self.folder, words)
-            return _say(200, f"Note {note.number} is told to every proposer from its next brief on.")
+            return say(200, f"Note {note.number} is told to every proposer from its next brief on.")
+        if wish == "drop":
+            try:
+                number = msgspec.json.decode(body, type=dict[str, int])["note"]
+            except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+                return say(400, 'a note to drop is {"note": 1}')
+            person.drop(self.folder, number)
+            return say(200, f"Note {number} is told to nobody from the next brief on.")
         if wish == "pause":
             self.inbox.pause()
-            return _say(200, "Paused: no new trial is started; running ones are finished.")
+            return say(200, "Paused: no new trial is started; running ones are finished.")
         if wish == "resume":
             self.inbox.resume()
-            return _say(200, "Resumed.")
+            return say(200, "Resumed.")
         if log.holder(self.journal) is None:
-            return _say(409, "The study does not run, so there is nothing to stop.")
+            return say(409, "The study does not run, so there is nothing to stop.")
         self.inbox.ask_to_stop()
-        return _say(200, "Stopping when the running trials are done.")
+        return say(200, "Stopping when the running trials are done.")
 
 
-def _same_site(request: Request) -> None:
+def same_site(request: Request) -> None:
     """A browser says where a request comes from; another site's is refused even where it could not read the answer."""
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise HTTPException(403)
@@ -244,15 +262,15 @@ def _event(name: str, data: bytes, mark: Mark | None = None) -> bytes:
     return b"event: " + name.encode() + b"\n" + at + b"data: " + data + b"\n\n"
 
 
-def _json(body: bytes, status: int = 200) -> Response:
+def as_json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, {"cache-control": "no-store"}, media_type="application/json")
 
 
-def _say(status: int, words: str) -> Response:
-    return _json(msgspec.json.encode({"said": rows.clean(words, 1000)}), status)
+def say(status: int, words: str) -> Response:
+    return as_json(msgspec.json.encode({"said": rows.clean(words, 1000)}), status)
 
 
-def _file(name: str, kind: str) -> Callable[[Request], Response]:
+def file(name: str, kind: str) -> Callable[[Request], Response]:
     content = (STATIC / name).read_bytes()
 
     def answer(_: Request) -> Response:
@@ -261,15 +279,9 @@ def _file(name: str, kind: str) -> Callable[[Request], Response]:
     return answer
 
 
-def make(page: Page, hosts: tuple[str, ...] = ()) -> Starlette:
-    """The application; `hosts` are names beside loopback's under which it answers."""
-    routes = [Route(path, _file(*found)) for path, found in FILES.items()]
-    routes += [
-        Route("/api/study", page.study),
-        Route("/api/trial/{number:int}", page.trial),
-        Route("/api/events", page.events),
-    ]
-    routes += [Route("/api/{wish:str}", page.ask, methods=["POST"])]
+def make(own: Sequence[BaseRoute], hosts: tuple[str, ...] = ()) -> Starlette:
+    """The application: the files that every page loads, and `own`; `hosts` are names beside loopback's."""
+    routes = [*(Route(path, file(*found)) for path, found in FILES.items()), *own]
     allowed = (*LOOPBACK, *(host.lower() for host in hosts))
-    failed = {AutoresearchError: lambda request, error: _say(500, str(error))}
+    failed = {AutoresearchError: lambda request, error: say(500, str(error))}
     return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=allowed)], exception_handlers=failed)

@@ -6,6 +6,7 @@ Uvicorn, because it serves one page to a few readers without a process or a conf
 
 import contextlib
 import errno
+import secrets
 import socket
 import threading
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from autoresearch.errors import MissingExtra, StudyError
 from autoresearch.session import make_home
+from autoresearch.studies import holds_studies
+from autoresearch.study import load
 from autoresearch.web import token
 
 TRIED = 20  # ports, where the usual one is taken
@@ -40,27 +43,31 @@ class Serving:
 @contextlib.contextmanager
 def serving(folder: Path, port: int, hosts: tuple[str, ...] = (), search: bool = False) -> Iterator[Serving]:
     """
-    Serve the page of this study. Port 0 takes any; with `search`, the next free one from `port` on.
+    Serve the page of this study, or of the studies below a folder that is none itself. Port 0 takes any; with `search`, the next free one from `port` on.
 
     Raises:
         MissingExtra: the extra `web` is not installed.
-        StudyError: the port is taken.
+        StudyError: there is no study, or its study.toml is wrong; the port is taken.
     """
     try:
         import uvicorn
 
-        from autoresearch.web import app
+        from autoresearch.web import app, several
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "anyio", "h11"):
             raise
         raise MissingExtra("starlette and uvicorn", "web", "the live page") from None
     folder = folder.resolve()
-    secret = token.get(make_home(folder))
-    listening = _bind(port, search)
     ending = threading.Event()
-    page = app.Page(folder, secret, ending.is_set)
+    page: app.Page | several.Several
+    if holds_studies(folder):
+        page = several.Several(folder, secrets.token_urlsafe(32), ending.is_set)
+    else:
+        load(folder)
+        page = app.Page(folder, token.get(make_home(folder)), ending.is_set)
+    listening = _bind(port, search)
     config = uvicorn.Config(
-        app.make(page, hosts),
+        app.make(page.routes(), hosts),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -81,7 +88,7 @@ def serving(folder: Path, port: int, hosts: tuple[str, ...] = (), search: bool =
             raise StudyError("the page could not be served; is loopback up?")
         threading.Thread(target=page.warm, name="page-reads", daemon=True).start()
         try:
-            yield Serving(listening.getsockname()[1], secret, thread)
+            yield Serving(listening.getsockname()[1], page.secret, thread)
         finally:
             ending.set()
             server.should_exit = True

@@ -23,7 +23,7 @@ function take(list) {
 
 async function load() {
   try {
-    const answer = await fetch("/api/study");
+    const answer = await fetch("api/study");
     if (!answer.ok) throw new Error((await answer.json()).said);
     const found = await answer.json();
     rows.clear();
@@ -43,7 +43,7 @@ async function load() {
 
 function listen() {
   source?.close();
-  const mine = (source = new EventSource(`/api/events?since=${encodeURIComponent(mark)}`));
+  const mine = (source = new EventSource(`api/events?since=${encodeURIComponent(mark)}`));
   const on = (name, act) => mine.addEventListener(name, (event) => {
     if (mine !== source) return;
     if (event.lastEventId) mark = event.lastEventId;
@@ -82,7 +82,7 @@ function draw() {
   if (!head.study) return;
   panels.claim(head.claim);
   panels.proposers(head.proposers);
-  panels.notes(head);
+  panels.notes(head, pulse.dropping, token ? drop : null);
   if (!changed) return;
   changed = false;
   const trials = [...rows.values()].sort((a, b) => a.id - b.id);
@@ -107,7 +107,7 @@ function choose(name) {
 async function ask(wish, data = {}) {
   try {
     const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
-    const answer = await fetch(`/api/${wish}`, { method: "POST", headers, body: JSON.stringify(data) });
+    const answer = await fetch(`api/${wish}`, { method: "POST", headers, body: JSON.stringify(data) });
     const found = await answer.json();
     say(found.said);
     if (answer.status === 401) unlock("");
@@ -118,11 +118,16 @@ async function ask(wish, data = {}) {
   }
 }
 
+async function drop(note) {
+  if (await ask("drop", { note })) { pulse.dropping = [...pulse.dropping, note]; draw(); }
+}
+
 function unlock(secret) {
   token = secret;
   try { secret ? sessionStorage.setItem("token", secret) : sessionStorage.removeItem("token"); } catch { /* kept in memory */ }
   byId("controls").hidden = byId("steer").hidden = !secret;
   byId("locked").hidden = !!secret;
+  if (head) schedule();
 }
 
 function readHash() {
@@ -174,6 +179,7 @@ function controls() {
 }
 
 try { unlock(sessionStorage.getItem("token") ?? ""); } catch { unlock(""); }
+byId("all").hidden = location.pathname === "/"; // this study is one of several
 controls();
 table.watch();
 staircase.watch();

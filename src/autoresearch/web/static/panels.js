@@ -87,12 +87,33 @@ export function machine(pulse, data) {
     const meter = (name) => el("div", { class: "meter" }, el("span", {}, name), el("progress", { max: 1, value: 0, "aria-label": name }), el("span", { class: "when" }));
     home.append(meter("load"), meter("memory"), el("p", { class: "quiet" }));
   }
-  const [first, second, words] = home.children;
+  const [first, second] = home.children, words = home.lastChild;
   first.children[1].value = Math.min(1, (load ?? 0) / (cores || 1));
   setText(first.children[2], load == null ? "not known" : `${load.toFixed(2)} on ${cores} cores`);
   second.children[1].value = total ? used / total : 0;
   setText(second.children[2], total ? `${(used / 1024).toFixed(1)} of ${(total / 1024).toFixed(0)} GiB` : "not known");
   setText(words, data.tier ?? "");
+  gpus(pulse.machine.gpus, home);
+}
+
+/** A line for each GPU: two bars, how busy it is and how full its memory; nothing where none can be read. */
+function gpus(all, home) {
+  const bar = (name) => el("progress", { max: 1, value: 0, "aria-label": name });
+  const lines = [...home.querySelectorAll(".gpu")];
+  while (lines.length > all.length) lines.pop().remove();
+  while (lines.length < all.length) {
+    const i = lines.length;
+    const made = el("div", { class: "meter gpu" }, el("span", {}, all.length > 1 ? `GPU ${i}` : "GPU"), el("div", {}, bar(`GPU ${i} load`), bar(`GPU ${i} memory`)), el("span", { class: "when" }));
+    home.lastChild.before(made);
+    lines.push(made);
+  }
+  all.forEach(({ name, busy, memory_used_mb: used, memory_mb: total }, i) => {
+    const [, bars, words] = lines[i].children, known = total && used != null;
+    lines[i].title = name;
+    bars.firstChild.value = busy ?? 0;
+    bars.lastChild.value = known ? used / total : 0;
+    setText(words, [busy == null ? "" : `${Math.round(busy * 100)} %`, known ? `${(used / 1024).toFixed(1)} of ${(total / 1024).toFixed(0)} GiB` : ""].filter(Boolean).join(" · "));
+  });
 }
 
 export function claim(found) {
@@ -120,10 +141,15 @@ export function proposers(all) {
   });
 }
 
-export function notes(data) {
-  fill(byId("notes"), JSON.stringify([data.notes, data.waiting]), () => [
+/** `drop(number)` is what a note's button does; null where there is no token, so no button. */
+export function notes(data, dropping, drop) {
+  fill(byId("notes"), JSON.stringify([data.notes, data.waiting, dropping, !drop]), () => [
     ...data.waiting.map((idea) => el("li", {}, el("b", {}, "waits to be tried: "), idea)),
-    ...data.notes.map((note) => el("li", {}, el("b", {}, `note ${note.number}, ${note.by}: `), note.text)),
+    ...data.notes.map((note) => {
+      const going = dropping.includes(note.number);
+      const button = drop && !going ? el("button", { type: "button", class: "drop", "aria-label": `Drop note ${note.number}`, onclick: () => drop(note.number) }, "Drop") : null;
+      return el("li", {}, button, el("b", {}, `note ${note.number}, ${note.by}: `), note.text, going ? el("span", { class: "quiet" }, " (dropped before the next trial)") : null);
+    }),
   ]);
 }
 

@@ -114,7 +114,7 @@ export async function open(wanted) {
   if (!panel.open) panel.showModal();
   history.replaceState(null, "", `#trial=${wanted}`);
   try {
-    const answer = await fetch(`/api/trial/${wanted}`);
+    const answer = await fetch(`api/trial/${wanted}`);
     const found = await answer.json();
     if (mine !== asked || !panel.open) return;
     if (!answer.ok) throw new Error(found.said);
