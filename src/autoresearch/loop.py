@@ -17,7 +17,7 @@ from autoresearch.execute import Executor
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
-from autoresearch.policy import Ask, Policy, doubt, no_worse, race
+from autoresearch.policy import Ask, Policy, dearer, doubt, no_worse, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
 from autoresearch.report.brief import Around, Brief, brief
@@ -93,9 +93,10 @@ def next_run(lab: Lab, trial: Trial) -> Ask | None:
 
 
 def judge(lab: Lab, trial: Trial) -> Verdict:
-    """What the policy says, unless a guard speaks against it."""
+    """What the policy says, unless its cost or a guard speaks against it."""
     state = lab.log.state
-    return no_worse.examined(state, lab.study, trial, lab.policy.judge(state, trial))
+    verdict = dearer.examined(state, lab.study, trial, lab.policy.judge(state, trial))
+    return no_worse.examined(state, lab.study, trial, verdict)
 
 
 def next_trial(lab: Lab) -> Trial | None:
@@ -261,7 +262,8 @@ def run_once(
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
     # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.
-    usual = None if trial.is_baseline or ask.purpose == "claim" else log.state.usual
+    free = trial.is_baseline or ask.purpose == "claim"
+    usual = None if free else dearer.usual(log.state, lab.study, trial)
     usual = terms.usual if terms else usual
     began = time.monotonic()
     result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
