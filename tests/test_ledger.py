@@ -167,7 +167,8 @@ def test_a_portfolio_weighs_calls_by_the_studys_own_price() -> None:
         past.decide(trial, "discard", 1.0)
         return portfolio.outcomes(past.state, list(past.state.trials.values()), ["script"])[0].cost or 0.0
 
-    assert (hours(None), hours(4.0)) == (pytest.approx(8.0 / portfolio.DOLLARS_PER_HOUR), pytest.approx(2.0))
+    assert hours(None) == pytest.approx(8.0 / portfolio.DOLLARS_PER_HOUR)
+    assert hours(4.0) == pytest.approx(2.0)
 
 
 # -- real studies --------------------------------------------------------------------------------------
@@ -317,13 +318,16 @@ def test_the_forecast_goes_to_the_first_bound_of_the_budget() -> None:
     assert (few.bound, few.trials) == ("trials", cost.Range(4.0, 4.0, 4.0))
     assert few.dollars is not None
     assert few.hours is not None
-    assert (few.dollars.middle, few.hours.middle) == (pytest.approx(0.8), pytest.approx(0.4))
+    assert few.dollars.middle == pytest.approx(0.8)
+    assert few.hours.middle == pytest.approx(0.4)
     poor = cost.forecast(state, Left(trials=400, dollars=2.0))
     assert poor is not None
-    assert (poor.bound, poor.trials.middle, poor.dollars) == ("dollars", pytest.approx(10.0), cost.Range(2.0, 2.0, 2.0))
+    assert (poor.bound, poor.dollars) == ("dollars", cost.Range(2.0, 2.0, 2.0))
+    assert poor.trials.middle == pytest.approx(10.0)
     late = cost.forecast(state, Left(hours=1.0, dollars=100.0))
     assert late is not None
-    assert (late.bound, late.trials.middle) == ("hours", pytest.approx(10.0))
+    assert late.bound == "hours"
+    assert late.trials.middle == pytest.approx(10.0)
     assert cost.forecast(state, Left()) is None
     assert cost.forecast(night([0.1, 0.1]), Left(trials=4)) is None
     assert cost.sentence(state, Left(dollars=0.0)) == "budget.dollars is spent: no new trial starts"
