@@ -61,7 +61,7 @@ def main() -> None:
         print(f"starting Ray: {time.monotonic() - began:.1f} s")
         local = Local(homes[0], [Slot()], NONE)
         try:
-            executors = list(zip((local, ray), homes, strict=True))
+            executors: list[tuple[Executor, Path]] = [(local, homes[0]), (ray, homes[1])]
             taken = [[took_s(executor, study, home, i) for executor, home in executors] for i in range(runs)]
         finally:
             ray.close()

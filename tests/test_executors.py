@@ -62,9 +62,11 @@ def test_what_a_candidate_left_is_packed_without_links_and_within_a_bound(tmp_pa
     (tmp_path / "out" / "link").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "out" / "pipe")
     (tmp_path / "out" / "plain").write_text("x" * 100)
+    os.link(tmp_path / "out" / "plain", tmp_path / "out" / "twice")
     unpack(pack(tmp_path / "out").data, tmp_path / "back")
-    assert [path.name for path in (tmp_path / "back").iterdir()] == ["plain"]
-    assert pack(tmp_path / "out", most=99) == Parcel(b"", left_out=100)
+    back = {path.name: path.read_text() for path in (tmp_path / "back").iterdir()}
+    assert back == {"plain": "x" * 100, "twice": "x" * 100}
+    assert pack(tmp_path / "out", most=99) == Parcel(b"", left_out=200)
 
 
 def test_a_parcel_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:

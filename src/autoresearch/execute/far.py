@@ -121,7 +121,7 @@ def _root(name: str) -> Path:
     status = root.lstat()
     if root.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise AutoresearchError(f"{root} belongs to somebody else or is open to others: remove it")
-    for folder in ("store", "runs", "data", "cores"):
+    for folder in ("store", "runs", "data"):
         (root / name / folder).mkdir(parents=True, exist_ok=True)
     return root / name
 

@@ -4,9 +4,11 @@ A folder as bytes that travel between machines: packed, named by its content, un
 Only plain files, folders and, where asked for, links are packed. Knows files; no network.
 """
 
+import contextlib
 import hashlib
 import io
 import os
+import stat
 import tarfile
 from pathlib import Path
 
@@ -48,7 +50,7 @@ def pack(folder: Path, most: int | None = None, links: bool = False) -> Parcel:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path, full in sorted(found):
-            tar.add(full, path, recursive=False, filter=_nameless)
+            _add(tar, path, full)
     return Parcel(packed.getvalue())
 
 
@@ -66,11 +68,18 @@ def unpack(data: bytes, folder: Path, trusted: bool = False) -> None:
         tar.extractall(folder, filter="tar" if trusted else "data")
 
 
-def _nameless(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    info.mtime = 0
-    info.mode = 0o755 if info.mode & 0o100 else 0o644
-    if info.islnk():  # a second name of a file that is packed already: packed again would need its data
-        info.type = tarfile.REGTYPE
-    return info
+def _add(tar: tarfile.TarFile, path: str, full: str) -> None:
+    """One entry without owner or time. A second name of one file has the content too; what cannot be read is passed over."""
+    info = tarfile.TarInfo(path)
+    status = os.lstat(full)
+    info.mode = 0o755 if status.st_mode & 0o100 or stat.S_ISDIR(status.st_mode) else 0o644
+    if stat.S_ISDIR(status.st_mode):
+        info.type = tarfile.DIRTYPE
+        tar.addfile(info)
+    elif stat.S_ISLNK(status.st_mode):
+        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(full)
+        tar.addfile(info)
+    else:
+        with contextlib.suppress(PermissionError), open(full, "rb") as file:
+            info.size = status.st_size
+            tar.addfile(info, file)

@@ -6,13 +6,12 @@ artifacts back. What becomes of a node is no fault of the candidate's: a lost ru
 """
 
 import contextlib
-import hashlib
 import os
+import tarfile
 import threading
 import time
 import uuid
-import warnings
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,23 +19,20 @@ from typing import Any
 from msgspec import Struct
 
 import autoresearch
-from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyError
+from autoresearch.errors import AutoresearchError, Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
+from autoresearch.execute.cluster import Post, connect, imported
 from autoresearch.execute.far import LEFT_OUT, Back, Job, Share, Sight, look, measure
 from autoresearch.execute.parcel import pack, unpack
 from autoresearch.files import remove
-from autoresearch.study import Execute, Study
+from autoresearch.study import Study
 from autoresearch.trial import Measurement, Run
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a run that asks for no GPU gets none from far.py
 TRIES = 2  # of one run, where its node was lost
 POLL_S = 0.5  # between two looks at progress and at free nodes
 ANSWER_S = 60.0  # a node that says nothing of itself for so long is passed over
 NO_NODE_S = 300.0  # without any node of the study's tier, before the study ends
-STORE_BYTES = 200 << 20  # of shared memory, for a local Ray that we start
 PARCELS = 32  # that are held for nodes to fetch
-POINTS = 64  # of progress that wait to be shown, for each run
 
 
 class Node(Struct, frozen=True):
@@ -45,37 +41,6 @@ class Node(Struct, frozen=True):
     id: str
     name: str
     room: int
-
-
-class Post:
-    """An actor where runs leave how far they are. Bounded: what nobody fetches is forgotten."""
-
-    def __init__(self) -> None:
-        self.points: OrderedDict[str, deque[tuple[float, float | None]]] = OrderedDict()
-
-    def say(self, token: str, fraction: float, loss: float | None) -> None:
-        self.points.setdefault(token, deque(maxlen=POINTS)).append((fraction, loss))
-        while len(self.points) > 4096:
-            self.points.popitem(last=False)
-
-    def take(self) -> dict[str, list[tuple[float, float | None]]]:
-        taken = {token: list(points) for token, points in self.points.items()}
-        self.points.clear()
-        return taken
-
-
-def imported() -> Any:
-    """
-    Raises:
-        MissingExtra: Ray is not installed.
-    """
-    try:
-        import ray
-        import ray.exceptions
-        import ray.util.scheduling_strategies
-    except ImportError:
-        raise MissingExtra("ray", "ray", 'execute.on = "ray"') from None
-    return ray
 
 
 class OnRay:
@@ -176,6 +141,7 @@ class OnRay:
                 raise Stopped("ended by the person") from None
             return f"{node.name}: {' '.join(str(error).split())[:200]}"
         finally:
+            self._show()
             with self._lock:
                 del self._running[token]
 
@@ -189,7 +155,7 @@ class OnRay:
             study=study,
             run=run,
             share=self.share,
-            name=f"{study.name}-{hashlib.sha256(str(self.home).encode()).hexdigest()[:12]}",
+            name=study.name,
             tree=packed[0].key,
             referee=packed[1].key,
             prefix="/".join(prefix),
@@ -217,10 +183,13 @@ class OnRay:
         folder = self.home / "runs" / str(run.id)
         remove(folder)  # of an attempt that was lost
         unpack(back.logs.data, folder)
-        unpack(back.out.data, folder / "out")
-        if back.out.left_out:
-            megabytes = back.out.left_out / (1 << 20)
-            (folder / LEFT_OUT).write_text(f"{megabytes:.0f} MB of artifacts were not brought back from {node.name}\n")
+        left = f"{back.out.left_out / (1 << 20):.0f} MB of artifacts" if back.out.left_out else ""
+        try:
+            unpack(back.out.data, folder / "out")
+        except (tarfile.TarError, OSError, ValueError) as error:  # a candidate may choose names that fit nowhere else
+            left = f"some artifacts ({type(error).__name__})"
+        if left:
+            (folder / LEFT_OUT).write_text(f"{left} were not brought back from {node.name}\n")
         return back.measurement
 
     def _cancel(self, task: Any) -> None:
@@ -229,15 +198,19 @@ class OnRay:
 
     def _listen(self) -> None:
         while not self._closed.wait(POLL_S):
-            try:
-                taken = self.ray.get(self._post.take.remote(), timeout=10 * POLL_S)
-            except self.ray.exceptions.RayError:
-                continue  # it is begun anew elsewhere; what it held is lost, and was for show
-            with self._lock:
-                runs = {token: run for token, (run, _) in self._running.items()}
-            for token, points in taken.items():
-                for fraction, loss in points if token in runs else ():
-                    self.on_progress(runs[token], fraction, loss)
+            self._show()
+
+    def _show(self) -> None:
+        """Pass on how far runs are."""
+        try:
+            taken = self.ray.get(self._post.take.remote(), timeout=10 * POLL_S)
+        except self.ray.exceptions.RayError:
+            return  # it is begun anew elsewhere; what it held is lost, and was for show
+        with self._lock:
+            runs = {token: run for token, (run, _) in self._running.items()}
+        for token, points in taken.items():
+            for fraction, loss in points if token in runs else ():
+                self.on_progress(runs[token], fraction, loss)
 
     # -- nodes -----------------------------------------------------------------------------------------
 
@@ -364,39 +337,16 @@ class OnRay:
                 self._busy[node.id] -= 1
 
 
-def connect(ray: Any, asked: Execute) -> bool:
-    """
-    Join the cluster at `execute.address`, or start a local one. Whether we did, and so have to leave it again.
-
-    Raises:
-        StudyError: nothing answers there.
-    """
-    if ray.is_initialized():
-        return False
-    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    if asked.address is None:
-        # Workers at the person's own priority: Ray's are 15 below it, and would lose to everything else here.
-        options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "address": "local"}
-        os.environ.setdefault("RAY_worker_niceness", "0")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about settings of the machine's, which are no business of a study's
-            ray.init(**({"address": asked.address} | options))
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = asked.address or "this machine"
-        raise StudyError(
-            f"study.toml: execute.address: no Ray at {where} ({' '.join(str(error).split())[:200]}); start one with "
-            "`ray start --head`, or leave the key out"
-        ) from None
-    return True
-
-
 def _task(job: Job, parcels: dict[str, Any], post: Any, token: str) -> Back:
     """On the node: what far.py does, with what it needs of Ray."""
     import ray
 
-    return measure(
-        job,
-        lambda key: ray.get(parcels[key]),
-        lambda fraction, loss: post.say.remote(token, fraction, loss),
-    )
+    said: list[Any] = []
+
+    def say(fraction: float, loss: float | None) -> None:
+        said[:] = [post.say.remote(token, fraction, loss)]
+
+    back = measure(job, lambda key: ray.get(parcels[key]), say)
+    with contextlib.suppress(ray.exceptions.RayError):  # the last word arrives before the end does
+        ray.get(said, timeout=10 * POLL_S)
+    return back
