@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import executors
 import pytest
 from executors import BEATS, Bench, Contract, stands_still
 from helpers import Recorder, eventually, make_study, says, words
@@ -73,6 +74,7 @@ def raylets() -> Iterator[Raylets]:
                 raise
             pytest.skip("this machine is too busy: no raylet started within Ray's 30 s")
         try:
+            ray.cloudpickle.register_pickle_by_value(executors)  # no worker could import it
             ray.init(address=made.cluster.address, log_to_driver=False)
             yield made
         finally:
