@@ -152,10 +152,10 @@ def test_an_accelerator_that_no_node_has_is_told(raylets: Raylets, tmp_path: Pat
 def test_a_whole_study_runs_on_ray(raylets: Raylets, tmp_path: Path) -> None:
     raylets.grow(to=2)
     steps = [says(value) for value in (9, 11, 8)]
-    folder = make_study(tmp_path / "study", *steps, execute={"on": "ray", "cores": 1, "workers": 2})
+    folder = make_study(tmp_path / "study", *steps, execute={"on": "ray", "cores": 1, "workers": 1})
     recorder = Recorder()
     state = session.run(folder, Goal(), recorder)
-    assert set(words(state)) <= {"keep", "discard", "stale"}
+    assert words(state) == ["keep", "discard", "keep"]
     best = state.trials[state.kept[-1]]
     assert best.verdict is not None
     assert best.verdict.value == 8.0
