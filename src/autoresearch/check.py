@@ -17,8 +17,7 @@ from msgspec.structs import replace
 from autoresearch.errors import BaselineError
 from autoresearch.execute.guarantees import Guarantee, tried
 from autoresearch.execute.local import Local
-from autoresearch.execute.machine import slots
-from autoresearch.execute.sandbox import choose
+from autoresearch.execute.placing import local, placed
 from autoresearch.patch import seeds_in
 from autoresearch.policy.doubt import false_claims
 from autoresearch.propose.agent import make as coding_agent
@@ -68,16 +67,21 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
     if not _is_running_already(workspace):
         check_start(workspace, study, commit)
     frozen = workspace.frozen(commit)
-    with _scratch(workspace) as home:
-        sandbox = choose(study.execute.sandbox, study.execute.image)
-        executor = Local(home, slots(study.execute.cores, study.execute.workers), sandbox, listener.progress)
+    with _scratch(workspace) as home, contextlib.ExitStack() as stack:
+        here = local(study, home, study.execute.workers, listener.progress)
+        stack.callback(here.close)
+        data = study.data_digest(frozen)
+        executor = placed(here, study, data, listener.say)
+        stack.callback(executor.close)
         scratch = Workspace(folder, study)
         scratch.home = home
         try:
-            given = _given(study, folder, executor, listener)
+            given = _given(study, folder, here, listener)
             proposers = try_out(given)
             digest = study.digest(frozen)
-            prepare(study, executor, scratch.referee(commit), study.data_digest(frozen), listener)
+            referee = scratch.referee(commit)
+            if executor is here:
+                prepare(study, here, referee, data, listener)
             trial = Trial(0, commit, tree, commit=commit, tree=tree)
             results: list[Measurement] = []
             with scratch.open(trial) as opened:
@@ -93,9 +97,9 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
                     if problem := _explain(results[-1], home / "runs" / str(index)):
                         raise BaselineError(problem)
                 files = {str(path): (opened.path / path).read_bytes() for path in opened.asset_files()}
-            guarantees = tried(sandbox, executor.keepers) + _tried_cells(given, proposers)
+            guarantees = tried(here.sandbox, here.keepers) if executor is here else []
+            guarantees += _tried_cells(given, proposers)
         finally:
-            executor.close()
             scratch.clean()
     names = [line.partition("\t")[2] for line in frozen]
     advice = [*_advice(study, results[0]), *_about_seeds(study, files, results)]
@@ -105,7 +109,7 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
         names,
         results,
         _calibration(study, results),
-        sandbox.name,
+        here.sandbox.name if executor is here else f"{study.execute.sandbox}, on each node",
         proposers,
         guarantees,
         advice,
@@ -222,6 +226,10 @@ def _advice(study: Study, measurement: Measurement) -> list[str]:
         found.append(
             "measure.score is missing: the candidate marks itself, and a change that prints a better number is "
             "kept like one that earns it. Move the measuring into a frozen file and name it as measure.score"
+        )
+    if study.execute.on == "ray":
+        found.append(
+            "what the sandbox guarantees was not tried on the nodes; a node where it does not work is an error"
         )
     if study.execute.sandbox == "none":
         found.append("execute.sandbox is none: a candidate can read, change and send whatever you can")

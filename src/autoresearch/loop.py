@@ -80,7 +80,8 @@ def work(lab: Lab) -> None:
             stop_if_hopeless(lab)
         except NothingLeft as error:
             log.exhausted = str(error)
-        except Stopped:
+        except Stopped as stopped:
+            log.stop(str(stopped))  # if nothing has yet: a machine was lost, and there may be no other
             return  # the trial stays as it is, and goes on in the next session
         finally:
             log.release(trial)

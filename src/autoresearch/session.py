@@ -19,8 +19,7 @@ from autoresearch.asset import Asset
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.execute.local import Local, words
-from autoresearch.execute.machine import slots
-from autoresearch.execute.sandbox import choose
+from autoresearch.execute.placing import local, placed
 from autoresearch.inbox import Inbox
 from autoresearch.listener import Listener as Listener
 from autoresearch.log import Log
@@ -77,16 +76,20 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         workspace.clean()
         open_study(log, workspace, study, listener)
         workers = goal.workers or study.execute.workers
-        shares = slots(study.execute.cores, workers)
-        executor = Local(home, shares, choose(study.execute.sandbox, study.execute.image), listener.progress)
+        assert log.state.opened is not None
+        start = log.state.opened.start
+        data = study.data_digest(workspace.frozen(start))
+        here = local(study, home, workers, listener.progress)
         stack.callback(workspace.clean)
+        stack.callback(here.close)
+        executor = placed(here, study, data, listener.say)
         stack.callback(executor.close)
         purse = Purse(study, goal, started, listener.say)
         given = Given(
             study,
             folder,
-            executor.home,
-            executor.keepers,
+            here.home,
+            here.keepers,
             log.state,
             log.append,
             listener.say,
@@ -104,12 +107,12 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             may_start=purse.may_start,
             inbox=inbox,
             around=around(study, workspace, purse),
-            workers=workers or len(shares),
+            workers=workers or executor.room,
             tell=listener.say,
         )
-        assert log.state.opened is not None
-        start = log.state.opened.start
-        prepare(study, executor, workspace.referee(start), study.data_digest(workspace.frozen(start)), listener)
+        referee = workspace.referee(start)
+        if executor is here:  # elsewhere, each machine prepares its own before its first run
+            prepare(study, here, referee, data, listener)
         repair(lab)
         log.listener = lambda event: listener.event(event, log.state)
         log.on_stop = listener.ending

@@ -154,8 +154,15 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
     `read` are paths that candidates may read beside their own tree and the open data; `env` are variables of
     the person's environment that they are given. `memory_mb` and `disk_mb` bound one run with all it starts. A slot
     costs `dollars_per_hour` while a run has it; None: machine time is free.
+
+    On Ray, `address` is the cluster's (None: one that is started here); each run asks it for `gpus`, a part of one or
+    several, and for a node with this `accelerator`, beside its cores and memory.
     """
 
+    on: Literal["local", "ray"] = "local"
+    address: str | None = None
+    gpus: float | None = None
+    accelerator: str | None = None
     cores: int | None = None
     workers: int | None = None
     dollars_per_hour: float | None = None
@@ -168,7 +175,12 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
     env: list[str] = []
 
     def __post_init__(self) -> None:
-        check_positive(self, "cores", "workers", "dollars_per_hour", "memory_mb", "disk_mb", "processes")
+        check_positive(self, "cores", "workers", "dollars_per_hour", "memory_mb", "disk_mb", "processes", "gpus")
+        if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus = {self.gpus:g} must be a part of one GPU, or whole ones")
+        for name in ("address", "gpus", "accelerator") if self.on == "local" else ():
+            if getattr(self, name) is not None:
+                raise ValueError(f'{name} is for a cluster: write on = "ray" beside it, or leave it out')
         check_sandbox(self.sandbox)
         if any(name.startswith("AUTORESEARCH_") for name in self.env):
             raise ValueError("env names the person's variables; those of autoresearch are given anyway")

@@ -23,6 +23,11 @@ class Executor(Protocol):
         """Where the runs happen; part of every measurement."""
         ...
 
+    @property
+    def room(self) -> int:
+        """How many runs it can do at once."""
+        ...
+
     def run(
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
@@ -30,7 +35,8 @@ class Executor(Protocol):
         Measure once. Blocks until a slot is free and the run has ended.
 
         `usual` is what the baseline took: a run that takes `measure.overrun` times as much is ended.
-        `hopeless` is asked whenever the run says how far it is; a reason ends the run, with the status of that name.
+        `hopeless` is asked whenever the run says how far it is; a reason ends the run, with the status of that name. It
+        may be asked in another process: it stands for itself and can be pickled.
         """
         ...
 
