@@ -9,6 +9,8 @@ from rich.text import Text
 from autoresearch.report.text import amount, clean
 from autoresearch.trial import Beside, Claim, Metric, Share
 
+NAMED = 3  # trials of a row of the table that are named
+
 
 def sentence(claim: Claim, metric: Metric) -> str:
     """The one sentence that may be said in public."""
@@ -53,14 +55,18 @@ def _shares(claim: Claim) -> Table:
     )
     for name, justify in (("trial", "right"), ("share", "right"), ("95 %", "left"), ("", "left")):
         shown.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    shown.add_column("idea", overflow="fold", ratio=1)
+    shown.add_column("idea", ratio=1)
     for share in claim.shares:
-        shown.add_row(*_row(share, claim.passengers))
+        *numbers, idea = _row(share, claim.passengers)
+        shown.add_row(*numbers, Text(idea, no_wrap=True, overflow="ellipsis"))  # the column itself gives way first
     return shown
 
 
-def _row(share: Share, passengers: tuple[int, ...]) -> tuple[RenderableType, ...]:
-    trials, idea = "+".join(map(str, share.trials)), clean(share.idea)
+def _row(share: Share, passengers: tuple[int, ...]) -> tuple[str, str, str, str, str]:
+    """Trials that can only be taken out together share a row; of many, the first few are named."""
+    more = len(share.trials) - NAMED
+    trials = "+".join(map(str, share.trials[:NAMED])) + (f" and {more} more" if more > 0 else "")
+    idea = clean(share.idea)
     if share.gain is None:
         return trials, "-", "", share.why or "cannot be taken out", idea
     word = "carries nothing" if set(share.trials) <= set(passengers) else "proven" if share.proven else "likely"
