@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import io
 import os
 import re
 import tarfile
@@ -75,6 +76,19 @@ def test_a_parcel_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> Non
     data = pack(tmp_path / "in", links=True).data
     with pytest.raises(tarfile.TarError):
         unpack(data, tmp_path / "back")
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "link/out"])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_no_name_in_a_parcel_leads_out_of_its_folder(tmp_path: Path, name: str, trusted: bool) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    back = tmp_path / "back"
+    back.mkdir()
+    (back / "link").symlink_to(tmp_path)
+    with pytest.raises(tarfile.TarError, match="leads out of its folder"):
+        unpack(packed.getvalue(), back, trusted)
 
 
 def test_a_run_far_away_is_fed_with_parcels_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

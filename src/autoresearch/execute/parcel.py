@@ -8,9 +8,10 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
@@ -56,16 +57,37 @@ def pack(folder: Path, most: int | None = None, links: bool = False) -> Parcel:
 
 def unpack(data: bytes, folder: Path, trusted: bool = False) -> None:
     """
-    Put a parcel's content into a folder. What is not `trusted` can hold no link that leads out of it.
+    Put a parcel's content into a folder. What is not `trusted` can hold no links at all.
 
     Raises:
-        tarfile.TarError, OSError: it is no parcel, or the folder cannot take it.
+        tarfile.TarError, OSError, ValueError: it is no parcel, or the folder cannot take it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not data:
         return
+    # Not extractall: its filters came with Python 3.11.4, and without one it goes wherever a name leads.
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        tar.extractall(folder, filter="tar" if trusted else "data")
+        for member in tar:
+            _put(tar, member, folder, trusted)
+
+
+def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, links: bool) -> None:
+    path = PurePosixPath(member.name)
+    place = folder / path
+    if path.is_absolute() or ".." in path.parts or not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise tarfile.TarError(f"{member.name!r} leads out of its folder")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if member.isdir():
+        place.mkdir(exist_ok=True)
+    elif member.issym() and links:
+        place.symlink_to(member.linkname)
+    elif member.isfile() and (content := tar.extractfile(member)) is not None:
+        place.unlink(missing_ok=True)  # never through a link that stands there
+        with place.open("xb") as file:
+            shutil.copyfileobj(content, file)
+        place.chmod(member.mode & 0o755)
+    else:
+        raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
 
 
 def _add(tar: tarfile.TarFile, path: str, full: str) -> None:
