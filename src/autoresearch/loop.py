@@ -80,8 +80,7 @@ def work(lab: Lab) -> None:
             stop_if_hopeless(lab)
         except NothingLeft as error:
             log.exhausted = str(error)
-        except Stopped as stopped:
-            log.stop(str(stopped))  # if nothing has yet: a machine was lost, and there may be no other
+        except Stopped:
             return  # the trial stays as it is, and goes on in the next session
         finally:
             log.release(trial)
@@ -272,6 +271,7 @@ def run_once(
         result = replace(result, slot_s=round(time.monotonic() - began, 3))
     log.append(RunFinished(run=run.id, measurement=result))
     if result.status == "stopped":
+        log.stop(result.why)  # if nothing has yet: a machine was lost, and there may be no other
         raise Stopped(result.why)
     return result
 

@@ -2,6 +2,8 @@
 A claim in words and as a table. Pure functions; what proposers wrote is escaped.
 """
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +31,14 @@ def beside(one: Beside) -> str:
     word = "no worse" if one.shown else "not shown to be no worse"
     within = "within" if one.shown else "where the guard allows"
     return f"{one.name} {word}: {one.worse:+.4g} [{one.low:.4g}, {one.high:.4g}] {within} {one.margin:.4g}"
+
+
+def listed(trials: Sequence[int]) -> str:
+    """Trials in words, "trial 4", "trials 4, 6 and 9": of many, the first few and how many more."""
+    named, more = [*map(str, trials[:NAMED])], len(trials) - NAMED
+    parts = [*named, f"{more} more"] if more > 0 else named
+    words = " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+    return f"trial{'s' if len(trials) > 1 else ''} {words}"
 
 
 def page(claim: Claim, metric: Metric) -> RenderableType:
@@ -74,14 +84,14 @@ def _row(share: Share, passengers: tuple[int, ...]) -> tuple[str, str, str, str,
 
 
 def _passengers(claim: Claim) -> str:
-    trials = ", ".join(map(str, claim.passengers))
+    trials = listed(claim.passengers)
     if claim.pruned is None or claim.pruned_gain is None:
         guard = ", or not without a loss that a guard forbids" if claim.beside else ""
         if len(claim.passengers) == 1:
-            return f"Trial {trials} carries nothing by itself, but cannot be taken out{guard}."
-        return f"Trials {trials} carry nothing by themselves, but cannot be taken out together{guard}."
+            return f"{trials.capitalize()} carries nothing by itself, but cannot be taken out{guard}."
+        return f"{trials.capitalize()} carry nothing by themselves, but cannot be taken out together{guard}."
     gain, low, high = claim.pruned_gain
     return (
-        f"Without what carries nothing (trial {trials}) the gain is {gain:.4g} [{low:.4g}, {high:.4g}]: "
+        f"Without what carries nothing ({trials}) the gain is {gain:.4g} [{low:.4g}, {high:.4g}]: "
         f"`git diff {claim.best[:10]} {claim.pruned[:10]}` shows what to leave out."
     )

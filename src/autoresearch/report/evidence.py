@@ -46,7 +46,7 @@ def share(of: Share | None, claim: Claim | None) -> str:
         return "Its share of the certified gain was not measured."
     if of.gain is None or of.low is None or of.high is None:
         return f"Its share of the certified gain is not known: {of.why}."
-    others = f" (with trial {' and '.join(map(str, of.trials[1:]))}, which build on it)" if len(of.trials) > 1 else ""
+    others = f" (with {claims.listed(of.trials[1:])}, which build on it)" if len(of.trials) > 1 else ""
     word = "proven" if of.proven else "likely"
     return (
         f"The certified best loses {amount(of.gain)} [{amount(of.low)}, {amount(of.high)}] without it{others}: {word}."

@@ -252,7 +252,7 @@ def _word(share: Share | None, claim: Claim | None, is_idle: bool) -> str:
         return "share not measured"
     if share.gain is None:
         return one_line(share.why) or "cannot be taken out"
-    with_others = f", with trial {' and '.join(map(str, share.trials[1:]))}" if len(share.trials) > 1 else ""
+    with_others = f", with {claims.listed(share.trials[1:])}" if len(share.trials) > 1 else ""
     return f"{'proven' if share.proven else 'likely'}{with_others}"
 
 
