@@ -1,6 +1,7 @@
 """Every test runs as somebody with an empty home, a plain git identity and none of our variables set."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ for _name in list(os.environ):
         del os.environ[_name]
 (Path(_home.name) / ".gitconfig").write_text(IDENTITY)
 os.environ |= {"HOME": _home.name, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+sys.dont_write_bytecode = True  # the same for modules that tests load: folders are weighed
 
 
 @pytest.fixture(scope="session", autouse=True)
