@@ -59,6 +59,7 @@ def main() -> None:
         began = time.monotonic()
         ray = OnRay(homes[1], study, lambda *_: None, print)
         print(f"starting Ray: {time.monotonic() - began:.1f} s")
+        ray.prepare(study, homes[1] / "trees" / "referee", "none")
         local = Local(homes[0], [Slot()], NONE)
         try:
             executors: list[tuple[Executor, Path]] = [(local, homes[0]), (ray, homes[1])]

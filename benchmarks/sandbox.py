@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+from autoresearch.execute.environment import INSIDE, environment
 from autoresearch.execute.keepers import Keepers
-from autoresearch.execute.local import INSIDE, environment
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.sandbox import NONE, Cell, backends, why_not
 from benchmarks.tables import markdown, report

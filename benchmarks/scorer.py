@@ -20,8 +20,8 @@ from statistics import median
 
 import autoresearch
 from autoresearch import measure
+from autoresearch.execute.environment import INSIDE, environment, write_launcher
 from autoresearch.execute.keepers import Ending, Keepers
-from autoresearch.execute.local import INSIDE, environment, write_launcher
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.sandbox import Backend, Cell, choose, for_answers
 from benchmarks.tables import markdown, report

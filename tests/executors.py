@@ -47,12 +47,14 @@ class Bench:
         usual: Measurement | None = None,
         hopeless: Hopeless | None = None,
         held: HeldSet = "search",
+        data: str = "data",
         **measure: Any,
     ) -> Measurement:
         tree = self.home / "trees" / str(number)
         tree.mkdir(exist_ok=True)
         (tree / "step.sh").write_text(script)
         study = replace(self.study, measure=replace(self.study.measure, **measure)) if measure else self.study
+        self.executor.prepare(study, self.home / "trees" / "referee", data)
         run = Run(number, 0, f"tree-{number}", "c", 0, 4711, "d", held=held)
         return self.executor.run(run, tree, study, usual, hopeless)
 
@@ -159,6 +161,13 @@ class Contract:
         bench.executor.stop()
         assert bench.run(f"touch {tmp_path}/began; echo METRIC loss=1").status == "stopped"
         assert not (tmp_path / "began").exists()
+
+    def test_the_sandbox_is_tried_where_runs_happen(self, bench: Bench) -> None:
+        name, guarantees = bench.executor.tried()
+        assert name.startswith("none")
+        holds = {guarantee.promise: guarantee.holds for guarantee in guarantees}
+        assert holds["held data cannot be read"] is False
+        assert holds["what a run starts ends with it, also when it detaches"] is True
 
 
 def stands_still(beat: Path) -> bool:

@@ -130,9 +130,8 @@ def test_data_is_prepared_once_on_each_node_and_a_failure_is_told(bench: Bench, 
     script, prepare = 'echo METRIC loss=$(cat "$AUTORESEARCH_DATA/five")', "sh prepare.sh"
     assert [bench.run(script, number, prepare=prepare).value for number in (3, 4)] == [5.0, 5.0]
     assert (tmp_path / "times").read_text() == "x\n"  # the nodes of this cluster share a disk
-    bench.executor.data = "other"  # type: ignore[attr-defined]
     with pytest.raises(StudyError, match=r"on node .*measure.prepare \(sh no.sh\) failed"):
-        bench.run(script, prepare="sh no.sh")
+        bench.run(script, prepare="sh no.sh", data="other")
 
 
 def test_artifacts_that_are_too_large_stay_where_they_are_and_it_is_said(bench: Bench) -> None:
@@ -141,6 +140,16 @@ def test_artifacts_that_are_too_large_stay_where_they_are_and_it_is_said(bench: 
     assert (
         "105 MB" in (bench.out() / "left-out.txt").read_text() or "100 MB" in (bench.out() / "left-out.txt").read_text()
     )
+
+
+def test_a_sandbox_that_nodes_lack_is_told(raylets: Raylets, tmp_path: Path) -> None:
+    raylets.grow(to=1)
+    bench = Bench(tmp_path / "home", on_ray, execute={"on": "ray", "sandbox": "docker"})
+    try:
+        with pytest.raises(StudyError, match=r"on node .*docker"):
+            bench.executor.tried()
+    finally:
+        bench.executor.close()
 
 
 def test_an_accelerator_that_no_node_has_is_told(raylets: Raylets, tmp_path: Path) -> None:
@@ -155,7 +164,7 @@ def test_a_whole_study_runs_on_ray(raylets: Raylets, tmp_path: Path) -> None:
     folder = make_study(tmp_path / "study", *steps, execute={"on": "ray", "cores": 1, "workers": 1})
     recorder = Recorder()
     state = session.run(folder, Goal(), recorder)
-    assert words(state) == ["keep", "discard", "keep"]
+    assert words(state) == ["keep", "discard", "keep"], recorder.said
     best = state.trials[state.kept[-1]]
     assert best.verdict is not None
     assert best.verdict.value == 8.0

@@ -5,7 +5,6 @@ Leaves no trace in the log; what it runs, it runs as the study would.
 """
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.errors import BaselineError
-from autoresearch.execute.guarantees import Guarantee, tried
+from autoresearch.execute import Executor
+from autoresearch.execute.guarantees import Guarantee
 from autoresearch.execute.local import Local
 from autoresearch.execute.placing import local, placed
 from autoresearch.patch import seeds_in
@@ -28,12 +28,12 @@ from autoresearch.propose.making import Given, Tried, try_out
 from autoresearch.report import calibration
 from autoresearch.report.brief import SMALL_SET
 from autoresearch.seeds import seed
-from autoresearch.session import Listener, check_start, make_home, prepare
+from autoresearch.session import Listener, check_start, make_home
 from autoresearch.state import State
 from autoresearch.stats import pooled_sd
 from autoresearch.study import Study, load
-from autoresearch.trial import Measurement, Run, Trial
-from autoresearch.workspace import Workspace
+from autoresearch.trial import Measurement, Run
+from autoresearch.workspace import Tree, Workspace
 
 LEAST_RUNS = 2  # one cannot show whether the seed matters
 CALIBRATE_S = 120.0  # after which no further run is started
@@ -70,50 +70,45 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
     with _scratch(workspace) as home, contextlib.ExitStack() as stack:
         here = local(study, home, study.execute.workers, listener.progress)
         stack.callback(here.close)
-        data = study.data_digest(frozen)
-        executor = placed(here, study, data, listener.say)
+        executor = placed(here, study, listener.say)
         stack.callback(executor.close)
         scratch = Workspace(folder, study)
         scratch.home = home
-        try:
-            given = _given(study, folder, here, listener)
-            proposers = try_out(given)
-            digest = study.digest(frozen)
-            referee = scratch.referee(commit)
-            if executor is here:
-                prepare(study, here, referee, data, listener)
-            trial = Trial(0, commit, tree, commit=commit, tree=tree)
-            results: list[Measurement] = []
-            with scratch.open(trial) as opened:
-                began = time.monotonic()
-                wanted = most or max(LEAST_RUNS, study.decide.calibrate)
-                while len(results) < min(LEAST_RUNS, wanted) or (
-                    len(results) < wanted and time.monotonic() - began < CALIBRATE_S
-                ):
-                    index = len(results)
-                    run = Run(index, 0, tree, commit, index, seed(0, index), digest)
-                    results.append(executor.run(run, opened.path, study))
-                    opened.reset(tree)
-                    if problem := _explain(results[-1], home / "runs" / str(index)):
-                        raise BaselineError(problem)
-                files = {str(path): (opened.path / path).read_bytes() for path in opened.asset_files()}
-            guarantees = tried(here.sandbox, here.keepers) if executor is here else []
-            guarantees += _tried_cells(given, proposers)
-        finally:
-            scratch.clean()
+        stack.callback(scratch.clean)
+        given = _given(study, folder, here, listener)
+        proposers = try_out(given)
+        executor.prepare(study, scratch.referee(commit), study.data_digest(frozen), listener.say)
+        first = Run(0, 0, tree, commit, 0, seed(0, 0), study.digest(frozen))
+        with scratch.at("0", commit, commit) as opened:
+            results = _baseline(executor, study, opened, first, most)
+            files = {str(path): (opened.path / path).read_bytes() for path in opened.asset_files()}
+        sandbox, guarantees = executor.tried()
+        guarantees += _tried_cells(given, proposers)
     names = [line.partition("\t")[2] for line in frozen]
     advice = [*_advice(study, results[0]), *_about_seeds(study, files, results)]
     return Checked(
-        study.name,
-        list(files),
-        names,
-        results,
-        _calibration(study, results),
-        here.sandbox.name if executor is here else f"{study.execute.sandbox}, on each node",
-        proposers,
-        guarantees,
-        advice,
+        study.name, list(files), names, results, _calibration(study, results), sandbox, proposers, guarantees, advice
     )
+
+
+def _baseline(executor: Executor, study: Study, opened: Tree, first: Run, most: int | None) -> list[Measurement]:
+    """
+    The baseline's runs, a seed each.
+
+    Raises:
+        BaselineError: one gave no value.
+    """
+    began = time.monotonic()
+    wanted = most or max(LEAST_RUNS, study.decide.calibrate)
+    results: list[Measurement] = []
+    while len(results) < min(LEAST_RUNS, wanted) or (len(results) < wanted and time.monotonic() - began < CALIBRATE_S):
+        index = len(results)
+        run = replace(first, id=index, seed_index=index, seed=seed(0, index))
+        results.append(executor.run(run, opened.path, study))
+        opened.reset(first.tree)
+        if problem := _explain(results[-1], opened.workspace.home / "runs" / str(index)):
+            raise BaselineError(problem)
+    return results
 
 
 def page(found: Checked) -> str:
@@ -156,12 +151,9 @@ def _scratch(workspace: Workspace) -> Iterator[Path]:
     home = make_home(workspace.folder)
     with tempfile.TemporaryDirectory(prefix="check-", dir=home) as name:
         scratch = Path(name)
-        if (home / "data").is_dir():
-            (scratch / "data").symlink_to(home / "data")
+        (home / "data").mkdir(exist_ok=True)
+        (scratch / "data").symlink_to(home / "data")
         yield scratch
-        data = scratch / "data"
-        if data.is_dir() and not data.is_symlink() and not (home / "data").exists():
-            shutil.move(data, home / "data")
 
 
 def _given(study: Study, folder: Path, executor: Local, listener: Listener) -> Given:

@@ -18,7 +18,7 @@ from autoresearch import policy
 from autoresearch.asset import Asset
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
-from autoresearch.execute.local import Local, words
+from autoresearch.execute.environment import words
 from autoresearch.execute.placing import local, placed
 from autoresearch.inbox import Inbox
 from autoresearch.listener import Listener as Listener
@@ -78,11 +78,10 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         workers = goal.workers or study.execute.workers
         assert log.state.opened is not None
         start = log.state.opened.start
-        data = study.data_digest(workspace.frozen(start))
         here = local(study, home, workers, listener.progress)
         stack.callback(workspace.clean)
         stack.callback(here.close)
-        executor = placed(here, study, data, listener.say)
+        executor = placed(here, study, listener.say)
         stack.callback(executor.close)
         purse = Purse(study, goal, started, listener.say)
         given = Given(
@@ -110,9 +109,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             workers=workers or executor.room,
             tell=listener.say,
         )
-        referee = workspace.referee(start)
-        if executor is here:  # elsewhere, each machine prepares its own before its first run
-            prepare(study, here, referee, data, listener)
+        data = study.data_digest(workspace.frozen(start))
+        executor.prepare(study, workspace.referee(start), data, listener.say)
         repair(lab)
         log.listener = lambda event: listener.event(event, log.state)
         log.on_stop = listener.ending
@@ -180,28 +178,6 @@ def remind(workspace: Workspace, start: str, listener: Listener) -> None:
             f"{', '.join(names[:3])} changed since this study began at {start[:10]}; it goes on with the files of "
             f"then. Move {HOME} away to begin anew"
         )
-
-
-def prepare(study: Study, executor: Local, referee: Path, digest: str, listener: Listener) -> None:
-    """
-    Fill the data folders, once per referee.
-
-    Raises:
-        StudyError: `measure.prepare` failed; the message carries its last words.
-    """
-    if study.measure.prepare is None:
-        return
-    done = executor.home / "data" / f"prepared-{digest}"
-    if done.exists():
-        return
-    listener.say(f"preparing the data: {study.measure.prepare}")
-    ending = executor.prepare(study, referee)
-    if ending.how != "exited" or ending.code:
-        raise StudyError(
-            f"study.toml: measure.prepare ({study.measure.prepare}) failed{executor.last_words('prepare')}; its "
-            f"whole output is in {HOME}/data/prepare.err.txt"
-        )
-    done.touch()
 
 
 def read_program(folder: Path) -> str:

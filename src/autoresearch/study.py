@@ -30,6 +30,7 @@ from autoresearch.values import check_command, check_positive, check_sandbox
 
 FILE = "study.toml"
 UNITS = typing.get_args(BudgetUnit)
+STARTING_S = 1.0  # what starting up scatters by is no overrun of a short run
 _TIMES = {"s", "sec", "second", "seconds", "ms", "milliseconds", "us", "microseconds", "ns", "nanoseconds", "minutes"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
@@ -129,6 +130,10 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
         if len(self.sets) > 1 and self.score is None:
             raise ValueError("sets needs a key `score`: only frozen code can keep a set from the candidate")
         _ = self.allowance
+
+    def most_s(self, usual_s: float) -> float:
+        """How many seconds a run may take where it usually takes so many."""
+        return self.overrun * usual_s + STARTING_S
 
     @property
     def allowance(self) -> Budget | None:

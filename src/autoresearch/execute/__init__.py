@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autoresearch.study import Study
 from autoresearch.trial import Machine, Measurement, Run
+
+if TYPE_CHECKING:
+    from autoresearch.execute.guarantees import Guarantee
 
 OnProgress = Callable[[Run, float, float | None], None]  # run, fraction of its budget, loss
 Hopeless = Callable[[Sequence[tuple[float, float]]], str]  # the curve so far -> why to end the run, or empty
@@ -26,6 +29,20 @@ class Executor(Protocol):
     @property
     def room(self) -> int:
         """How many runs it can do at once."""
+        ...
+
+    def prepare(self, study: Study, referee: Path, digest: str, say: Callable[[str], None] = ...) -> None:
+        """
+        Have the data folders filled before the first run, once per referee: a checked-out tree of frozen code. `digest` is
+        the identity of the data.
+
+        Raises:
+            StudyError: `measure.prepare` failed; the message carries its last words.
+        """
+        ...
+
+    def tried(self) -> "tuple[str, list[Guarantee]]":
+        """The name of the sandbox that runs have, and each of its promises, tried where they happen."""
         ...
 
     def run(

@@ -21,12 +21,14 @@ from msgspec.structs import replace
 import autoresearch
 from autoresearch.errors import AutoresearchError
 from autoresearch.execute import Hopeless
+from autoresearch.execute.guarantees import Guarantee, tried
+from autoresearch.execute.keepers import Keepers
 from autoresearch.execute.local import Local
 from autoresearch.execute.machine import Slot, this_machine, visible_gpus
 from autoresearch.execute.parcel import Parcel, pack, unpack
 from autoresearch.execute.sandbox import choose
 from autoresearch.files import remove
-from autoresearch.study import Study
+from autoresearch.study import Execute, Study
 from autoresearch.trial import Machine, Measurement, Run
 
 Fetch = Callable[[str], bytes]  # the key of a parcel -> its bytes
@@ -81,6 +83,18 @@ def look(share: Share) -> Sight:
     return Sight(autoresearch.__version__, _machine(share, Slot(tuple(range(share.cores)), _gpu(share))))
 
 
+def try_sandbox(asked: Execute) -> tuple[str, list[Guarantee]] | str:
+    """The sandbox that runs have here, with what it guarantees; or why there is none."""
+    keepers = Keepers()
+    try:
+        sandbox = choose(asked.sandbox, asked.image)
+        return sandbox.name, tried(sandbox, keepers)
+    except AutoresearchError as error:
+        return str(error)
+    finally:
+        keepers.close()
+
+
 def measure(job: Job, fetch: Fetch, say: Say) -> Back:
     """Do one run here. Whatever ends this process ends the run with all it started; see keeper.py."""
     root = _root(job.name)
@@ -96,7 +110,8 @@ def measure(job: Job, fetch: Fetch, say: Say) -> Back:
             here = Local(home, [slot], sandbox, lambda run, fraction, loss: say(fraction, loss))
             stack.callback(here.close)
             here.machine = _machine(job.share, Slot(tuple(range(job.share.cores)), slot.gpu))
-            _prepare(here, job)
+            with _one_at_a_time(home / "data" / "lock"):  # runs that come meanwhile wait
+                here.prepare(job.study, home / "trees" / "referee" / job.prefix, job.data)
             done = here.run(job.run, home / "trees" / "run" / job.prefix, job.study, job.usual, job.hopeless)
         except AutoresearchError as error:
             return Back(problem=str(error))
@@ -166,27 +181,18 @@ def _stored(root: Path, key: str, fetch: Fetch) -> bytes:
     return data
 
 
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _data(root: Path, job: Job) -> Path:
     """Where this referee's data lies here."""
     folder = root / "data" / (job.data or "none")
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _prepare(here: Local, job: Job) -> None:
-    """Fill the data folders, once on each machine; runs that come meanwhile wait."""
-    if job.study.measure.prepare is None:
-        return
-    done = here.home / "data" / "prepared"
-    with (here.home / "data" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if done.exists():
-            return
-        ending = here.prepare(job.study, here.home / "trees" / "referee" / job.prefix)
-        if ending.how != "exited" or ending.code:
-            command, said = job.study.measure.prepare, here.last_words("prepare")
-            raise AutoresearchError(f"study.toml: measure.prepare ({command}) failed on {os.uname().nodename}{said}")
-        done.touch()
 
 
 # -- shares of the machine -----------------------------------------------------------------------------

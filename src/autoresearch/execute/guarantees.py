@@ -18,8 +18,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from autoresearch.execute.environment import INSIDE, environment
 from autoresearch.execute.keepers import Bounds, Keepers
-from autoresearch.execute.local import INSIDE, environment
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.sandbox import Backend, Cell
 

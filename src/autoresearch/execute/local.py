@@ -4,21 +4,28 @@ Runs on this machine: processes in slots, each with its own cores or GPU, each k
 Knows processes and their environment. Reads no value itself (measure.py does) and decides nothing.
 """
 
-import os
 import queue
-import shlex
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec import structs
 
 from autoresearch import measure
-from autoresearch.errors import Stopped
+from autoresearch.errors import Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress, outcome
 from autoresearch.execute.curve import Curve
+from autoresearch.execute.environment import (
+    INSIDE,
+    budget_variables,
+    data_folders,
+    environment,
+    run_variables,
+    words,
+    write_launcher,
+)
+from autoresearch.execute.guarantees import Guarantee, tried
 from autoresearch.execute.keepers import Bounds, Ending, Keepers
 from autoresearch.execute.machine import Slot, this_machine
 from autoresearch.execute.sandbox import Backend, Cell, for_answers
@@ -26,11 +33,6 @@ from autoresearch.files import keep_plain, remove
 from autoresearch.study import Study
 from autoresearch.trial import Measurement, Run
 
-# What programs need to start and to speak the person's language; nothing that opens a door.
-HARMLESS = {"LANG", "LANGUAGE", "TZ", "TERM", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "USER", "LOGNAME"}
-HARMLESS_BEGINNINGS = ("LC_", "CUDA_", "NVIDIA_", "TORCH_", "TORCHINDUCTOR_", "TRITON_", "OMP_", "MKL_", "KMP_", "XLA_")
-INSIDE = {"HOME": "/tmp", "TMPDIR": "/tmp", "USER": "candidate", "LOGNAME": "candidate"}
-PLACE = "@arguments@"
 AGAIN = 75  # EX_TEMPFAIL: no answer yet, ask again later
 
 
@@ -62,22 +64,28 @@ class Local:
         self._stopping.set()
         self.keepers.close()
 
-    def prepare(self, study: Study, tree: Path) -> Ending:
-        """Run `measure.prepare` in a tree of trusted code; its output goes to data/prepare.*.txt."""
-        data = self.home / "data"
+    def prepare(self, study: Study, referee: Path, digest: str, say: Callable[[str], None] = lambda _: None) -> None:
+        command, data = study.measure.prepare, self.home / "data"
+        done = data / f"prepared-{digest}"
+        if command is None or done.exists():
+            return
+        say(f"preparing the data: {command}")
         # Told how many threads a run will have, for what it measures; not pinned, for what it builds.
-        env = environment(self._like, budget_variables(study) | _data_folders(self.home, held=True, sealed=True))
-        return self._command(
-            words(study.measure.prepare or ""), tree, data, env, study.measure.prepare_timeout_s, name="prepare"
-        )
+        env = environment(self._like, budget_variables(study) | data_folders(self.home, held=True, sealed=True))
+        ending = self._command(words(command), referee, data, env, study.measure.prepare_timeout_s, name="prepare")
+        if ending.how != "exited" or ending.code:
+            raise StudyError(
+                f"study.toml: measure.prepare ({command}) failed{outcome.last_words(data / 'prepare')}; its whole output is in "
+                f"{data.resolve()}/prepare.err.txt"
+            )
+        done.touch()
+
+    def tried(self) -> tuple[str, list[Guarantee]]:
+        return self.sandbox.name, tried(self.sandbox, self.keepers)
 
     def drop(self, runs: Iterable[int]) -> None:
         for run in runs:
             remove(self.home / "runs" / str(run) / "out")
-
-    def last_words(self, name: str) -> str:
-        """The last line that `prepare` printed, quoted."""
-        return outcome.last_words(self.home / "data" / name)
 
     def run(
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
@@ -99,7 +107,7 @@ class Local:
         out = folder / "out"
         folder.mkdir(exist_ok=True)
         out.mkdir(exist_ok=True)
-        told = run_variables(run, study, out) | _data_folders(self.home)
+        told = run_variables(run, study, out) | data_folders(self.home)
         env = environment(slot, told, study.execute.env)
         inside_env = env | INSIDE if self.sandbox.wraps else env
         cell = self._cell(slot, tree, out, study)
@@ -116,7 +124,7 @@ class Local:
 
         inside = folder / "answers"  # what the scorer starts candidate code with
         write_launcher(inside, self.sandbox, for_answers(cell), inside_env)
-        held = _data_folders(self.home, held=True, sealed=run.held == "sealed") | {
+        held = data_folders(self.home, held=True, sealed=run.held == "sealed") | {
             "AUTORESEARCH_TREE": str(tree),
             "AUTORESEARCH_SET": run.held,
             "AUTORESEARCH_INSIDE": str(inside),
@@ -232,90 +240,17 @@ class Local:
 
 def bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
     """What a run and all it starts may use together."""
-    budget, over = study.measure.allowance, study.measure.overrun
+    budget, most_s = study.measure.allowance, study.measure.most_s
     processor_s = wall_s = None
     if budget is not None and usual is not None:
-        # A second more: what starting up scatters by is no overrun of a short run.
         if budget.unit == "seconds":
-            wall_s = usual.wall_s * over + 1
+            wall_s = most_s(usual.wall_s)
         else:
-            processor_s = usual.processor_s * over + 1
+            processor_s = most_s(usual.processor_s)
     return Bounds(cell.memory_mb, cell.processes, cell.disk_mb, cell.write, processor_s, wall_s)
 
 
 def scoring_bounds(cell: Cell, study: Study, usual: Measurement | None) -> Bounds:
     """What scoring may use: it runs candidate code that answers, which could go on training."""
-    processor_s = usual.score_processor_s * study.measure.overrun + 1 if usual is not None else None
+    processor_s = study.measure.most_s(usual.score_processor_s) if usual is not None else None
     return Bounds(memory_mb=cell.memory_mb, processes=cell.processes, processor_s=processor_s)
-
-
-def environment(slot: Slot, told: Mapping[str, str], passed: Iterable[str] = ()) -> dict[str, str]:
-    """
-    The environment of a command: what programs need to start, what the study passes on by name, the slot's
-    share, and what it is told. Keys and tokens that happen to be in ours are not among it.
-
-    `python` means the active virtual environment's, else the one that runs autoresearch.
-    """
-    mine = os.environ.get("VIRTUAL_ENV")
-    scripts = str(Path(mine) / "bin") if mine else str(Path(sys.executable).parent)
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name in HARMLESS or name.startswith(HARMLESS_BEGINNINGS) or name in passed
-    }
-    return inherited | {
-        "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "PYTHONDONTWRITEBYTECODE": "1",  # a run leaves its worktree as it found it
-        "PYTHONUNBUFFERED": "1",  # output that is still in a buffer when a run is killed is lost
-        "PYTHONNOUSERSITE": "1",  # the person's own site-packages are no part of a study
-        **slot.environment(),
-        **told,
-    }
-
-
-def write_launcher(path: Path, sandbox: Backend, cell: Cell, env: Mapping[str, str]) -> None:
-    """
-    A program that runs its arguments as candidate code: the scorer starts what answers it through this.
-
-    It gives its own environment, so that what the scorer knows of held data does not get in there.
-    """
-    placed = sandbox.wrap([PLACE], cell)
-    words = ['"$@"' if word == PLACE else shlex.quote(word) for word in placed]
-    names = " ".join(shlex.quote(f"{name}={value}") for name, value in env.items())
-    path.write_text(f"#!/bin/sh\ncd {shlex.quote(str(cell.cwd))} && exec env -i {names} {' '.join(words)}\n")
-    path.chmod(0o700)
-
-
-def run_variables(run: Run, study: Study, out: Path) -> dict[str, str]:
-    """What a run is told: its seed, its budget, and where its artifacts go."""
-    told = {
-        "AUTORESEARCH_RUN": str(run.id),
-        "AUTORESEARCH_SEED": str(run.seed),
-        "AUTORESEARCH_OUT": str(out),
-    }
-    return told | budget_variables(study)
-
-
-def budget_variables(study: Study) -> dict[str, str]:
-    budget = study.measure.allowance
-    if budget is None:
-        return {}
-    return {"AUTORESEARCH_BUDGET": _plain(budget.amount), "AUTORESEARCH_BUDGET_UNIT": budget.unit}
-
-
-def _data_folders(home: Path, held: bool = False, sealed: bool = False) -> dict[str, str]:
-    """Where prepared data lies: one folder that runs may see, one for frozen code, one for a claim alone."""
-    folders = {"AUTORESEARCH_DATA": home / "data" / "open"}
-    folders |= {"AUTORESEARCH_HELD": home / "data" / "held"} if held else {}
-    folders |= {"AUTORESEARCH_SEALED": home / "data" / "sealed"} if sealed else {}
-    return {name: str(folder) for name, folder in folders.items()}
-
-
-def words(command: str | Sequence[str]) -> tuple[str, ...]:
-    """A command line as a shell would split it, without a shell; a list of words is taken as it stands."""
-    return tuple(shlex.split(command) if isinstance(command, str) else command)
-
-
-def _plain(amount: float) -> str:
-    """A number that any language reads: 150000, not 1.5e+05 or 150000.0."""
-    return str(int(amount)) if amount == int(amount) else repr(amount)

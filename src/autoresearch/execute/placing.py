@@ -21,9 +21,9 @@ def local(study: Study, home: Path, workers: int | None, on_progress: OnProgress
     return Local(home, slots(study.execute.cores, workers), sandbox, on_progress)
 
 
-def placed(here: Local, study: Study, data: str, say: Callable[[str], None]) -> Executor:
+def placed(here: Local, study: Study, say: Callable[[str], None]) -> Executor:
     """
-    The executor that the study asks for; `data` is the identity of its prepared data.
+    The executor that the study asks for.
 
     Raises:
         AutoresearchError: it cannot be had; the message says what to do.
@@ -32,4 +32,4 @@ def placed(here: Local, study: Study, data: str, say: Callable[[str], None]) -> 
         return here
     from autoresearch.execute.ray import OnRay
 
-    return OnRay(here.home, study, here.on_progress, say, data)
+    return OnRay(here.home, study, here.on_progress, say)

@@ -22,8 +22,9 @@ import autoresearch
 from autoresearch.errors import AutoresearchError, Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.cluster import Post, connect, imported
-from autoresearch.execute.far import LEFT_OUT, Back, Job, Share, Sight, look, measure
-from autoresearch.execute.parcel import pack, unpack
+from autoresearch.execute.far import LEFT_OUT, Back, Job, Share, Sight, look, measure, try_sandbox
+from autoresearch.execute.guarantees import Guarantee
+from autoresearch.execute.parcel import Parcel, pack, unpack
 from autoresearch.files import remove
 from autoresearch.study import Study
 from autoresearch.trial import Measurement, Run
@@ -45,20 +46,18 @@ class Node(Struct, frozen=True):
 
 class OnRay:
     """
-    The executor for a Ray cluster. `home` is the study's `.autoresearch` folder; `data` the identity of its data.
+    The executor for a Ray cluster. `home` is the study's `.autoresearch` folder.
 
     Raises:
         MissingExtra, StudyError: no Ray, no cluster at `execute.address`, or no node that a run fits on.
     """
 
-    def __init__(
-        self, home: Path, study: Study, on_progress: OnProgress, say: Callable[[str], None], data: str = ""
-    ) -> None:
+    def __init__(self, home: Path, study: Study, on_progress: OnProgress, say: Callable[[str], None]) -> None:
         self.ray = imported()
         self.home, self.asked, self.on_progress, self.say = home, study.execute, on_progress, say
-        self.data = data
+        self._data, self._referee = "", Parcel(b"")
         self._stopping, self._closed = threading.Event(), threading.Event()
-        self._lock, self._placing = threading.Lock(), threading.Lock()
+        self._lock, self._placing, self._showing = threading.Lock(), threading.Lock(), threading.Lock()
         self._running: dict[str, tuple[Run, Any]] = {}  # token -> the run and its task
         self._busy: Counter[str] = Counter()  # runs by node
         self._sights: dict[str, Sight | None] = {}
@@ -80,6 +79,28 @@ class OnRay:
     def room(self) -> int:
         """How many runs fit on the cluster at once."""
         return max(1, sum(node.room for node in self._nodes()))
+
+    def prepare(self, study: Study, referee: Path, digest: str, say: Callable[[str], None] = lambda _: None) -> None:
+        """The referee goes to every node that a run goes to, which prepares its own data before its first."""
+        trees = self.home / "trees"
+        self._data, self._referee = digest, pack(trees / referee.relative_to(trees).parts[0], links=True)
+
+    def tried(self) -> tuple[str, list[Guarantee]]:
+        """
+        Raises:
+            StudyError: no node could try, or has the sandbox that was asked for.
+        """
+        node = self._nodes()[0]
+        attempt = self.ray.remote(num_cpus=0, max_retries=0)(try_sandbox)
+        task = attempt.options(scheduling_strategy=self._only_on(node.id)).remote(self.asked)
+        try:
+            found = self.ray.get(task, timeout=ANSWER_S)
+        except self.ray.exceptions.RayError as error:
+            raise StudyError(f"on node {node.name}: {' '.join(str(error).split())[-200:]}") from None
+        if isinstance(found, str):
+            raise StudyError(f"on node {node.name}: {found}")
+        name, guarantees = found
+        return f"{name} on {node.name}", guarantees
 
     def drop(self, runs: Iterable[int]) -> None:
         for run in runs:
@@ -150,7 +171,7 @@ class OnRay:
     ) -> tuple[Job, dict[str, Any]]:
         trees = self.home / "trees"
         name, *prefix = tree.relative_to(trees).parts
-        packed = [pack(trees / folder, links=True) for folder in (name, "referee")]
+        packed = [pack(trees / name, links=True), self._referee]
         job = Job(
             study=study,
             run=run,
@@ -159,7 +180,7 @@ class OnRay:
             tree=packed[0].key,
             referee=packed[1].key,
             prefix="/".join(prefix),
-            data=self.data,
+            data=self._data,
             env={name: os.environ[name] for name in study.execute.env if name in os.environ},
             usual=usual,
             hopeless=hopeless,
@@ -201,16 +222,17 @@ class OnRay:
             self._show()
 
     def _show(self) -> None:
-        """Pass on how far runs are."""
-        try:
-            taken = self.ray.get(self._post.take.remote(), timeout=10 * POLL_S)
-        except self.ray.exceptions.RayError:
-            return  # it is begun anew elsewhere; what it held is lost, and was for show
-        with self._lock:
-            runs = {token: run for token, (run, _) in self._running.items()}
-        for token, points in taken.items():
-            for fraction, loss in points if token in runs else ():
-                self.on_progress(runs[token], fraction, loss)
+        """Pass on how far runs are. One thread at a time: a run is not forgotten while another thread holds its points."""
+        with self._showing:
+            try:
+                taken = self.ray.get(self._post.take.remote(), timeout=10 * POLL_S)
+            except self.ray.exceptions.RayError:
+                return  # it is begun anew elsewhere; what it held is lost, and was for show
+            with self._lock:
+                runs = {token: run for token, (run, _) in self._running.items()}
+            for token, points in taken.items():
+                for fraction, loss in points if token in runs else ():
+                    self.on_progress(runs[token], fraction, loss)
 
     # -- nodes -----------------------------------------------------------------------------------------
 

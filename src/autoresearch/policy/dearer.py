@@ -15,7 +15,6 @@ from autoresearch.study import Study
 from autoresearch.trial import Measurement, Trial, Verdict
 
 SCATTER = 1.25  # times the dearest run of the base: what one run of the same program takes more where others work too
-STARTING_S = 1.0  # what starting up scatters by is no overrun of a short run; see execute/local.py
 
 
 def usual(state: State, study: Study, trial: Trial) -> Measurement | None:
@@ -42,7 +41,7 @@ def examined(state: State, study: Study, trial: Trial, verdict: Verdict) -> Verd
     wall = budget.unit == "seconds"
     costs = [result.wall_s if wall else result.processor_s for result in done]
     before = start.wall_s if wall else start.processor_s
-    if not costs or fmean(costs) <= study.measure.overrun * before + STARTING_S:
+    if not costs or fmean(costs) <= study.measure.most_s(before):
         return verdict
     why = (
         f"{verdict.why}, but a run takes {fmean(costs):.3g} s of {'wall' if wall else 'processor'} time where the start's "

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from autoresearch.errors import ProposerError, StudyError
+from autoresearch.execute.environment import INSIDE, environment
 from autoresearch.execute.keepers import Bounds, Ending, Keepers
-from autoresearch.execute.local import INSIDE, environment
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.proxy import Proxy, Upstream
 from autoresearch.execute.sandbox import Cell, choose, system_paths

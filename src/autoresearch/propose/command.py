@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from autoresearch.errors import ProposerError
-from autoresearch.execute.local import words
+from autoresearch.execute.environment import words
 from autoresearch.propose import Tree
 from autoresearch.propose.cell import ProposerCell
 from autoresearch.propose.making import Given, Tried

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from autoresearch.agent_table import AgentTable
 from autoresearch.errors import MissingExtra, StudyError
-from autoresearch.execute.local import environment, words
+from autoresearch.execute.environment import environment, words
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.sandbox import Backend
 from autoresearch.hosts import Allow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from autoresearch.execute.local import environment
+from autoresearch.execute.environment import environment
 from autoresearch.execute.machine import Slot
 
 LINKS = 20  # followed, one to the next

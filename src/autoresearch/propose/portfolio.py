@@ -55,10 +55,10 @@ class Portfolio:
         """
         while True:
             name = self._choose(brief, limits.trial)
-            before = constants.contents(tree)
+            before = constants.contents(tree) if name != BY else {}  # search says itself what it set
             try:
                 proposal = self.proposers[name].propose(tree, brief, limits)
-                return proposal if proposal.by == BY else constants.noted(proposal, before, constants.contents(tree))
+                return proposal if name == BY else constants.noted(proposal, before, constants.contents(tree))
             except NothingLeft as error:
                 with self._lock:
                     self._empty[name] = brief.base.tree, str(error)
