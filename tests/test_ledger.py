@@ -230,6 +230,7 @@ def test_a_run_that_was_lost_costs_up_to_its_last_sign_of_life(tmp_path: Path) -
     killed_at = printed.stat().st_mtime
     assert list(open_runs) == [1]
     with Log(journal(folder)) as log:
+        log.lose(1)
         lost = log.state.runs[1].measurement
     assert lost is not None
     assert lost.status == "stopped"

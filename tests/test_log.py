@@ -74,13 +74,16 @@ def test_who_follows_a_journal_knows_what_its_reader_knows_wherever_it_is_cut(
 
 @settings(max_examples=25)
 @given(histories())
-def test_opening_again_changes_nothing_but_to_close_the_open_runs(
+def test_opening_again_changes_nothing_and_a_lost_run_is_stopped(
     tmp_path_factory: pytest.TempPathFactory, past: list[Event]
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "events.jsonl"
     live = written(path, past)
     before = path.read_bytes()
     with Log(path) as journal:
+        assert vars(journal.state) == vars(live)
+        for run in tuple(live.open_runs):
+            journal.lose(run)
         assert not journal.state.open_runs
         assert journal.state.unfinished == live.unfinished
         assert all(journal.state.runs[i].measurement.status == "stopped" for i in live.open_runs)  # type: ignore[union-attr]

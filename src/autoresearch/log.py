@@ -107,8 +107,7 @@ class Log:
     """
     The journal opened for writing, with the state that follows from it.
 
-    `lock` guards both: hold it to read-then-append as one step. Opening repairs what a killed process left:
-    a torn last line is cut, and runs that were under way are recorded as stopped.
+    `lock` guards both: hold it to read-then-append as one step. Opening cuts a torn last line that a killed process left.
 
     Raises:
         Busy: another process holds the journal; the message gives its pid.
@@ -137,20 +136,9 @@ class Log:
                 raise LogError(f"{path}: {error.strerror}; the study's folder must be writable") from error
             self._size = complete_part(data)
             self.state = _fold_lines(data[: self._size], path)
-            self._repair(len(data))
+            if self._size < len(data):
+                os.ftruncate(self._file, self._size)
             opening.pop_all()  # from here on, close() does it
-
-    def _repair(self, size: int) -> None:
-        """Cut a torn last line, and record the runs that were under way as stopped."""
-        if self._size < size:
-            os.ftruncate(self._file, self._size)
-        for run in tuple(self.state.open_runs):
-            why = "the program was ended during this run"
-            lost = self.state.runs[run]
-            # Up to the last sign of it: nobody knows when it ended, and it may have been days ago.
-            held_s = round(self.state.ledger.last_sign(lost, _last_output(self.path.parent / "runs" / str(run))), 3)
-            stopped = Measurement("stopped", None, lost.digest, Machine("", 0), why=why, slot_s=held_s)
-            self.append(RunFinished(run=run, measurement=stopped))
 
     def append(self, event: Event) -> None:
         """
@@ -179,6 +167,15 @@ class Log:
             self.state.apply(event)
             self.lock.notify_all()
             self.listener(event)
+
+    def lose(self, number: int) -> None:
+        """Record a run that nobody will hear of again as stopped."""
+        lost = self.state.runs[number]
+        # Up to the last sign of it: nobody knows when it ended, and it may have been days ago.
+        held_s = round(self.state.ledger.last_sign(lost, _last_output(self.path.parent / "runs" / str(number))), 3)
+        why = "the program was ended during this run"
+        stopped = Measurement("stopped", None, lost.digest, Machine("", 0), why=why, slot_s=held_s)
+        self.append(RunFinished(run=number, measurement=stopped))
 
     # -- claims ----------------------------------------------------------------------------------------
 
@@ -226,6 +223,12 @@ class Log:
     def _hold(self, id: int) -> Trial:
         self._held.add(id)
         return self.state.trials[id]
+
+    def settle(self, trial: Trial) -> None:
+        """Wait until no run of a trial is under way: an earlier session may have begun some that go on elsewhere."""
+        with self.lock:
+            while any(run in self.state.open_runs for run in self.state.trials[trial.id].runs):
+                self.lock.wait()
 
     def release(self, trial: Trial, why: str = "") -> None:
         """A worker is done with a trial. Undecided and without a proposal, it is given back as if it never was."""

@@ -70,6 +70,7 @@ def work(lab: Lab) -> None:
                 if verdict := not_worth_a_run(state, trial):
                     log.append(TrialDecided(trial=trial.id, verdict=verdict))
                     continue
+                log.settle(trial)
                 while ask := next_run(lab, trial):
                     measure(lab, trial, tree, ask)
                 look_twice(lab, trial, tree)

@@ -29,6 +29,7 @@ from autoresearch.propose.account import reached
 from autoresearch.propose.making import Given, make
 from autoresearch.purse import Goal as Goal
 from autoresearch.purse import Purse
+from autoresearch.rejoin import rejoin
 from autoresearch.report.brief import Around
 from autoresearch.rules import sentences
 from autoresearch.state import State
@@ -81,6 +82,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         here = local(study, home, workers, listener.progress)
         stack.callback(workspace.clean)
         stack.callback(here.close)
+        rejoined: list[threading.Thread] = []
+        stack.callback(_join, rejoined)
         executor = placed(here, study, listener.say)
         stack.callback(executor.close)
         purse = Purse(study, goal, started, listener.say)
@@ -112,9 +115,15 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         data = study.data_digest(workspace.frozen(start))
         executor.prepare(study, workspace.referee(start), data, listener.say)
         repair(lab)
+        rejoined += rejoin(log, executor, study, listener.say)
         log.listener = lambda event: listener.event(event, log.state)
         log.on_stop = listener.ending
         yield lab
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 def open_study(log: Log, workspace: Workspace, study: Study, listener: Listener) -> None:

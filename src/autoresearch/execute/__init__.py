@@ -57,6 +57,13 @@ class Executor(Protocol):
         """
         ...
 
+    def attach(self, run: Run, study: Study) -> Callable[[], Measurement] | None:
+        """
+        How to wait for the measurement of a run that an earlier session began, where it goes on or its result waits to be
+        fetched; None where nothing is left of it. Called once for each such run, before any other.
+        """
+        ...
+
     def drop(self, runs: Iterable[int]) -> None:
         """Delete the artifacts of these runs; what they printed stays."""
         ...

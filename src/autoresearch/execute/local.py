@@ -87,6 +87,9 @@ class Local:
         for run in runs:
             remove(self.home / "runs" / str(run) / "out")
 
+    def attach(self, run: Run, study: Study) -> None:
+        """Runs here end with the program that began them."""
+
     def run(
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:

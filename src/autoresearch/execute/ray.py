@@ -122,6 +122,9 @@ class OnRay:
         if self._ours:
             self.ray.shutdown()
 
+    def attach(self, run: Run, study: Study) -> None:
+        """Ray ends the runs of a program that was killed."""
+
     def run(
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
