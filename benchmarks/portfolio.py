@@ -34,6 +34,7 @@ from autoresearch.execute import Hopeless
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.loop import Lab, work
+from autoresearch.places import Places
 from autoresearch.propose import Proposer, Tree, knobs
 from autoresearch.propose.portfolio import Portfolio
 from autoresearch.propose.search import Search
@@ -365,6 +366,7 @@ def play(landscape: Landscape, make: Callable[[State, Log], Proposer], seed: int
             executor=cast(Any, bench),
             may_start=may_start,
             inbox=Inbox(Path(folder)),
+            places=Places(1),
             tell=lambda sentence: None,
         )
         work(lab)

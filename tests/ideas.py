@@ -75,3 +75,12 @@ class Doubles:
         rate = float(file.read_text().removeprefix("RATE = "))
         file.write_text(f"RATE = {2 * rate}\n")
         return Proposal("double it", "doubles", {"constants": {"rate.py:RATE": [rate, 7.0]}})
+
+
+class Thinker:
+    """Thinks for a while, then sets one of ten files: odd trials help. Changes of two trials do not touch."""
+
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        time.sleep(0.5)
+        (tree.path / "part" / str(limits.trial % 10)).write_text(f"{limits.trial % 2 or -limits.trial}\n")
+        return Proposal(f"part {limits.trial % 10}", "thinker")

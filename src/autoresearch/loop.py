@@ -17,6 +17,7 @@ from autoresearch.execute import Executor
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
+from autoresearch.places import Places
 from autoresearch.policy import Ask, Policy, dearer, doubt, no_worse, race
 from autoresearch.propose import Proposer
 from autoresearch.report import calibration
@@ -43,6 +44,7 @@ class Lab(Struct, frozen=True):
     executor: Executor
     may_start: Callable[[State, int], bool]
     inbox: Inbox
+    places: Places
     around: Around = Around()  # what a brief tells beside the state
     workers: int = 1
     only: str | None = None  # the key of an idea, where the session is about nothing else
@@ -61,20 +63,24 @@ class Terms(Struct, frozen=True):
 
 def work(lab: Lab) -> None:
     """Propose a change, measure it, keep it or not, until the budget is spent."""
-    log, state = lab.log, lab.log.state
-    while trial := next_trial(lab):  # an unfinished one first, else a new one
+    log = lab.log
+    while lab.places.turn() and (trial := next_trial(lab)):  # an unfinished one first, else a new one
         try:
             with lab.workspace.open(trial) as tree:  # a git worktree
                 if trial.commit is None:
                     trial = propose(lab, trial, tree)
-                if verdict := not_worth_a_run(state, trial):
-                    log.append(TrialDecided(trial=trial.id, verdict=verdict))
+                if trial.problem:
+                    log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", trial.problem)))
                     continue
-                log.settle(trial)
-                while ask := next_run(lab, trial):
-                    measure(lab, trial, tree, ask)
-                look_twice(lab, trial, tree)
-                decide(lab, trial)
+                with lab.places.taken(trial):  # its own for all of its runs
+                    log.settle(trial)
+                    if verdict := out_of_date(log.state, trial):
+                        log.append(TrialDecided(trial=trial.id, verdict=verdict))
+                        continue
+                    while ask := next_run(lab, trial):
+                        measure(lab, trial, tree, ask)
+                    look_twice(lab, trial, tree)
+                    decide(lab, trial)
         except ProposerError as error:
             rejected = Verdict("rejected", str(error))
             log.append(TrialDecided(trial=trial.id, verdict=rejected, propose_s=round(error.took_s, 3)))
@@ -82,9 +88,10 @@ def work(lab: Lab) -> None:
         except NothingLeft as error:
             log.exhausted = str(error)
         except Stopped:
-            return  # the trial stays as it is, and goes on in the next session
+            break  # the trial stays as it is, and goes on in the next session
         finally:
             log.release(trial)
+    lab.places.leave()
 
 
 def next_run(lab: Lab, trial: Trial) -> Ask | None:
@@ -334,12 +341,14 @@ def move_best(log: Log, workspace: Workspace, tell: Callable[[str], None]) -> No
         tell(warning)
 
 
-def not_worth_a_run(state: State, trial: Trial) -> Verdict | None:
-    """The verdict on a trial that cannot be compared, or may not be tried at all."""
-    if trial.problem:
-        return Verdict("rejected", trial.problem)
-    if not trial.is_baseline and not state.values(trial.base_tree):
+def out_of_date(state: State, trial: Trial) -> Verdict | None:
+    """The verdict on a trial that is not worth a run on its base: the same patch is tried on the best instead."""
+    if trial.is_baseline:
+        return None
+    if not state.values(trial.base_tree):
         return Verdict("stale", "its base was never measured by the current referee on this kind of machine")
+    if state.best is not None and state.best.commit != trial.base and not state.trials[trial.id].runs:
+        return Verdict("stale", f"trial {state.best.trial} became best before this one ran; tried there instead")
     return None
 
 

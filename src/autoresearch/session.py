@@ -24,6 +24,7 @@ from autoresearch.inbox import Inbox
 from autoresearch.listener import Listener as Listener
 from autoresearch.log import Log
 from autoresearch.loop import BY_THE_PERSON, Lab, accept, heed, repair, work
+from autoresearch.places import Places
 from autoresearch.propose import Proposer
 from autoresearch.propose.account import reached
 from autoresearch.propose.making import Given, make
@@ -108,6 +109,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             executor=executor,
             may_start=purse.may_start,
             inbox=inbox,
+            places=Places(workers or executor.room, stopping=lambda: log.stopping is not None),
             around=around(study, workspace, purse),
             workers=workers or executor.room,
             tell=listener.say,
@@ -223,7 +225,7 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
 def see_through(lab: Lab, done: str) -> str:
     """A session from its first event to its last: why it ended, where nothing else ended it `done`."""
     begin(lab)
-    failures = run_workers(lab, lab.workers)
+    failures = run_workers(lab, lab.places.workers)
     if failures:
         raise failures[0]
     capped = reached(lab.study.budget, lab.log.state)

@@ -1,0 +1,123 @@
+"""
+Room for trials to be measured, and for the next ideas to be had meanwhile: a GPU does not wait for a model to think.
+
+A worker has an idea, then takes a place and keeps it for all runs of the trial. While all places are taken, others have
+their ideas ahead of time: no more of them than the places that are to become free until an idea is there, and no sooner
+than that, since an idea that was had without the latest results is a worse one.
+"""
+
+import collections
+import contextlib
+import heapq
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from autoresearch.errors import Stopped
+from autoresearch.trial import Trial
+
+NEGLIGIBLE = 0.005  # of a trial's time: what having an idea may take without being done ahead
+SHORT_S = 5.0  # trials that are measured faster than this are worth waiting for: the next idea knows of them
+EARLY = 1.3  # times what an idea took lately
+LATELY = 20  # trials
+MOST_AHEAD = 64
+LOOK_S = 0.5  # between two looks at the time
+
+
+class Places:
+    """
+    Places for `room` trials, shared by all workers. `stopping` says whether the study is; `clock` is in seconds.
+    """
+
+    def __init__(
+        self, room: int, stopping: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.room, self._stopping, self._clock = room, stopping, clock
+        self._change = threading.Condition()
+        self._since: dict[int, float] = {}  # who has a place -> since when
+        self._ahead: set[int] = set()  # who has an idea, or is having one
+        self._order: collections.deque[int] = collections.deque()  # who waits for a place
+        self._took: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds from place to verdict
+        self._thought: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds that ideas took
+
+    @property
+    def workers(self) -> int:
+        """How many workers there can be use for."""
+        return self.room + max(1, min(self.room // 2, MOST_AHEAD))
+
+    def turn(self) -> bool:
+        """Wait until it is time to begin with a trial. Always true."""
+        me = threading.get_ident()
+        with self._change:
+            self._ahead.discard(me)
+            while not self._stopping() and (wait_s := self._early_s()) > 0:
+                self._change.wait(min(wait_s, LOOK_S))
+            self._ahead.add(me)
+        return True
+
+    def leave(self) -> None:
+        """This worker begins with no other trial."""
+        with self._change:
+            self._ahead.discard(threading.get_ident())
+            self._change.notify_all()
+
+    @contextlib.contextmanager
+    def taken(self, trial: Trial) -> Iterator[None]:
+        """
+        A place for a trial, in the order in which workers ask; waits until there is one.
+
+        Raises:
+            Stopped: the study is stopping, and there is none.
+        """
+        me = threading.get_ident()
+        with self._change:
+            if not trial.is_baseline and trial.again is None:
+                self._thought.append(trial.propose_s)
+            self._order.append(me)
+            try:
+                while len(self._since) >= self.room or self._order[0] != me:
+                    if self._stopping():
+                        raise Stopped("stopped before it began")
+                    self._change.wait(LOOK_S)
+                self._since[me] = began = self._clock()
+                self._ahead.discard(me)
+            finally:
+                self._order.remove(me)
+                self._change.notify_all()
+        try:
+            yield
+        finally:
+            with self._change:
+                del self._since[me]
+                if not trial.is_baseline:
+                    self._took.append(self._clock() - began)
+                self._change.notify_all()
+
+    def _early_s(self) -> float:
+        """For how long it is too early to begin with another trial."""
+        short = len(self._ahead) - (self.room - len(self._since))  # that have to wait for a place already
+        if short < 0:
+            return 0.0
+        if short >= self._most():
+            return math.inf
+        now = self._clock()
+        free = [0.0] * (self.room - len(self._since))
+        free += [self._expected_s(now - since) for since in self._since.values()]
+        heapq.heapify(free)
+        for _ in self._ahead:  # each takes the first place that is free, for as long as a trial takes
+            heapq.heapreplace(free, free[0] + self._expected_s(0.0))
+        return free[0] - EARLY * max(self._thought)
+
+    def _most(self) -> int:
+        """How many may be ahead: as many as places become free while an idea is had, and what that varies by."""
+        took = sum(self._took) / len(self._took) if self._took else 0.0
+        thought = max(self._thought, default=0.0)
+        if took < SHORT_S or thought < NEGLIGIBLE * took:
+            return 0
+        among = self.room * thought / took
+        return min(math.ceil(among + math.sqrt(among)), self.workers - self.room)
+
+    def _expected_s(self, elapsed: float) -> float:
+        """Seconds until a trial that was begun so long ago has its verdict, if it is as short as most are short."""
+        return max(0.0, min((took for took in self._took if took > elapsed), default=elapsed) - elapsed)
