@@ -19,8 +19,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from autoresearch import carrying, log, session
 from autoresearch import events as ev
-from autoresearch import log, session
 from autoresearch.events import Event
 from autoresearch.policy import Ask
 from autoresearch.session import Goal, Listener
@@ -239,10 +239,12 @@ class History:
         self.machine = machine
         self.happen(ev.SessionStarted(pid=7, version="0", machine=machine, workers=2))
 
-    def start(self, baseline: bool = False, again: int | None = None, wish: str = "") -> int:
+    def start(
+        self, baseline: bool = False, again: int | None = None, wish: str = "", stack: tuple[int, ...] = ()
+    ) -> int:
         best, id = self.state.best, self.state.next_trial
         assert best is not None
-        carries: dict[str, Any] = {"again": again, "baseline": baseline, "wish": wish}
+        carries: dict[str, Any] = {"again": again, "stack": stack, "baseline": baseline, "wish": wish}
         self.happen(ev.TrialStarted(trial=id, base=best.commit, base_tree=best.tree, **carries))
         return id
 
@@ -323,7 +325,7 @@ class History:
 
 
 VALUES = st.floats(-1e6, 1e6, allow_nan=False)
-_ACTIONS = ("start", "again", "baseline", "propose", "run", "ok", "crash", "stop", "decide", "withdraw")
+_ACTIONS = ("start", "again", "stack", "baseline", "propose", "run", "ok", "crash", "stop", "decide", "withdraw")
 _RARE = ("reopen", "session", "end", "import", "ask", "ask", "steer", "drop")
 _MEMO = st.dictionaries(st.text(max_size=5), st.integers(-9, 9) | st.text(max_size=5) | st.none(), max_size=2)
 _WORDS: tuple[Word, ...] = ("keep", "keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive")
@@ -354,6 +356,8 @@ def _act(draw: st.DrawFn, past: History, action: str) -> None:
         past.happen(ev.NoteDropped(note=draw(st.sampled_from(list(state.wishes.notes)))))
     elif action == "again" and state.stale:
         past.start(again=next(iter(state.stale)))
+    elif action == "stack" and len(together := carrying.next_up(state)) > 1:
+        past.start(stack=together)
     elif action == "propose" and thinking:
         past.propose(draw(st.sampled_from(thinking)), draw(st.sampled_from([None, "t1", "t2"])), memo=draw(_MEMO))
     elif action == "withdraw" and thinking:

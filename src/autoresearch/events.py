@@ -48,14 +48,16 @@ class SessionEnded(Event, frozen=True, tag="session_ended"):
 
 class TrialStarted(Event, frozen=True, tag="trial_started"):
     """
-    A worker took a new trial on `base`. `again` names the stale trial whose patch it carries; a `baseline`
-    measures the base itself and needs no proposal; `wish` is the key of the idea that it carries.
+    A worker took a new trial on `base`. `again` names the stale trial whose patch it carries, `stack` several whose
+    patches it carries together; a `baseline` measures the base itself and needs no proposal; `wish` is the key of the
+    idea that it carries.
     """
 
     trial: int
     base: str
     base_tree: str
     again: int | None = None
+    stack: tuple[int, ...] = ()
     baseline: bool = False
     wish: str = ""
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from autoresearch import carrying
 from autoresearch.errors import Busy, LogError
 from autoresearch.events import AnyEvent, Event, RunFinished, TrialStarted, TrialWithdrawn
 from autoresearch.state import State, fold
@@ -207,16 +208,22 @@ class Log:
                 if begun:
                     return self._hold(begun.id)
                 wish = next((idea.key for idea in state.wishes.pending if only in (None, idea.key)), "")
-                stale = next((i for i in state.stale if only in (None, state.trials[i].wish)), None)
-                nothing = not wish and stale is None and (self.exhausted or only is not None)
+                stale = () if wish else carrying.next_up(state, only)
+                nothing = not wish and not stale and (self.exhausted or only is not None)
                 if nothing or not may_start(state, len(self._held)):
                     return None
-                return self._start(base(state), again=None if wish else stale, wish=wish)
+                return self._start(base(state), stale, wish=wish)
             return None
 
-    def _start(self, base: Best, again: int | None = None, baseline: bool = False, wish: str = "") -> Trial:
+    def _start(self, base: Best, stale: tuple[int, ...] = (), baseline: bool = False, wish: str = "") -> Trial:
         id = self.state.next_trial
-        carries: dict[str, Any] = {"again": again, "baseline": baseline, "wish": wish}
+        one = stale[0] if len(stale) == 1 else None
+        carries: dict[str, Any] = {
+            "again": one,
+            "stack": () if one is not None else stale,
+            "baseline": baseline,
+            "wish": wish,
+        }
         self.append(TrialStarted(trial=id, base=base.commit, base_tree=base.tree, **carries))
         return self._hold(id)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from autoresearch import carrying
 from autoresearch.change import Change
 from autoresearch.errors import BaselineError, NothingLeft, ProposerError, Stopped
 from autoresearch.events import RunFinished, RunStarted, TrialAccepted, TrialDecided, TrialProposed
@@ -143,12 +144,13 @@ def heed(lab: Lab) -> None:
 
 
 def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
-    """Give a trial its commit: from its proposer, from who asked for it, or from the stale trial it carries on."""
+    """Give a trial its commit: from its proposer, from who asked for it, or from the stale trials it carries on."""
     log, workspace, took_s = lab.log, lab.workspace, 0.0
-    if trial.again is not None:
-        stale = log.state.trials[trial.again]
-        tree.carry(stale.base, stale.commit or "", f"the change of trial {stale.id}")
-        proposal = Proposal(stale.idea, stale.by, stale.memo)
+    if trial.carries:
+        carried = [log.state.trials[number] for number in trial.carries]
+        for stale in carried:
+            tree.carry(stale.base, stale.commit or "", f"the change of trial {stale.id}")
+        proposal = carrying.proposal(carried)
         change = tree.change()
     elif trial.wish:
         asked = log.state.wishes.asked[trial.wish]

@@ -72,7 +72,7 @@ class Places:
         """
         me = threading.get_ident()
         with self._change:
-            if not trial.is_baseline and trial.again is None:
+            if not trial.is_baseline and not trial.carries:
                 self._thought.append(trial.propose_s)
             self._order.append(me)
             try:

@@ -71,6 +71,7 @@ class State:
         self.unfinished: dict[int, None] = {}  # trials without a verdict, in order
         self.open_runs: dict[int, None] = {}  # runs without a measurement, in order
         self.stale: dict[int, None] = {}  # stale trials that were not tried again yet, in order
+        self.apart: set[int] = set()  # stale trials that were no gain together: each is tried by itself
         self.counts: dict[str, int] = {}  # verdict word -> trials, baselines excluded
         self.tried_on: dict[str, int] = {}  # tree -> trials that were measured against it, baselines excluded
         self.spent_s = 0.0  # wall seconds of all finished runs and their scoring
@@ -266,11 +267,12 @@ class State:
 
     def _start_trial(self, event: TrialStarted) -> None:
         id = event.trial
-        trial = Trial(id, event.base, event.base_tree, event.at, event.again)
+        trial = Trial(id, event.base, event.base_tree, event.at, event.again, event.stack)
         if event.again is not None:
             before = self.trials[event.again]
             trial = replace(trial, idea=before.idea, wish=before.wish, accepted=before.accepted, asked=before.asked)
-            self.stale.pop(event.again, None)
+        for carried in trial.carries:
+            self.stale.pop(carried, None)
         if event.wish:
             asked = self.wishes.asked[event.wish]
             trial = replace(trial, idea=asked.idea, by=asked.by, wish=asked.key)
@@ -315,10 +317,20 @@ class State:
         if not trial.is_baseline:
             self.counts[verdict.word] = self.counts.get(verdict.word, 0) + 1
             self.tried_on[trial.base_tree] = self.tried_on.get(trial.base_tree, 0) + bool(trial.runs)
-        if verdict.word == "stale":
+        if trial.stack:
+            self._part(trial, verdict.word)
+        elif verdict.word == "stale":
             self.stale[id] = None
         if verdict.word == "keep" and event.kept_as and trial.tree:
             self._become_best(trial, event.kept_as)
+
+    def _part(self, stack: Trial, word: Word) -> None:
+        """What several changes together turned out to be: kept, or to be tried again, each by itself if that was why."""
+        if word == "keep":
+            return
+        self.stale |= dict.fromkeys(stack.stack)
+        if word != "stale":
+            self.apart.update(stack.stack)
 
     def _accept(self, event: TrialAccepted) -> None:
         id = event.trial
@@ -341,8 +353,7 @@ class State:
         trial = self.trials.pop(event.trial)
         self.unfinished.pop(event.trial, None)
         self.wishes.give_back(trial)
-        if trial.again is not None:
-            self.stale[trial.again] = None
+        self.stale |= dict.fromkeys(trial.carries)
 
     def _open(self, event: StudyOpened) -> None:
         self.opened = event

@@ -185,6 +185,7 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     base_tree: str
     started_at: float = 0.0
     again: int | None = None  # the stale trial whose patch this one carries
+    stack: tuple[int, ...] = ()  # several of them, whose patches it carries together
     commit: str | None = None
     tree: str | None = None
     idea: str = ""
@@ -207,6 +208,11 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     @property
     def is_baseline(self) -> bool:
         return self.by == BASELINE
+
+    @property
+    def carries(self) -> tuple[int, ...]:
+        """The stale trials whose patches it carries."""
+        return self.stack or (() if self.again is None else (self.again,))
 
     @property
     def proposer(self) -> str:

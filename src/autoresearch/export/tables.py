@@ -21,7 +21,7 @@ KINDS: dict[str, dict[str, type]] = {
     "trials": {
         "trial": int, "verdict": str, "value": float, "base_value": float, "gain": float, "error": float, "cost": float,
         "best": float, "idea": str, "by": str, "why": str, "flags": str, "params": str, "runs": int, "baseline": bool,
-        "accepted": bool, "again": int, "lines_added": int, "lines_removed": int, "base": str, "commit": str,
+        "accepted": bool, "again": int, "stack": str, "lines_added": int, "lines_removed": int, "base": str, "commit": str,
         "kept_as": str, "tree": str, "started_at": float, "decided_at": float,
     },
     "runs": {
@@ -146,6 +146,7 @@ def _trials(state: State) -> Iterator[Row]:
             "baseline": trial.is_baseline,
             "accepted": trial.accepted,
             "again": trial.again,
+            "stack": json.dumps(list(trial.stack)),
             "lines_added": trial.lines[0],
             "lines_removed": trial.lines[1],
             "base": trial.base,

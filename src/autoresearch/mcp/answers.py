@@ -77,8 +77,8 @@ def row(trial: Trial) -> dict[str, Any]:
         "idea": sentence(trial.idea),
         "by": sentence(trial.by, 60),
     }
-    if trial.again is not None:
-        told["carries_on"] = trial.again
+    if trial.carries:
+        told["carries_on"] = list(trial.carries)
     if verdict is not None:
         numbers = {"value": verdict.value, "gain": verdict.gain, "error": verdict.error, "cost": verdict.cost}
         told |= {name: number for name, number in numbers.items() if number is not None}

@@ -73,7 +73,7 @@ def watch(state: State, trial: Trial, run: Run) -> Limit | None:
     Only the first run of a trial is raced: one that has a value has shown that it can be compared.
     """
     own = run.tree == trial.tree != trial.base_tree and run.purpose == "trial"
-    if not own or trial.is_baseline or trial.again is not None or trial.id % TO_THE_END == 0:
+    if not own or trial.is_baseline or trial.carries or trial.id % TO_THE_END == 0:
         return None
     if state.noise is None or state.values(run.tree):
         return None

@@ -131,8 +131,15 @@ def outcomes(state: State, past: Sequence[Trial], names: Iterable[str]) -> list[
     dollars = {name: _dollars(state, mine, name) for name in names}
     price = state.ledger.price or DOLLARS_PER_HOUR
     found = []
+    stacked = {stale for trial in past if trial.word == "keep" for stale in trial.stack}
     for trial in mine:
-        won = None if trial.word == "stale" else trial.word == "keep" and gains.get(trial.id, 1.0) > 0
+        won = (
+            True
+            if trial.id in stacked
+            else None
+            if trial.word == "stale"
+            else trial.word == "keep" and gains.get(trial.id, 1.0) > 0
+        )
         hours = (trial.propose_s + machine_s(state, trial)) / 3600 + dollars[trial.proposer] / price
         cost = hours if trial.verdict else None
         found.append(Outcome(trial.proposer, won, sizes.get(trial.id, usual) if won else 0.0, cost))

@@ -64,12 +64,13 @@ class Forecast(Struct, frozen=True):
 
 
 def of_trial(state: State, trial: Trial) -> float:
-    """Dollars of a trial: the calls that were made for it and its runs, and the same of the stale one it carries on."""
+    """Dollars of a trial: the calls that were made for it and its runs, and the same of the stale one it carries on, or of
+    several that were kept with it."""
     runs = (state.runs[run] for run in trial.runs)
     own = sum(state.ledger.of_run(run) for run in runs if run.purpose != "claim")
     own += state.ledger.called.get(trial.id, 0.0)
-    before = state.trials.get(trial.again) if trial.again is not None else None
-    return own + (of_trial(state, before) if before else 0.0)
+    before = trial.carries if trial.again is not None or trial.word == "keep" else ()
+    return own + sum(of_trial(state, state.trials[stale]) for stale in before)
 
 
 def lately(state: State) -> list[float]:

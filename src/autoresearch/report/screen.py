@@ -12,6 +12,7 @@ from msgspec import Struct
 from rich.cells import cell_len
 from rich.text import Text
 
+from autoresearch import carrying
 from autoresearch.report import text
 from autoresearch.report.plain import line
 from autoresearch.state import State
@@ -161,8 +162,11 @@ def _next(state: State) -> str:
         return "measure the code as it stands"
     if not state.ready:
         return "measure the best anew" if state.kept else "measure the code as it stands: how far do its runs scatter?"
-    if stale := tuple(state.stale):
-        return f"trial {stale[0]}'s patch again, on the new best"
+    if carried := carrying.next_up(state):
+        patches = (
+            f"trial {carried[0]}'s patch" if len(carried) == 1 else f"the patches of {len(carried)} trials together"
+        )
+        return f"{patches} again, on the new best"
     best = state.best.trial if state.best else 0
     return f"a new idea on trial {best}'s code"
 

@@ -335,7 +335,7 @@ def show(state: State, trial: Trial, patch: str) -> RenderableType:
     head = [
         f"trial     {trial.id}: {clean(trial.idea) or '(no idea yet)'}",
         f"by        {clean(trial.by or trial.asked) or '-'}"
-        + (f", carrying on trial {trial.again}" if trial.again is not None else ""),
+        + (f", carrying on trial {', '.join(map(str, trial.carries))}" if trial.carries else ""),
         f"base      {trial.base[:12]}",
         f"commit    {trial.commit[:12] if trial.commit else '-'}"
         + (f", kept as {trial.kept_as[:12]}" if trial.kept_as else ""),

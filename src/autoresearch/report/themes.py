@@ -83,6 +83,8 @@ def theme_of(state: State, trial: Trial, files: Files) -> str:
     if trial.again is not None and not trial.memo:
         trial = state.trials[trial.again]  # its patch did not fit any more: nothing else is known of it
     changed = trial.memo.get("set")
+    if trial.stack:
+        return "winners of one race together"
     if "cut" in trial.memo:
         return "leaving something out"
     if isinstance(changed, dict) and len(changed) == 1:
@@ -115,7 +117,7 @@ def _theme(name: str, group: Iterable[Trial]) -> Theme:
 def near_misses(state: State) -> list[Near]:
     """What looked better than its base and was not kept, by how far beyond the noise it looked so."""
     done = tried(state)
-    again = {trial.again for trial in done if trial.again is not None and trial.word not in FAILED}
+    again = {stale for trial in done if trial.word not in FAILED for stale in trial.carries}
     found = [
         Near(trial.id, trial.word, one_line(trial.idea), verdict.gain, verdict.error)
         for trial in done

@@ -38,7 +38,7 @@ def facts(state: State, found: Trial, home: Path) -> dict[str, Any]:
         "base": found.base[:12],
         "commit": (found.commit or "")[:12],
         "kept_as": (found.kept_as or "")[:12],
-        "again": found.again,
+        "carries": list(found.carries),
         "lines": list(found.lines),
         "runs": [run_row(found, run) for run in runs],
         "curves": curves(state, found, runs, home),

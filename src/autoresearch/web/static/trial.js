@@ -77,7 +77,7 @@ function drawCurves(found) {
 }
 
 function body(found) {
-  const by = `by ${found.by || "–"}${found.again == null ? "" : `, carrying on trial ${found.again}`}`;
+  const by = `by ${found.by || "–"}${found.carries.length ? `, carrying on trial ${found.carries.join(", ")}` : ""}`;
   const where = `base ${found.base}${found.commit ? `, commit ${found.commit}` : ""}${found.kept_as ? `, kept as ${found.kept_as}` : ""}`;
   return [
     part(null, el("p", { class: "idea" }, found.idea || "(no idea yet)"), el("p", { class: "quiet" }, `${by}; ${where}`)),

@@ -1,0 +1,103 @@
+"""Winners that raced each other: together first, and each by itself where that was no gain."""
+
+from pathlib import Path
+
+from helpers import History, Recorder, histories, make_study
+from hypothesis import given
+
+from autoresearch import carrying, session
+from autoresearch.events import Event
+from autoresearch.session import Goal
+from autoresearch.state import State
+from autoresearch.trial import Word
+
+# All three begin before the first ends, and the first ends before the others do.
+WAIT = "sleep $(cat part/* | awk '{s += $1 * (NR == 2 ? 1 : 2)} END {print s < 3 ? s : 0}'); "
+
+
+def race(folder: Path, loss: str) -> State:
+    """Three trials at once on the start, each a gain by itself."""
+    make_study(
+        folder,
+        start=f"{WAIT}n=$(cat part/* | awk '{{s += $1}} END {{print s}}'); echo METRIC loss=$(({loss}))\n",
+        files={f"part/{i}": "0\n" for i in range(4)},
+        asset=["part/*"],
+        propose={"with": ["ideas:Racers"], "sandbox": "none"},
+        decide={"calibrate": 1, "policy": "greedy"},
+    )
+    return session.run(folder, Goal(workers=3), Recorder())
+
+
+def test_winners_of_one_race_are_measured_together_and_kept_in_one_run(tmp_path: Path) -> None:
+    state = race(tmp_path, "100 - n")
+    assert [trial.word for trial in state.trials.values()] == ["keep", "keep", "stale", "stale", "keep"]
+    together = list(state.trials.values())[4]
+    assert (sorted(together.stack), together.by, together.again) == ([2, 3], carrying.BY, None)
+    assert together.idea in ("trials 2 and 3 together: part 2; part 3", "trials 3 and 2 together: part 3; part 2")
+    assert len(together.runs) == 1
+    assert state.best is not None
+    assert state.mean(state.best.tree) == 97
+    assert not state.stale
+
+
+def test_winners_that_spoil_each_other_are_tried_one_by_one(tmp_path: Path) -> None:
+    state = race(tmp_path, "100 - n + 9 * (n > 2)")
+    words = [trial.word for trial in state.trials.values()]
+    assert words == [
+        "keep",
+        "keep",
+        "stale",
+        "stale",
+        "discard",
+        "keep",
+        "rejected",
+    ]  # which would be the stack once more
+    stack, *alone = list(state.trials.values())[4:]
+    assert sorted(stack.stack) == [2, 3]
+    assert [trial.again for trial in alone] == list(stack.stack)
+    assert state.best is not None
+    assert state.mean(state.best.tree) == 98
+
+
+def test_winners_wait_for_others_that_run_on_the_same_base() -> None:
+    past = History()
+    past.baseline(10.0)
+    first, second, third = past.start(), past.start(), past.start()
+    for trial in (first, second, third):
+        past.propose(trial)
+        past.begin_run(trial)
+    outcomes: list[tuple[int, float, Word]] = [(first, 9.0, "keep"), (second, 8.0, "stale")]
+    for trial, value, word in outcomes:
+        past.end_run(past.state.trials[trial].runs[-1], value)
+        past.decide(trial, word, value, gain=10 - value)
+    assert carrying.next_up(past.state) == ()
+    past.end_run(past.state.trials[third].runs[-1], 7.0)
+    assert carrying.next_up(past.state) == ()
+    past.decide(third, "stale", 7.0, gain=3.0)
+    assert carrying.next_up(past.state) == (second, third)
+    stack = past.start(stack=(second, third))
+    assert carrying.next_up(past.state) == ()
+    past.propose(stack)
+    past.decide(stack, "stale", 7.0)  # best moved again, and it was better than its base: nothing is known of it
+    assert carrying.next_up(past.state) == (second, third)
+    stack = past.start(stack=(second, third))
+    past.propose(stack)
+    past.decide(stack, "crash")
+    assert carrying.next_up(past.state) == (second,)
+
+
+@given(histories())
+def test_what_is_carried_was_stale_and_comes_back_unless_it_was_kept(past: list[Event]) -> None:
+    state = State()
+    for event in past:
+        state.apply(event)
+        up = carrying.next_up(state)
+        assert set(up) <= set(state.stale)
+        assert len(up) < 2 or not state.apart & set(up)
+        under_way = {stale for i in state.unfinished for stale in state.trials[i].carries}
+        assert not under_way & set(state.stale)
+        for trial in state.trials.values():
+            if trial.word == "stale" and not trial.stack:
+                carried = [t for t in state.trials.values() if trial.id in t.carries and t.verdict]
+                done = any(not t.stack or t.word == "keep" for t in carried)
+                assert done or trial.id in state.stale or trial.id in under_way
