@@ -32,8 +32,9 @@ from autoresearch.change import Change
 from autoresearch.events import AnyEvent, SessionStarted, StudyOpened
 from autoresearch.execute import Hopeless
 from autoresearch.inbox import Inbox
+from autoresearch.lab import Lab
 from autoresearch.log import Log
-from autoresearch.loop import Lab, work
+from autoresearch.loop import work
 from autoresearch.places import Places
 from autoresearch.propose import Proposer, Tree, knobs
 from autoresearch.propose.portfolio import Portfolio

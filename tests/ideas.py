@@ -95,3 +95,19 @@ class Racers:
             raise NothingLeft("all three are made")
         (tree.path / "part" / str(limits.trial)).write_text("1\n")
         return Proposal(f"part {limits.trial}", "racers")
+
+
+class Nothing:
+    """Changes that do nothing, each in a file of its own."""
+
+    gain = 0
+
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        (tree.path / "part" / str(limits.trial % 100)).write_text(f"{self.gain}  # trial {limits.trial}\n")
+        return Proposal(f"part {limits.trial}", type(self).__name__.lower())
+
+
+class Gains(Nothing):
+    """Changes that help, each by 1."""
+
+    gain = 1

@@ -193,7 +193,7 @@ def test_who_asked_first_gets_the_place_first() -> None:
 
 def test_nobody_waits_for_a_place_in_a_study_that_stops_but_a_free_one_is_taken() -> None:
     stopping = threading.Event()
-    held = Places(1, stopping.is_set)
+    held = Places(1, stopping=stopping.is_set)
     stopping.set()
     assert held.turn()
     with held.taken(Trial(1, "b", "t")), pytest.raises(Stopped), held.taken(Trial(2, "b", "t")):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from autoresearch import stats
 from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyError
 from autoresearch.events import Claimed, SealedOpened, SessionEnded
-from autoresearch.loop import Lab, run_once
+from autoresearch.lab import Lab, run_once
 from autoresearch.policy import Ask, no_worse
 from autoresearch.session import Goal, Listener, begin, opened, stoppable
 from autoresearch.state import State

@@ -23,7 +23,7 @@ from autoresearch.errors import AutoresearchError, MissingExtra, WorkspaceError
 from autoresearch.events import Finalized, SessionEnded
 from autoresearch.final import Branch, Clash, Final
 from autoresearch.git import PLAIN_DIFF, changed_files
-from autoresearch.loop import Lab
+from autoresearch.lab import Lab
 from autoresearch.report import evidence
 from autoresearch.report.markdown import plain
 from autoresearch.report.text import current

@@ -7,59 +7,25 @@ Knows no file format, no process and no statistics; what it holds together is in
 import time
 from collections.abc import Callable
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch import carrying
 from autoresearch.change import Change
 from autoresearch.errors import BaselineError, NothingLeft, ProposerError, Stopped
-from autoresearch.events import RunFinished, RunStarted, TrialAccepted, TrialDecided, TrialProposed
-from autoresearch.execute import Executor
+from autoresearch.events import TrialAccepted, TrialDecided, TrialProposed
 from autoresearch.inbox import Inbox
+from autoresearch.lab import Lab, measure
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
-from autoresearch.places import Places
-from autoresearch.policy import Ask, Policy, dearer, doubt, no_worse, race
-from autoresearch.propose import Proposer
+from autoresearch.policy import Ask, dearer, doubt, no_worse, screening
 from autoresearch.report import calibration
-from autoresearch.report.brief import Around, Brief, brief
-from autoresearch.seeds import seed
+from autoresearch.report.brief import Brief, brief
 from autoresearch.state import State
-from autoresearch.study import Study
-from autoresearch.trial import Best, Limits, Measurement, Proposal, Run, Trial, Verdict
+from autoresearch.trial import Best, Limits, Proposal, Trial, Verdict
 from autoresearch.workspace import Tree, Workspace, one_line
 
 BY_THE_PERSON = "stopped by the person"
 GIVE_UP_AFTER = 10  # proposals in a row that came to nothing
-
-
-class Lab(Struct, frozen=True):
-    """Everything a worker needs. Shared by all workers of a study."""
-
-    study: Study
-    program: str
-    log: Log
-    workspace: Workspace
-    proposer: Proposer
-    policy: Policy
-    executor: Executor
-    may_start: Callable[[State, int], bool]
-    inbox: Inbox
-    places: Places
-    around: Around = Around()  # what a brief tells beside the state
-    workers: int = 1
-    only: str | None = None  # the key of an idea, where the session is about nothing else
-    tell: Callable[[str], None] = print  # what a person should know, in a sentence
-
-
-class Terms(Struct, frozen=True):
-    """
-    What a run is held to where that is not what the study itself says: the digest under which its value counts, and
-    what is usual there (None: not known yet).
-    """
-
-    digest: str
-    usual: Measurement | None = None
 
 
 def work(lab: Lab) -> None:
@@ -73,15 +39,9 @@ def work(lab: Lab) -> None:
                 if trial.problem:
                     log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", trial.problem)))
                     continue
-                with lab.places.taken(trial):  # its own for all of its runs
-                    log.settle(trial)
-                    if verdict := out_of_date(log.state, trial):
-                        log.append(TrialDecided(trial=trial.id, verdict=verdict))
-                        continue
-                    while ask := next_run(lab, trial):
-                        measure(lab, trial, tree, ask)
-                    look_twice(lab, trial, tree)
-                    decide(lab, trial)
+                own = is_ours(lab, trial)  # another kind of machine can only say that it is no gain
+                while not see_through(lab, trial, tree, own):
+                    own = True
         except ProposerError as error:
             rejected = Verdict("rejected", str(error))
             log.append(TrialDecided(trial=trial.id, verdict=rejected, propose_s=round(error.took_s, 3)))
@@ -95,15 +55,55 @@ def work(lab: Lab) -> None:
     lab.places.leave()
 
 
+def see_through(lab: Lab, trial: Trial, tree: Tree, own: bool) -> bool:
+    """Measure a trial on a place of its own and decide it. False: it did well elsewhere, and goes on on our own kind."""
+    with lab.places.taken(trial, own) as tier:
+        lab.log.settle(trial)
+        if verdict := out_of_date(lab.log.state, trial):
+            lab.log.append(TrialDecided(trial=trial.id, verdict=verdict))
+            return True
+        here = replace(lab, tier=tier)
+        if tier:
+            know_base(here, trial, tree)
+            if not lab.log.state.on(tier).values(trial.base_tree):
+                return False
+        while ask := next_run(here, trial):
+            measure(here, trial, tree, ask)
+        if tier and judge(here, trial).word == "keep":
+            return False
+        look_twice(here, trial, tree)
+        decide(here, trial)
+        return True
+
+
+def is_ours(lab: Lab, trial: Trial) -> bool:
+    """Whether a trial needs a machine of the study's own kind: from the first, or since it was screened."""
+    runs = (lab.log.state.runs[run] for run in trial.runs)
+    return trial.is_baseline or bool(trial.wish) or trial.accepted or any(not run.tier for run in runs)
+
+
+def know_base(lab: Lab, trial: Trial, tree: Tree) -> None:
+    """Run the base of a trial on another kind of machine, as often as it has to be known there, beside others who do."""
+    log = lab.log
+    while True:
+        with log.lock:
+            while (state := log.state.on(lab.tier)) and screening.waits(state, lab.study, trial):
+                log.lock.wait()
+            ask = screening.ask(state, lab.study, trial)
+        if ask is None:
+            return
+        measure(lab, trial, tree, ask)
+
+
 def next_run(lab: Lab, trial: Trial) -> Ask | None:
     """What the policy wants to know, then what a guard does; None when enough is known to judge."""
-    state, policy = lab.log.state, lab.policy
+    state, policy = lab.log.state.on(lab.tier), lab.policy
     return policy.next_run(state, trial) or no_worse.ask(state, lab.study, trial, policy.judge(state, trial))
 
 
 def judge(lab: Lab, trial: Trial) -> Verdict:
     """What the policy says, unless its cost or a guard speaks against it."""
-    state = lab.log.state
+    state = lab.log.state.on(lab.tier)
     verdict = dearer.examined(state, lab.study, trial, lab.policy.judge(state, trial))
     return no_worse.examined(state, lab.study, trial, verdict)
 
@@ -227,68 +227,9 @@ def repair(lab: Lab) -> None:
         move_best(lab.log, lab.workspace, lab.tell)
 
 
-def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
-    """
-    One run of a trial, or of its base.
-
-    Raises:
-        Stopped: it was ended from outside; the run is recorded so, and does not count.
-    """
-    log = lab.log
-    content, commit = (trial.base_tree, trial.base) if ask.base else (trial.tree, trial.commit)
-    assert content is not None
-    assert commit is not None
-    if log.state.trials[trial.id].runs or ask.base:
-        tree.reset(content)  # what an earlier run left behind must not help this one
-    run_once(lab, trial, tree, ask, content, commit)
-
-
-def run_once(
-    lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit: str, terms: Terms | None = None
-) -> Measurement:
-    """
-    Run what is checked out in a tree, and write it down. `trial` is who asks for it.
-
-    Raises:
-        Stopped: as in `measure`.
-    """
-    log = lab.log
-    assert log.state.opened is not None
-    with log.lock:
-        run = Run(
-            id=log.state.next_run,
-            trial=trial.id,
-            tree=content,
-            commit=commit,
-            seed_index=ask.index,
-            seed=seed(log.state.opened.seed, ask.index),
-            digest=terms.digest if terms else log.state.digest,
-            started_at=round(time.time(), 3),
-            held=ask.held,
-            purpose=ask.purpose,
-        )
-        hopeless = race.watch(log.state, log.state.trials[trial.id], run) if lab.study.decide.race else None
-        log.append(RunStarted(run=run))
-    if changed := lab.workspace.restore_referee(log.state.opened.start):
-        lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
-    # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.
-    free = trial.is_baseline or ask.purpose == "claim"
-    usual = None if free else dearer.usual(log.state, lab.study, trial)
-    usual = terms.usual if terms else usual
-    began = time.monotonic()
-    result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
-    if not result.held_s:  # an executor that does not say for how long a slot was held
-        result = replace(result, slot_s=round(time.monotonic() - began, 3))
-    log.append(RunFinished(run=run.id, measurement=result))
-    if result.status == "stopped":
-        log.stop(result.why)  # if nothing has yet: a machine was lost, and there may be no other
-        raise Stopped(result.why)
-    return result
-
-
 def look_twice(lab: Lab, trial: Trial, tree: Tree) -> None:
     """Measure a gain that is hard to believe once more, and its base beside it, in a clean room."""
-    state = lab.log.state
+    state = lab.log.state.on(lab.tier)
     verdict = judge(lab, trial)
     for ask in doubt.clean_room(state, lab.study, trial, verdict):
         measure(lab, trial, tree, ask)
@@ -298,7 +239,9 @@ def decide(lab: Lab, trial: Trial) -> None:
     """Judge a trial; best moves one step at a time."""
     log, state, workspace = lab.log, lab.log.state, lab.workspace
     with log.lock:
-        verdict = doubt.examined(state, lab.study, trial, judge(lab, trial))
+        verdict = doubt.examined(state.on(lab.tier), lab.study, trial, judge(lab, trial))
+        if lab.tier:  # its value compares with nothing here
+            verdict = replace(verdict, value=None, base_value=None, why=f"{verdict.why}, on {lab.tier}")
         kept_as = workspace.keep(trial, verdict) if verdict.word == "keep" else None
         log.append(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
         if kept_as:

@@ -12,7 +12,7 @@ import heapq
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from autoresearch.errors import Stopped
 from autoresearch.trial import Trial
@@ -27,17 +27,23 @@ LOOK_S = 0.5  # between two looks at the time
 
 class Places:
     """
-    Places for `room` trials, shared by all workers. `stopping` says whether the study is; `clock` is in seconds.
+    Places for `room` trials on the study's own kind of machine, and on others by tier; shared by all workers.
+    `stopping` says whether the study is; `clock` is in seconds.
     """
 
     def __init__(
-        self, room: int, stopping: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic
+        self,
+        room: int,
+        others: Mapping[str, int] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.room, self._stopping, self._clock = room, stopping, clock
+        self.rooms = {"": room, **(others or {})}
+        self.room, self._stopping, self._clock = sum(self.rooms.values()), stopping, clock
         self._change = threading.Condition()
-        self._since: dict[int, float] = {}  # who has a place -> since when
+        self._since: dict[int, tuple[str, float]] = {}  # who has a place -> where, and since when
         self._ahead: set[int] = set()  # who has an idea, or is having one
-        self._order: collections.deque[int] = collections.deque()  # who waits for a place
+        self._order: dict[int, bool] = {}  # who waits for a place, in order -> whether only one of our own kind will do
         self._took: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds from place to verdict
         self._thought: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds that ideas took
 
@@ -63,9 +69,10 @@ class Places:
             self._change.notify_all()
 
     @contextlib.contextmanager
-    def taken(self, trial: Trial) -> Iterator[None]:
+    def taken(self, trial: Trial, own: bool = True) -> Iterator[str]:
         """
-        A place for a trial, in the order in which workers ask; waits until there is one.
+        A place for a trial, in the order in which workers ask; waits until there is one. Unless `own`, it may be of
+        another kind: its tier, empty for the study's own.
 
         Raises:
             Stopped: the study is stopping, and there is none.
@@ -74,25 +81,39 @@ class Places:
         with self._change:
             if not trial.is_baseline and not trial.carries:
                 self._thought.append(trial.propose_s)
-            self._order.append(me)
+            self._order[me] = own
             try:
-                while len(self._since) >= self.room or self._order[0] != me:
+                while (tier := self._given().get(me)) is None:
                     if self._stopping():
                         raise Stopped("stopped before it began")
                     self._change.wait(LOOK_S)
-                self._since[me] = began = self._clock()
+                began = self._clock()
+                self._since[me] = tier, began
                 self._ahead.discard(me)
             finally:
-                self._order.remove(me)
+                del self._order[me]
                 self._change.notify_all()
         try:
-            yield
+            yield tier
         finally:
             with self._change:
                 del self._since[me]
                 if not trial.is_baseline:
                     self._took.append(self._clock() - began)
                 self._change.notify_all()
+
+    def _given(self) -> dict[int, str]:
+        """Who of those that wait has a place now, and where."""
+        left = dict(self.rooms)
+        for tier, _ in self._since.values():
+            left[tier] -= 1
+        given: dict[int, str] = {}
+        for who, own in self._order.items():
+            free = next((tier for tier in left if left[tier] > 0 and not (own and tier)), None)
+            if free is not None:
+                given[who] = free
+                left[free] -= 1
+        return given
 
     def _early_s(self) -> float:
         """For how long it is too early to begin with another trial."""
@@ -103,7 +124,7 @@ class Places:
             return math.inf
         now = self._clock()
         free = [0.0] * (self.room - len(self._since))
-        free += [self._expected_s(now - since) for since in self._since.values()]
+        free += [self._expected_s(now - since) for _, since in self._since.values()]
         heapq.heapify(free)
         for _ in self._ahead:  # each takes the first place that is free, for as long as a trial takes
             heapq.heapreplace(free, free[0] + self._expected_s(0.0))

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -18,13 +18,16 @@ from autoresearch import policy
 from autoresearch.asset import Asset
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
+from autoresearch.execute import Executor
 from autoresearch.execute.environment import words
 from autoresearch.execute.placing import local, placed
 from autoresearch.inbox import Inbox
+from autoresearch.lab import Lab
 from autoresearch.listener import Listener as Listener
 from autoresearch.log import Log
-from autoresearch.loop import BY_THE_PERSON, Lab, accept, heed, repair, work
+from autoresearch.loop import BY_THE_PERSON, accept, heed, repair, work
 from autoresearch.places import Places
+from autoresearch.policy import screening
 from autoresearch.propose import Proposer
 from autoresearch.propose.account import reached
 from autoresearch.propose.making import Given, make
@@ -109,7 +112,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             executor=executor,
             may_start=purse.may_start,
             inbox=inbox,
-            places=Places(workers or executor.room, stopping=lambda: log.stopping is not None),
+            places=Places(workers or executor.room, kinds(study, executor), lambda: log.stopping is not None),
             around=around(study, workspace, purse),
             workers=workers or executor.room,
             tell=listener.say,
@@ -189,6 +192,11 @@ def remind(workspace: Workspace, start: str, listener: Listener) -> None:
             f"{', '.join(names[:3])} changed since this study began at {start[:10]}; it goes on with the files of "
             f"then. Move {HOME} away to begin anew"
         )
+
+
+def kinds(study: Study, executor: Executor) -> Mapping[str, int]:
+    """Other kinds of machine that trials are screened on, and how many at once on each."""
+    return executor.others if screening.fits(study) else {}
 
 
 def read_program(folder: Path) -> str:

@@ -4,6 +4,7 @@ What is known of a study: the fold of its log. `State.apply` is the only place w
 Knows no files, no git, no clock: the same events always give the same state.
 """
 
+import copy
 from collections.abc import Iterable
 from itertools import islice
 
@@ -79,10 +80,18 @@ class State:
         self.wishes = Wishes()  # what was asked for from outside the loop
         self.next_trial = 0
         self.next_run = 0
-        self._known_scatter: tuple[Noise | None, Pairing] | None = None  # until something of it changes
+        self._scatter_of: dict[str, tuple[Noise | None, Pairing]] = {}  # by tier, until something of it changes
         self._runs_on: dict[tuple[str, str], list[int]] = {}  # (tree, digest) -> runs, in order
 
     # -- reading ---------------------------------------------------------------------------------------
+
+    def on(self, tier: str) -> "State":
+        """The same, as it is now, with the values of another kind of machine ("": the study's own) and no others."""
+        if tier in ("", self.tier):
+            return self
+        seen = copy.copy(self)
+        seen.tier = tier
+        return seen
 
     @property
     def digest(self) -> str:
@@ -133,14 +142,14 @@ class State:
 
     @property
     def _scatter(self) -> tuple[Noise | None, Pairing]:
-        if self._known_scatter is None:
+        if self.tier not in self._scatter_of:
             kept = [self.trials[i].tree for i in self.kept]
             best = [*kept, self.best.tree if self.best else None]
             again = (trial.tree for trial in reversed(self.trials.values()) if len(trial.runs) > 1)
             noise = scatter.noise([list(values.values()) for values in self._groups(best)])
             pairing = scatter.pairing(self._groups([*kept, *islice(again, scatter.TREES)]), noise)
-            self._known_scatter = noise, pairing
-        return self._known_scatter
+            self._scatter_of[self.tier] = noise, pairing
+        return self._scatter_of[self.tier]
 
     def _groups(self, trees: Iterable[str | None]) -> list[dict[int, float]]:
         """Seed index -> value for each content that was run more than once, each content once, in this order."""
@@ -254,7 +263,7 @@ class State:
         trial = self.trials[run.trial]
         self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))
         if trial.runs:
-            self._known_scatter = None
+            self._scatter_of.clear()
 
     def _finish_run(self, event: RunFinished) -> None:
         run = replace(self.runs[event.run], measurement=event.measurement)
@@ -263,7 +272,7 @@ class State:
         self.ledger.finish(run)
         self.spent_s += event.measurement.wall_s + event.measurement.score_s
         if len(self._runs_on.get((run.tree, run.digest), ())) > 1:
-            self._known_scatter = None
+            self._scatter_of.clear()
 
     def _start_trial(self, event: TrialStarted) -> None:
         id = event.trial
@@ -372,14 +381,14 @@ class State:
         assert trial.tree is not None
         self.best = Best(commit, trial.tree, trial.id)
         self.kept.append(trial.id)
-        self._known_scatter = None
+        self._scatter_of.clear()
         self.ready = True
 
     def _start_over(self) -> None:
         """Another referee or another kind of machine: nothing measured before compares with what comes now."""
         self.ready = False
         self.trees, self.shapes = {}, {}
-        self._known_scatter = None
+        self._scatter_of.clear()
 
 
 def fold(events: Iterable[Event]) -> State:

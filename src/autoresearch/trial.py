@@ -133,6 +133,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     held: HeldSet = "search"
     purpose: Purpose = "trial"
     measurement: Measurement | None = None
+    tier: str = ""  # the kind of machine that it was sent to, where that is not the study's own
 
     @property
     def careful(self) -> bool:

@@ -1,6 +1,6 @@
 """Where runs happen."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +28,12 @@ class Executor(Protocol):
 
     @property
     def room(self) -> int:
-        """How many runs it can do at once."""
+        """How many runs it can do at once, on machines of this kind."""
+        ...
+
+    @property
+    def others(self) -> Mapping[str, int]:
+        """Other kinds of machine that it has: their tier, and how many runs each kind can do at once."""
         ...
 
     def prepare(self, study: Study, referee: Path, digest: str, say: Callable[[str], None] = ...) -> None:
@@ -49,7 +54,7 @@ class Executor(Protocol):
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
         """
-        Measure once. Blocks until a slot is free and the run has ended.
+        Measure once, on a machine of the run's tier. Blocks until a slot is free and the run has ended.
 
         `usual` is what the baseline took: a run that takes `measure.overrun` times as much is ended.
         `hopeless` is asked whenever the run says how far it is; a reason ends the run, with the status of that name. It

@@ -48,6 +48,7 @@ class Local:
         self.on_progress = on_progress
         self.machine = this_machine(slots[0])
         self.room = len(slots)
+        self.others: dict[str, int] = {}
         self._like = slots[0]  # what any run is given
         for folder in ("runs", "data/open", "data/held", "data/sealed"):
             (home / folder).mkdir(parents=True, exist_ok=True)

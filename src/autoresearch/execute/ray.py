@@ -80,6 +80,10 @@ class OnRay:
         """How many runs fit on the cluster at once."""
         return max(1, sum(node.room for node in self._nodes()))
 
+    @property
+    def others(self) -> dict[str, int]:
+        return {}
+
     def prepare(self, study: Study, referee: Path, digest: str, say: Callable[[str], None] = lambda _: None) -> None:
         """The referee goes to every node that a run goes to, which prepares its own data before its first."""
         trees = self.home / "trees"

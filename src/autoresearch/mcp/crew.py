@@ -9,7 +9,8 @@ import threading
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.events import Event, RunFinished
-from autoresearch.loop import Lab, work
+from autoresearch.lab import Lab
+from autoresearch.loop import work
 from autoresearch.session import Listener
 from autoresearch.state import State
 from autoresearch.trial import Run

@@ -24,7 +24,7 @@ from autoresearch.errors import AutoresearchError, Busy, StudyError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.follow import Follower
 from autoresearch.inbox import Inbox
-from autoresearch.loop import Lab
+from autoresearch.lab import Lab
 from autoresearch.mcp import answers
 from autoresearch.mcp.crew import Crew, Heard
 from autoresearch.purse import Purse

@@ -13,7 +13,7 @@ from msgspec import Struct
 from autoresearch.certify import choosing_set, ends
 from autoresearch.errors import AutoresearchError, MissingExtra
 from autoresearch.events import SessionEnded, Transferred
-from autoresearch.loop import Lab
+from autoresearch.lab import Lab
 from autoresearch.rungs import Each, Rung, Transfer
 from autoresearch.session import Goal, Listener, begin, opened, stoppable
 from autoresearch.transfer import sides as making

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from autoresearch.certify import Content, all_or_none, choosing_set
 from autoresearch.errors import AutoresearchError, Stopped
-from autoresearch.loop import Lab, Terms, run_once
+from autoresearch.lab import Lab, Terms, run_once
 from autoresearch.policy import Ask
 from autoresearch.session import Listener
 from autoresearch.study import Study

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from autoresearch.certify import Content, best_without, ends, kept_changes
 from autoresearch.errors import AutoresearchError, WorkspaceError
 from autoresearch.git import PLAIN_DIFF, git
-from autoresearch.loop import Lab
+from autoresearch.lab import Lab
 from autoresearch.propose.knobs import language
 from autoresearch.rungs import Each, Setting
 from autoresearch.transfer import ladder

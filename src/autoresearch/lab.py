@@ -1,0 +1,114 @@
+"""What a worker works with, and the smallest thing it does: one run, written down before it begins and after it ended."""
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from autoresearch.errors import Stopped
+from autoresearch.events import RunFinished, RunStarted
+from autoresearch.execute import Executor
+from autoresearch.inbox import Inbox
+from autoresearch.log import Log
+from autoresearch.places import Places
+from autoresearch.policy import Ask, Policy, dearer, race
+from autoresearch.propose import Proposer
+from autoresearch.report.brief import Around
+from autoresearch.seeds import seed
+from autoresearch.state import State
+from autoresearch.study import Study
+from autoresearch.trial import Measurement, Run, Trial
+from autoresearch.workspace import Tree, Workspace
+
+
+class Lab(Struct, frozen=True):
+    """Everything a worker needs. Shared by all workers of a study."""
+
+    study: Study
+    program: str
+    log: Log
+    workspace: Workspace
+    proposer: Proposer
+    policy: Policy
+    executor: Executor
+    may_start: Callable[[State, int], bool]
+    inbox: Inbox
+    places: Places
+    around: Around = Around()  # what a brief tells beside the state
+    workers: int = 1
+    tier: str = ""  # the kind of machine that a worker's place is on, where it is not the study's own
+    only: str | None = None  # the key of an idea, where the session is about nothing else
+    tell: Callable[[str], None] = print  # what a person should know, in a sentence
+
+
+class Terms(Struct, frozen=True):
+    """
+    What a run is held to where that is not what the study itself says: the digest under which its value counts, and
+    what is usual there (None: not known yet).
+    """
+
+    digest: str
+    usual: Measurement | None = None
+
+
+def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
+    """
+    One run of a trial, or of its base.
+
+    Raises:
+        Stopped: it was ended from outside; the run is recorded so, and does not count.
+    """
+    log = lab.log
+    content, commit = (trial.base_tree, trial.base) if ask.base else (trial.tree, trial.commit)
+    assert content is not None
+    assert commit is not None
+    if log.state.trials[trial.id].runs or ask.base:
+        tree.reset(content)  # what an earlier run left behind must not help this one
+    run_once(lab, trial, tree, ask, content, commit)
+
+
+def run_once(
+    lab: Lab, trial: Trial, tree: Tree, ask: Ask, content: str, commit: str, terms: Terms | None = None
+) -> Measurement:
+    """
+    Run what is checked out in a tree, and write it down. `trial` is who asks for it.
+
+    Raises:
+        Stopped: as in `measure`.
+    """
+    log = lab.log
+    assert log.state.opened is not None
+    with log.lock:
+        run = Run(
+            id=log.state.next_run,
+            trial=trial.id,
+            tree=content,
+            commit=commit,
+            seed_index=ask.index,
+            seed=seed(log.state.opened.seed, ask.index),
+            digest=terms.digest if terms else log.state.digest,
+            started_at=round(time.time(), 3),
+            held=ask.held,
+            purpose=ask.purpose,
+            tier=lab.tier,
+        )
+        hopeless = (
+            race.watch(log.state.on(lab.tier), log.state.trials[trial.id], run) if lab.study.decide.race else None
+        )
+        log.append(RunStarted(run=run))
+    if changed := lab.workspace.restore_referee(log.state.opened.start):
+        lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
+    # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.
+    free = trial.is_baseline or ask.purpose == "claim"
+    usual = None if free else dearer.usual(log.state.on(lab.tier), lab.study, trial)
+    usual = terms.usual if terms else usual
+    began = time.monotonic()
+    result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
+    if not result.held_s:  # an executor that does not say for how long a slot was held
+        result = replace(result, slot_s=round(time.monotonic() - began, 3))
+    log.append(RunFinished(run=run.id, measurement=result))
+    if result.status == "stopped":
+        log.stop(result.why)  # if nothing has yet: a machine was lost, and there may be no other
+        raise Stopped(result.why)
+    return result

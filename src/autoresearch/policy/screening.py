@@ -1,0 +1,46 @@
+"""
+Trials on another kind of machine than the study's own: they may be discarded there, and are kept here alone.
+
+There, a trial is held against its base as it was measured there, on the noise seen there; values of two kinds never
+meet. What looks like a keep goes on as if it had not been run. Pure functions of the state, as seen on that kind.
+"""
+
+from autoresearch.policy import Ask, next_seed
+from autoresearch.state import State
+from autoresearch.study import Study
+from autoresearch.trial import Run, Trial
+
+BASE_RUNS = 2  # of each new best; the first time, as many as the study's calibration takes
+
+
+def fits(study: Study) -> bool:
+    """Whether trials can be screened at all: not where a guard holds the start, or time itself is measured."""
+    return not study.metric.no_worse and not study.metric.is_timing
+
+
+def ask(state: State, study: Study, trial: Trial) -> Ask | None:
+    """A run of the base that nobody does yet; None where there are enough."""
+    running = _under_way(state, trial)
+    if len(_done(state, trial)) + len(running) >= _wanted(state, study):
+        return None
+    return Ask(next_seed(state, trial.base_tree, but=[run.seed_index for run in running]), base=True, purpose="record")
+
+
+def waits(state: State, study: Study, trial: Trial) -> bool:
+    """Whether runs of the base that are under way will do, and have to be waited for."""
+    done = len(_done(state, trial))
+    return done < _wanted(state, study) <= done + len(_under_way(state, trial))
+
+
+def _done(state: State, trial: Trial) -> list[Run]:
+    """Runs that failed are among them: where the base does not run at all, nothing more is to be learnt."""
+    return [run for run in state.runs_on(trial.base_tree) if run.purpose == "record"]
+
+
+def _wanted(state: State, study: Study) -> int:
+    return BASE_RUNS if state.noise else max(BASE_RUNS, study.decide.calibrate)
+
+
+def _under_way(state: State, trial: Trial) -> list[Run]:
+    runs = (state.runs[i] for i in tuple(state.open_runs))
+    return [run for run in runs if (run.tree, run.tier, run.purpose) == (trial.base_tree, state.tier, "record")]
