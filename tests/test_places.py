@@ -159,6 +159,16 @@ def test_the_next_idea_is_had_when_a_place_is_about_to_become_free(
     assert early_s(room, thought_s, took_s, since_s) == pytest.approx(expected)
 
 
+def test_what_earlier_sessions_took_is_known_at_the_start(tmp_path: Path) -> None:
+    state = session.run(thinking(tmp_path), Goal(trials=3, workers=1), Recorder())
+    found = session.lately(state)
+    assert len(found) == 3
+    assert all(0.5 <= thought < 5 and took >= 1 for thought, took in found)
+    held = Places(1)
+    held.learn([(60.0, 300.0)])
+    assert held._most() == 1
+
+
 @given(room=st.integers(1, 200), thought_s=st.floats(0, 1e4), took_s=st.floats(0, 1e4))
 def test_few_are_ahead_and_none_where_it_gains_nothing(room: int, thought_s: float, took_s: float) -> None:
     desk = Desk(room)

@@ -12,7 +12,7 @@ import heapq
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from autoresearch.errors import Stopped
 from autoresearch.trial import Trial
@@ -46,6 +46,12 @@ class Places:
         self._order: dict[int, bool] = {}  # who waits for a place, in order -> whether only one of our own kind will do
         self._took: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds from place to verdict
         self._thought: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds that ideas took
+
+    def learn(self, past: Iterable[tuple[float, float]]) -> None:
+        """What earlier trials took, in their order: seconds to have the idea, and to measure it."""
+        for thought, took in past:
+            self._thought.append(thought)
+            self._took.append(took)
 
     @property
     def workers(self) -> int:

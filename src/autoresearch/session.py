@@ -5,6 +5,7 @@ Knows which parts belong together; the work itself is in loop.py.
 """
 
 import contextlib
+import itertools
 import os
 import secrets
 import signal
@@ -26,7 +27,7 @@ from autoresearch.lab import Lab
 from autoresearch.listener import Listener as Listener
 from autoresearch.log import Log
 from autoresearch.loop import BY_THE_PERSON, accept, heed, repair, work
-from autoresearch.places import Places
+from autoresearch.places import LATELY, Places
 from autoresearch.policy import screening
 from autoresearch.propose import Proposer
 from autoresearch.propose.account import reached
@@ -118,6 +119,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             tell=listener.say,
         )
         data = study.data_digest(workspace.frozen(start))
+        lab.places.learn(lately(log.state))
         executor.prepare(study, workspace.referee(start), data, listener.say)
         repair(lab)
         rejoined += rejoin(log, executor, study, listener.say)
@@ -192,6 +194,16 @@ def remind(workspace: Workspace, start: str, listener: Listener) -> None:
             f"{', '.join(names[:3])} changed since this study began at {start[:10]}; it goes on with the files of "
             f"then. Move {HOME} away to begin anew"
         )
+
+
+def lately(state: State) -> list[tuple[float, float]]:
+    """Of the latest trials, the oldest first: seconds to have the idea, and to measure it."""
+    decided = (t for t in reversed(state.trials.values()) if t.verdict and t.runs and not (t.is_baseline or t.carries))
+    found = []
+    for trial in itertools.islice(decided, LATELY):
+        done = [run.measurement for run in map(state.runs.__getitem__, trial.runs) if run.measurement]
+        found.append((trial.propose_s, sum(measurement.held_s for measurement in done)))
+    return found[::-1]
 
 
 def kinds(study: Study, executor: Executor) -> Mapping[str, int]:
