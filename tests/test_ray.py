@@ -109,13 +109,13 @@ def test_a_run_whose_raylet_is_killed_is_done_once_more_elsewhere(
     once = f"echo x >> {tmp_path}/tries; test -e {beat} && echo METRIC loss=2 && exit; {BEATS.format(beat=beat)}"
     thread, found = bench.began(once)
     assert eventually(beat.exists, within_s=SLOW)
-    (busy,) = [node for node, runs in executor._busy.items() if runs]
+    (busy,) = [node for node, runs in executor._nodes.busy.items() if runs]
     raylets.kill(busy)
     thread.join(SLOW)
     assert [(m.status, m.value) for m in found] == [("ok", 2.0)]
     assert (tmp_path / "tries").read_text() == "x\nx\n"
     assert eventually(lambda: stands_still(beat), within_s=SLOW)
-    assert not +executor._busy
+    assert not +executor._nodes.busy
 
 
 def test_a_run_that_is_lost_twice_blames_nobody(bench: Bench, tmp_path: Path) -> None:

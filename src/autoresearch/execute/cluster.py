@@ -1,12 +1,13 @@
 """
-Ray itself, as ray.py needs it: imported only when asked for, joined or started, and an actor that runs report to.
+Ray itself, as ray.py needs it: imported only when asked for, joined or started, and whether its head is still there.
 
 Knows no runs.
 """
 
 import os
+import socket
+import time
 import warnings
-from collections import OrderedDict, deque
 from typing import Any
 
 from autoresearch.errors import MissingExtra, StudyError
@@ -15,24 +16,8 @@ from autoresearch.study import Execute
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a run that asks for no GPU gets none from far.py
 STORE_BYTES = 200 << 20  # of shared memory, for a local Ray that we start
-POINTS = 64  # of progress that wait to be shown, for each run
-
-
-class Post:
-    """An actor where runs leave how far they are. Bounded: what nobody fetches is forgotten."""
-
-    def __init__(self) -> None:
-        self.points: OrderedDict[str, deque[tuple[float, float | None]]] = OrderedDict()
-
-    def say(self, token: str, fraction: float, loss: float | None) -> None:
-        self.points.setdefault(token, deque(maxlen=POINTS)).append((fraction, loss))
-        while len(self.points) > 4096:
-            self.points.popitem(last=False)
-
-    def take(self) -> dict[str, list[tuple[float, float | None]]]:
-        taken = {token: list(points) for token, points in self.points.items()}
-        self.points.clear()
-        return taken
+GONE_S = 30.0  # without the head, before the session ends; Ray ends the whole process after 60
+PULSE_S = 3.0  # that the head has to accept a connection
 
 
 def imported() -> Any:
@@ -74,3 +59,26 @@ def connect(ray: Any, asked: Execute) -> bool:
             "`ray start --head`, or leave the key out"
         ) from None
     return True
+
+
+class Pulse:
+    """Whether the head of the cluster is there. Without it Ray waits for it, then ends this process without a word."""
+
+    def __init__(self, ray: Any, asked: Execute) -> None:
+        through = (asked.address or "").startswith("ray://")  # Ray's own client says so by itself
+        self.address = "" if through else str(ray.get_runtime_context().gcs_address)
+        self.seen = time.monotonic()
+        self.gone = ""  # what to tell, once it has been away for too long
+
+    def feel(self) -> None:
+        host, _, port = self.address.rpartition(":")
+        try:
+            if self.address:
+                socket.create_connection((host.strip("[]"), int(port)), PULSE_S).close()
+            self.seen = time.monotonic()
+        except OSError as error:
+            if time.monotonic() - self.seen > GONE_S:
+                self.gone = (
+                    f"the head of the Ray cluster at {self.address} has not answered for {GONE_S:.0f} s ({error}). What "
+                    "was measured is safe; start Ray again and type `autoresearch run` to go on"
+                )
