@@ -6,7 +6,11 @@ a minute, most of it the cluster's own start.
 """
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import Any
 import executors
 import pytest
 from executors import BEATS, Bench, Contract, stands_still
-from helpers import Recorder, eventually, make_study, says, words
+from helpers import Recorder, eventually, make_study, says, state_of, step, words
 
 from autoresearch import session
 from autoresearch.errors import StudyError
@@ -26,6 +30,7 @@ from autoresearch.study import Study
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
+from autoresearch.execute import steward  # noqa: E402
 from autoresearch.execute.ray import OnRay  # noqa: E402 - it sets what Ray reads when it is imported first
 
 pytestmark = [
@@ -46,12 +51,17 @@ kill -9 $(parent $(parent $PPID)); exec sleep 60
 class Raylets:
     """A cluster on this machine: a head without cores, and nodes with one each."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "object_store_memory": SMALL, "include_dashboard": False, "include_log_monitor": False}
+        head |= more
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {}
+
+    def stop(self) -> None:
+        for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
 
     def grow(self, to: int) -> None:
         while len(self.nodes) < to:
@@ -172,3 +182,145 @@ def test_a_whole_study_runs_on_ray(raylets: Raylets, tmp_path: Path) -> None:
     ended = Counter(event.run for event in recorder.events if isinstance(event, RunFinished))
     assert set(ended) == set(state.runs)
     assert set(ended.values()) == {1}
+
+
+# -- the program, the cluster's head and the network end -----------------------------------------------
+
+SESSION = """
+import sys
+from autoresearch.execute import cluster
+cluster.GONE_S = 4.0  # of a head that is away
+from autoresearch.cli import main
+sys.argv = ["autoresearch", "run"]
+main()
+"""
+LASTING = {"on": "ray", "cores": 1, "workers": 1, "address": "auto"}
+# Says that it has begun, goes on until it may end, and says how far it is then.
+HOLDS = """echo $AUTORESEARCH_RUN >> {place}/begun
+until test -e {place}/end; do date +%s%N > {place}/beat.part; mv {place}/beat.part {place}/beat; sleep 0.05; done
+echo PROGRESS 0.5 loss=3; sleep 0.3; echo METRIC loss=9
+"""
+
+
+def program(folder: Path, address: str) -> subprocess.Popen[str]:
+    """`autoresearch run` in a process of its own, on the cluster with this address."""
+    env = os.environ | {"RAY_ADDRESS": address}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([sys.executable, "-c", SESSION], cwd=folder, env=env, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def holding_study(tmp_path: Path) -> Path:
+    """A study whose second run goes on until the file `end` is there."""
+    held = step(HOLDS.format(place=tmp_path))
+    return make_study(tmp_path / "study", held, says(8), execute=LASTING)
+
+
+def leave_a_run(folder: Path, raylets: Raylets, place: Path) -> None:
+    """Kill the program in the middle of its second run."""
+    begun = program(folder, raylets.cluster.address)
+    assert eventually((place / "beat").exists, within_s=SLOW), begun.communicate(begun.kill())[0]
+    begun.kill()
+    begun.communicate()
+    assert list(state_of(folder).open_runs) == [1]
+
+
+def stewards() -> list[Any]:
+    return [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+
+
+def test_a_run_outlives_the_program_that_was_killed_and_counts_once(
+    raylets: Raylets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raylets.grow(to=2)
+    folder = holding_study(tmp_path)
+    leave_a_run(folder, raylets, tmp_path)
+    assert not stands_still(tmp_path / "beat")
+    recorder = Recorder()
+    monkeypatch.setenv("RAY_ADDRESS", raylets.cluster.address)
+    threading.Timer(1.0, (tmp_path / "end").touch).start()
+    state = session.run(folder, Goal(), recorder)
+    assert words(state) == ["keep", "keep"]
+    assert "1 run went on meanwhile, and will count" in recorder.said
+    assert (0.5, 3.0) in recorder.points
+    assert (tmp_path / "begun").read_text() == "1\n", "it was done once"
+    assert (kept := state.runs[1].measurement) is not None
+    assert (kept.status, kept.value) == ("ok", 9.0)
+    ended = [event.run for event in recorder.events if isinstance(event, RunFinished)]
+    assert sorted(ended) == sorted(set(state.runs) - {0})
+    assert eventually(lambda: not stewards(), within_s=SLOW), "nothing of ours stays on the cluster"
+
+
+def test_a_result_waits_for_the_next_program(raylets: Raylets, tmp_path: Path) -> None:
+    raylets.grow(to=2)
+    folder = holding_study(tmp_path)
+    leave_a_run(folder, raylets, tmp_path)
+    (tmp_path / "end").touch()
+    assert eventually(lambda: stands_still(tmp_path / "beat"), within_s=SLOW)
+    threading.Event().wait(1)
+    state = session.run(folder, Goal(), Recorder())
+    assert (found := state.runs[1].measurement) is not None
+    assert (found.status, found.value, found.curve) == ("ok", 9.0, ((0.5, 3.0),))
+    assert (folder / ".autoresearch/runs/1/run.out.txt").read_text().endswith("METRIC loss=9\n")
+    assert (tmp_path / "begun").read_text() == "1\n"
+    assert words(state) == ["keep", "keep"]
+
+
+def test_what_an_earlier_program_left_and_nobody_needs_is_ended(raylets: Raylets, tmp_path: Path) -> None:
+    raylets.grow(to=2)
+    folder = holding_study(tmp_path)
+    leave_a_run(folder, raylets, tmp_path)
+    bench = Bench(folder / ".autoresearch", on_ray, execute=LASTING)
+    assert bench.run("echo METRIC loss=1", number=7).value == 1.0
+    assert eventually(lambda: stands_still(tmp_path / "beat"), within_s=SLOW)
+    bench.executor.close()
+    assert eventually(lambda: not stewards(), within_s=SLOW)
+
+
+def test_what_nobody_comes_for_ends_by_itself(
+    raylets: Raylets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raylets.grow(to=1)
+    monkeypatch.setattr(steward, "KEPT_S", 4.0)
+    bench, beat = Bench(tmp_path / "home", on_ray, execute=LASTING), tmp_path / "beat"
+    assert isinstance(bench.executor, OnRay)
+    thread, found = bench.began(BEATS.format(beat=beat))
+    assert eventually(beat.exists, within_s=SLOW)
+    bench.executor._closed.set()  # it asks no more
+    assert eventually(lambda: stands_still(beat), within_s=SLOW)
+    bench.executor.close()
+    thread.join(SLOW)
+    assert [m.status for m in found] == ["stopped"]
+
+
+def test_each_folder_has_a_steward_of_its_own(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    first = steward.called(tmp_path / "one", "s")
+    shutil.copy(tmp_path / "one" / "cluster-id", tmp_path / "two")
+    assert len({first, steward.called(tmp_path / "two", "s"), steward.called(tmp_path / "one", "t")}) == 3
+    assert steward.called(tmp_path / "one", "s") == first
+
+
+def test_without_the_cluster_s_head_a_session_ends_and_goes_on_with_another(tmp_path: Path) -> None:
+    folder = holding_study(tmp_path)
+    for last in (False, True):
+        made = Raylets(num_cpus=1)
+        try:
+            begun = program(folder, made.cluster.address)
+            assert eventually((tmp_path / "beat").exists, within_s=SLOW), begun.communicate(begun.kill())[0]
+            if not last:
+                gcs = made.cluster.head_node.all_processes["gcs_server"][0].process
+                gcs.kill()
+            said, _ = begun.communicate(timeout=SLOW)
+        finally:
+            made.stop()
+        if not last:
+            assert "the head of the Ray cluster at" in said
+            assert "type `autoresearch run` to go on" in said
+            assert begun.returncode == 2
+            assert state_of(folder).decided == 1
+            (tmp_path / "end").touch()
+    assert begun.returncode == 0, said
+    state = state_of(folder)
+    assert words(state) == ["keep", "keep"]
+    assert [run.measurement.status for run in state.runs.values() if run.measurement] == ["ok", "stopped", "ok", "ok"]

@@ -177,7 +177,9 @@ class OnRay:
             except (self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError) as error:
                 if time.monotonic() > give_up:
                     raise AutoresearchError(f"the Ray cluster begins no runs: {_short(error)}") from None
-                time.sleep(POLL_S)  # it is begun anew
+                time.sleep(POLL_S)
+                with self._lock:  # a new one, where Ray does not begin it anew: it waits for no program for ever
+                    self._steward, _ = engage(self.ray, self.home, job.study.name)
                 continue
             if not lacking:
                 return Left(job.run, token, node.id, begun[0])
