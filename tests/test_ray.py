@@ -318,9 +318,109 @@ def test_without_the_cluster_s_head_a_session_ends_and_goes_on_with_another(tmp_
             assert "the head of the Ray cluster at" in said
             assert "type `autoresearch run` to go on" in said
             assert begun.returncode == 2
-            assert state_of(folder).decided == 1
+            assert [run.value for run in state_of(folder).runs.values()] == [10.0, None]
             (tmp_path / "end").touch()
     assert begun.returncode == 0, said
     state = state_of(folder)
     assert words(state) == ["keep", "keep"]
     assert [run.measurement.status for run in state.runs.values() if run.measurement] == ["ok", "stopped", "ok", "ok"]
+
+
+class Far:
+    """A node behind a network of its own, which can be cut and joined again."""
+
+    def __init__(self, head: Raylets, place: Path) -> None:
+        self.name, self.cable = f"ar{os.getpid()}", f"ar{os.getpid()}"[:12]
+        ip(f"netns add {self.name}")
+        try:
+            ip(f"link add {self.cable} type veth peer name {self.cable}-b")
+            ip(f"link set {self.cable}-b netns {self.name}")
+            ip(f"addr add 10.211.77.1/24 dev {self.cable}")
+            ip(f"link set {self.cable} up")
+            for command in (
+                "link set lo up",
+                f"addr add 10.211.77.2/24 dev {self.cable}-b",
+                f"link set {self.cable}-b up",
+            ):
+                ip(f"-n {self.name} {command}")
+            ip(f"-n {self.name} route add default via 10.211.77.1")
+            join = ["ip", "netns", "exec", self.name, sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+            join += [f"--address={head.cluster.address}", "--num-cpus=1", "--node-ip-address=10.211.77.2"]
+            join += [f"--object-store-memory={SMALL}", "--include-log-monitor=false"]
+            with (place / "far.txt").open("w") as said:
+                self.raylet = subprocess.Popen(join, stdout=said, stderr=said)
+        except BaseException:
+            self.close()
+            raise
+
+    def cut(self) -> None:
+        ip(f"-n {self.name} link set {self.cable}-b down")
+
+    def mend(self) -> None:
+        ip(f"-n {self.name} link set {self.cable}-b up")
+        ip(f"-n {self.name} route replace default via 10.211.77.1")
+
+    def close(self) -> None:
+        if raylet := getattr(self, "raylet", None):
+            raylet.terminate()
+            raylet.wait(SLOW)
+        subprocess.run(["ip", "netns", "del", self.name], check=False)  # its end of the cable goes with it
+
+
+def ip(command: str) -> None:
+    subprocess.run(["ip", *command.split()], check=True, capture_output=True)
+
+
+def has_networks() -> bool:
+    """Whether we may make network namespaces here."""
+    made = subprocess.run(["sh", "-c", "ip netns add ar-try && ip netns del ar-try"], capture_output=True, check=False)
+    return made.returncode == 0
+
+
+def twice(lines: Path) -> Counter[str]:
+    """How often each run was begun."""
+    return Counter(line.split()[0] for line in lines.read_text().splitlines())
+
+
+# Where it runs is told by its network. Behind the cable it goes on until its result is late; at home until the cut.
+CUT = """net=$(readlink /proc/self/ns/net); echo $AUTORESEARCH_RUN $net >> {place}/begun
+if test $net = {home}; then until test -e {place}/cut; do sleep 0.05; done; echo METRIC loss=9.5; exit; fi
+until test -e {place}/back; do date +%s%N > {place}/beat.part; mv {place}/beat.part {place}/beat; sleep 0.05; done
+echo METRIC loss=9
+"""
+
+
+@pytest.mark.skipif(not has_networks(), reason="network namespaces need root, and a kernel that has them")
+def test_a_run_behind_a_cut_network_is_done_once_more_and_its_late_result_does_not_count(tmp_path: Path) -> None:
+    home = os.readlink("/proc/self/ns/net")
+    cut = [step(CUT.format(place=tmp_path, home=home) + f"# {i}\n") for i in range(2)]
+    folder = make_study(tmp_path / "study", *cut, execute=LASTING | {"workers": 2})
+    quick = {"initial_delay_ms": 1000, "period_ms": 1000, "timeout_ms": 1000, "failure_threshold": 3}
+    near = Raylets(num_cpus=1, _system_config={f"health_check_{name}": value for name, value in quick.items()})
+    far = None
+    try:
+        far = Far(near, tmp_path)
+        assert eventually(lambda: "--block" in (tmp_path / "far.txt").read_text(), within_s=SLOW)
+        begun = program(folder, near.cluster.address)
+        assert eventually((tmp_path / "beat").exists, within_s=SLOW), begun.communicate(begun.kill())[0]
+        far.cut()
+        (tmp_path / "cut").touch()
+        lines = tmp_path / "begun"
+        assert eventually(lambda: 2 in twice(lines).values(), within_s=SLOW), lines.read_text()
+        assert not stands_still(tmp_path / "beat")
+        (tmp_path / "back").touch()
+        far.mend()
+        said, _ = begun.communicate(timeout=SLOW)
+    finally:
+        if far:
+            far.close()
+        near.stop()
+    assert begun.returncode == 0, said
+    state = state_of(folder)
+    assert {run.value for run in state.runs.values()} == {10.0, 9.5}, "the late 9 does not count"
+    ((again, _),) = (found for found in twice(lines).items() if found[1] > 1)
+    places = [where for run, where in map(str.split, lines.read_text().splitlines()) if run == again]
+    assert places[0] != home
+    assert places[1:] == [home]
+    assert all(trial.verdict for trial in state.trials.values())
+    assert not state.open_runs

@@ -52,6 +52,7 @@ class Nodes:
         self.busy: Counter[str] = Counter()  # runs by node
         self._look = ray.remote(num_cpus=0, max_retries=0)(look)
         self._placing = threading.Lock()
+        self._there: set[str] = set()  # ids of all nodes that are alive
         self._problem: AutoresearchError | None = None
         self.share = self._share()
         self._sights: dict[str, Sight | None] = {node: s for (node, share), s in sights.items() if share == self.share}
@@ -79,10 +80,9 @@ class Nodes:
         """A node by its id, also when it is gone."""
         return next((node for node in self._found if node.id == id), Node(id, id[:8], 1))
 
-    def has_lost(self, node: Node) -> bool:
-        """Whether a node is gone, once Ray has had time to say so."""
-        time.sleep(2 * LOOK_S)
-        return all(node.id != other.id for other in self._found)
+    def lost(self, node: Node) -> bool:
+        """Whether Ray has given a node up, for good: one that comes back has another id."""
+        return node.id not in self._there
 
     def only(self, node: str) -> Any:
         return self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
@@ -136,7 +136,9 @@ class Nodes:
 
     def _alive(self) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
         """Nodes with the accelerator that was asked for, and what each has."""
-        for node in self.ray.nodes():
+        nodes = self.ray.nodes()
+        self._there = {node["NodeID"] for node in nodes if node.get("Alive")}
+        for node in nodes:
             has = node.get("Resources", {})
             wanted = self.asked.accelerator
             if node.get("Alive") and has.get("CPU") and (not wanted or f"accelerator_type:{wanted}" in has):

@@ -148,7 +148,8 @@ class OnRay:
                 if isinstance(back, Back):
                     return self._received(run, back, node)
                 avoid.add(node.id)
-                if self._nodes.has_lost(node):
+                time.sleep(2 * POLL_S)  # until Ray says whether the node is gone
+                if self._nodes.lost(node):
                     moved += 1
                 else:
                     lost.append(back)
@@ -197,6 +198,8 @@ class OnRay:
                     back: Back = self.ray.get(left.task, timeout=POLL_S)
                     self._arrived.token = left.token
                     return back
+                if self._nodes.lost(node):  # behind a cut network Ray itself waits for minutes
+                    return f"{node.name}: it does not answer any more"
         except errors.RayTaskError:
             raise  # a defect of ours, with its traceback
         except errors.RayError as error:
