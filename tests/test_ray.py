@@ -2,7 +2,7 @@
 Runs on Ray: the contract of executors, lost workers and nodes, and a whole study, on a cluster of several raylets.
 
 Needs the extra `ray` (about 260 MB), which `make test` does not install. On a quiet machine of two cores it takes about
-a minute, most of it the cluster's own start.
+two minutes, most of it starts of clusters and Ray's own waiting for what is gone.
 """
 
 import os
@@ -168,6 +168,11 @@ def test_an_accelerator_that_no_node_has_is_told(raylets: Raylets, tmp_path: Pat
         Bench(tmp_path / "home", on_ray, execute={"on": "ray", "accelerator": "H100"})
 
 
+def test_an_address_for_ray_s_client_is_refused_with_one_that_works(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r'"auto" on a machine of the cluster, or HOST:6379'):
+        Bench(tmp_path / "home", on_ray, execute={"on": "ray", "address": "ray://127.0.0.1:10001"})
+
+
 def test_a_whole_study_runs_on_ray(raylets: Raylets, tmp_path: Path) -> None:
     raylets.grow(to=2)
     steps = [says(value) for value in (9, 11, 8)]
@@ -209,6 +214,12 @@ def program(folder: Path, address: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", SESSION], cwd=folder, env=env, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
+def ended(begun: subprocess.Popen[str]) -> str:
+    """What a program said, which is killed."""
+    begun.kill()
+    return begun.communicate()[0]
+
+
 def holding_study(tmp_path: Path) -> Path:
     """A study whose second run goes on until the file `end` is there."""
     held = step(HOLDS.format(place=tmp_path))
@@ -218,9 +229,8 @@ def holding_study(tmp_path: Path) -> Path:
 def leave_a_run(folder: Path, raylets: Raylets, place: Path) -> None:
     """Kill the program in the middle of its second run."""
     begun = program(folder, raylets.cluster.address)
-    assert eventually((place / "beat").exists, within_s=SLOW), begun.communicate(begun.kill())[0]
-    begun.kill()
-    begun.communicate()
+    assert eventually((place / "beat").exists, within_s=SLOW), ended(begun)
+    ended(begun)
     assert list(state_of(folder).open_runs) == [1]
 
 
@@ -245,8 +255,8 @@ def test_a_run_outlives_the_program_that_was_killed_and_counts_once(
     assert (tmp_path / "begun").read_text() == "1\n", "it was done once"
     assert (kept := state.runs[1].measurement) is not None
     assert (kept.status, kept.value) == ("ok", 9.0)
-    ended = [event.run for event in recorder.events if isinstance(event, RunFinished)]
-    assert sorted(ended) == sorted(set(state.runs) - {0})
+    finished = [event.run for event in recorder.events if isinstance(event, RunFinished)]
+    assert sorted(finished) == sorted(set(state.runs) - {0})
     assert eventually(lambda: not stewards(), within_s=SLOW), "nothing of ours stays on the cluster"
 
 
@@ -307,7 +317,7 @@ def test_without_the_cluster_s_head_a_session_ends_and_goes_on_with_another(tmp_
         made = Raylets(num_cpus=1)
         try:
             begun = program(folder, made.cluster.address)
-            assert eventually((tmp_path / "beat").exists, within_s=SLOW), begun.communicate(begun.kill())[0]
+            assert eventually((tmp_path / "beat").exists, within_s=SLOW), ended(begun)
             if not last:
                 gcs = made.cluster.head_node.all_processes["gcs_server"][0].process
                 gcs.kill()
@@ -402,7 +412,7 @@ def test_a_run_behind_a_cut_network_is_done_once_more_and_its_late_result_does_n
         far = Far(near, tmp_path)
         assert eventually(lambda: "--block" in (tmp_path / "far.txt").read_text(), within_s=SLOW)
         begun = program(folder, near.cluster.address)
-        assert eventually((tmp_path / "beat").exists, within_s=SLOW), begun.communicate(begun.kill())[0]
+        assert eventually((tmp_path / "beat").exists, within_s=SLOW), ended(begun)
         far.cut()
         (tmp_path / "cut").touch()
         lines = tmp_path / "begun"

@@ -39,8 +39,13 @@ def connect(ray: Any, asked: Execute) -> bool:
     Join the cluster at `execute.address`, or start a local one. Whether we did, and so have to leave it again.
 
     Raises:
-        StudyError: nothing answers there.
+        StudyError: nothing answers there, or only Ray's client could talk to it.
     """
+    if asked.address and asked.address.startswith("ray://"):
+        raise StudyError(
+            f"study.toml: execute.address = {asked.address!r} goes through Ray's client, which runs cannot outlive: type "
+            '"auto" on a machine of the cluster, or HOST:6379 from one that has joined it'
+        )
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
@@ -48,6 +53,9 @@ def connect(ray: Any, asked: Execute) -> bool:
         # Workers at the person's own priority: Ray's are 15 below it, and would lose to everything else here.
         options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "address": "local"}
         os.environ.setdefault("RAY_worker_niceness", "0")
+        # A full memory is the kernel's business, as on this machine without Ray: it ends the candidate, and Ray would end
+        # the worker around it, which looks like a node that was lost.
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about settings of the machine's, which are no business of a study's
@@ -64,17 +72,15 @@ def connect(ray: Any, asked: Execute) -> bool:
 class Pulse:
     """Whether the head of the cluster is there. Without it Ray waits for it, then ends this process without a word."""
 
-    def __init__(self, ray: Any, asked: Execute) -> None:
-        through = (asked.address or "").startswith("ray://")  # Ray's own client says so by itself
-        self.address = "" if through else str(ray.get_runtime_context().gcs_address)
+    def __init__(self, ray: Any) -> None:
+        self.address = str(ray.get_runtime_context().gcs_address)
         self.seen = time.monotonic()
         self.gone = ""  # what to tell, once it has been away for too long
 
     def feel(self) -> None:
         host, _, port = self.address.rpartition(":")
         try:
-            if self.address:
-                socket.create_connection((host.strip("[]"), int(port)), PULSE_S).close()
+            socket.create_connection((host.strip("[]"), int(port)), PULSE_S).close()
             self.seen = time.monotonic()
         except OSError as error:
             if time.monotonic() - self.seen > GONE_S:

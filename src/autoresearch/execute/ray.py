@@ -53,7 +53,7 @@ class OnRay:
         self._steward: Any = None
         self._ours = connect(self.ray, study.execute)
         try:
-            self._pulse = Pulse(self.ray, study.execute)
+            self._pulse = Pulse(self.ray)
             self._steward, hello = engage(self.ray, home, study.name)
             self._left = {left.run.id: left for left in hello.left}
             self._nodes = Nodes(self.ray, study.execute, say, hello.sights, self._steward.saw.remote)
