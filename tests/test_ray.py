@@ -19,6 +19,7 @@ from typing import Any
 import executors
 import pytest
 from executors import BEATS, Bench, Contract, stands_still
+from far_nodes import Far, has_networks
 from helpers import Recorder, eventually, make_study, says, state_of, step, words
 
 from autoresearch import session
@@ -336,57 +337,6 @@ def test_without_the_cluster_s_head_a_session_ends_and_goes_on_with_another(tmp_
     assert [run.measurement.status for run in state.runs.values() if run.measurement] == ["ok", "stopped", "ok", "ok"]
 
 
-class Far:
-    """A node behind a network of its own, which can be cut and joined again."""
-
-    def __init__(self, head: Raylets, place: Path) -> None:
-        self.name, self.cable = f"ar{os.getpid()}", f"ar{os.getpid()}"[:12]
-        ip(f"netns add {self.name}")
-        try:
-            ip(f"link add {self.cable} type veth peer name {self.cable}-b")
-            ip(f"link set {self.cable}-b netns {self.name}")
-            ip(f"addr add 10.211.77.1/24 dev {self.cable}")
-            ip(f"link set {self.cable} up")
-            for command in (
-                "link set lo up",
-                f"addr add 10.211.77.2/24 dev {self.cable}-b",
-                f"link set {self.cable}-b up",
-            ):
-                ip(f"-n {self.name} {command}")
-            ip(f"-n {self.name} route add default via 10.211.77.1")
-            join = ["ip", "netns", "exec", self.name, sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-            join += [f"--address={head.cluster.address}", "--num-cpus=1", "--node-ip-address=10.211.77.2"]
-            join += [f"--object-store-memory={SMALL}", "--include-log-monitor=false"]
-            with (place / "far.txt").open("w") as said:
-                self.raylet = subprocess.Popen(join, stdout=said, stderr=said)
-        except BaseException:
-            self.close()
-            raise
-
-    def cut(self) -> None:
-        ip(f"-n {self.name} link set {self.cable}-b down")
-
-    def mend(self) -> None:
-        ip(f"-n {self.name} link set {self.cable}-b up")
-        ip(f"-n {self.name} route replace default via 10.211.77.1")
-
-    def close(self) -> None:
-        if raylet := getattr(self, "raylet", None):
-            raylet.terminate()
-            raylet.wait(SLOW)
-        subprocess.run(["ip", "netns", "del", self.name], check=False)  # its end of the cable goes with it
-
-
-def ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True, capture_output=True)
-
-
-def has_networks() -> bool:
-    """Whether we may make network namespaces here."""
-    made = subprocess.run(["sh", "-c", "ip netns add ar-try && ip netns del ar-try"], capture_output=True, check=False)
-    return made.returncode == 0
-
-
 def twice(lines: Path) -> Counter[str]:
     """How often each run was begun."""
     return Counter(line.split()[0] for line in lines.read_text().splitlines())
@@ -409,7 +359,7 @@ def test_a_run_behind_a_cut_network_is_done_once_more_and_its_late_result_does_n
     near = Raylets(num_cpus=1, _system_config={f"health_check_{name}": value for name, value in quick.items()})
     far = None
     try:
-        far = Far(near, tmp_path)
+        far = Far(near.cluster.address, tmp_path)
         assert eventually(lambda: "--block" in (tmp_path / "far.txt").read_text(), within_s=SLOW)
         begun = program(folder, near.cluster.address)
         assert eventually((tmp_path / "beat").exists, within_s=SLOW), ended(begun)
