@@ -2,11 +2,15 @@
 Runs on Ray: the contract of executors, lost workers and nodes, and a whole study, on a cluster of several raylets.
 
 Needs the extra `ray` (about 260 MB), which `make test` does not install. On a quiet machine of two cores it takes about
-a minute, most of it the cluster's own start.
+two minutes, most of it starts of clusters and Ray's own waiting for what is gone.
 """
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +19,8 @@ from typing import Any
 import executors
 import pytest
 from executors import BEATS, Bench, Contract, stands_still
-from helpers import Recorder, eventually, make_study, says, words
+from far_nodes import Far, has_networks
+from helpers import Recorder, eventually, make_study, says, state_of, step, words
 
 from autoresearch import session
 from autoresearch.errors import StudyError
@@ -26,6 +31,7 @@ from autoresearch.study import Study
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
+from autoresearch.execute import steward  # noqa: E402
 from autoresearch.execute.ray import OnRay  # noqa: E402 - it sets what Ray reads when it is imported first
 
 pytestmark = [
@@ -46,12 +52,17 @@ kill -9 $(parent $(parent $PPID)); exec sleep 60
 class Raylets:
     """A cluster on this machine: a head without cores, and nodes with one each."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "object_store_memory": SMALL, "include_dashboard": False, "include_log_monitor": False}
+        head |= more
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {}
+
+    def stop(self) -> None:
+        for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
 
     def grow(self, to: int) -> None:
         while len(self.nodes) < to:
@@ -109,13 +120,13 @@ def test_a_run_whose_raylet_is_killed_is_done_once_more_elsewhere(
     once = f"echo x >> {tmp_path}/tries; test -e {beat} && echo METRIC loss=2 && exit; {BEATS.format(beat=beat)}"
     thread, found = bench.began(once)
     assert eventually(beat.exists, within_s=SLOW)
-    (busy,) = [node for node, runs in executor._busy.items() if runs]
+    (busy,) = [node for node, runs in executor._nodes.busy.items() if runs]
     raylets.kill(busy)
     thread.join(SLOW)
     assert [(m.status, m.value) for m in found] == [("ok", 2.0)]
     assert (tmp_path / "tries").read_text() == "x\nx\n"
     assert eventually(lambda: stands_still(beat), within_s=SLOW)
-    assert not +executor._busy
+    assert not +executor._nodes.busy
 
 
 def test_a_run_that_is_lost_twice_blames_nobody(bench: Bench, tmp_path: Path) -> None:
@@ -158,6 +169,11 @@ def test_an_accelerator_that_no_node_has_is_told(raylets: Raylets, tmp_path: Pat
         Bench(tmp_path / "home", on_ray, execute={"on": "ray", "accelerator": "H100"})
 
 
+def test_an_address_for_ray_s_client_is_refused_with_one_that_works(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r'"auto" on a machine of the cluster, or HOST:6379'):
+        Bench(tmp_path / "home", on_ray, execute={"on": "ray", "address": "ray://127.0.0.1:10001"})
+
+
 def test_a_whole_study_runs_on_ray(raylets: Raylets, tmp_path: Path) -> None:
     raylets.grow(to=2)
     steps = [says(value) for value in (9, 11, 8)]
@@ -172,3 +188,199 @@ def test_a_whole_study_runs_on_ray(raylets: Raylets, tmp_path: Path) -> None:
     ended = Counter(event.run for event in recorder.events if isinstance(event, RunFinished))
     assert set(ended) == set(state.runs)
     assert set(ended.values()) == {1}
+
+
+# -- the program, the cluster's head and the network end -----------------------------------------------
+
+SESSION = """
+import sys
+from autoresearch.execute import cluster
+cluster.GONE_S = 4.0  # of a head that is away
+from autoresearch.cli import main
+sys.argv = ["autoresearch", "run"]
+main()
+"""
+LASTING = {"on": "ray", "cores": 1, "workers": 1, "address": "auto"}
+# Says that it has begun, goes on until it may end, and says how far it is then.
+HOLDS = """echo $AUTORESEARCH_RUN >> {place}/begun
+until test -e {place}/end; do date +%s%N > {place}/beat.part; mv {place}/beat.part {place}/beat; sleep 0.05; done
+echo PROGRESS 0.5 loss=3; sleep 0.3; echo METRIC loss=9
+"""
+
+
+def program(folder: Path, address: str) -> subprocess.Popen[str]:
+    """`autoresearch run` in a process of its own, on the cluster with this address."""
+    env = os.environ | {"RAY_ADDRESS": address}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([sys.executable, "-c", SESSION], cwd=folder, env=env, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def ended(begun: subprocess.Popen[str]) -> str:
+    """What a program said, which is killed."""
+    begun.kill()
+    return begun.communicate()[0]
+
+
+def holding_study(tmp_path: Path) -> Path:
+    """A study whose second run goes on until the file `end` is there."""
+    held = step(HOLDS.format(place=tmp_path))
+    return make_study(tmp_path / "study", held, says(8), execute=LASTING)
+
+
+def leave_a_run(folder: Path, raylets: Raylets, place: Path) -> None:
+    """Kill the program in the middle of its second run."""
+    begun = program(folder, raylets.cluster.address)
+    assert eventually((place / "beat").exists, within_s=SLOW), ended(begun)
+    ended(begun)
+    assert list(state_of(folder).open_runs) == [1]
+
+
+def stewards() -> list[Any]:
+    return [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+
+
+def test_a_run_outlives_the_program_that_was_killed_and_counts_once(
+    raylets: Raylets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raylets.grow(to=2)
+    folder = holding_study(tmp_path)
+    leave_a_run(folder, raylets, tmp_path)
+    assert not stands_still(tmp_path / "beat")
+    recorder = Recorder()
+    monkeypatch.setenv("RAY_ADDRESS", raylets.cluster.address)
+    threading.Timer(1.0, (tmp_path / "end").touch).start()
+    state = session.run(folder, Goal(), recorder)
+    assert words(state) == ["keep", "keep"]
+    assert "1 run went on meanwhile, and will count" in recorder.said
+    assert (0.5, 3.0) in recorder.points
+    assert (tmp_path / "begun").read_text() == "1\n", "it was done once"
+    assert (kept := state.runs[1].measurement) is not None
+    assert (kept.status, kept.value) == ("ok", 9.0)
+    finished = [event.run for event in recorder.events if isinstance(event, RunFinished)]
+    assert sorted(finished) == sorted(set(state.runs) - {0})
+    assert eventually(lambda: not stewards(), within_s=SLOW), "nothing of ours stays on the cluster"
+
+
+def test_a_result_waits_for_the_next_program(raylets: Raylets, tmp_path: Path) -> None:
+    raylets.grow(to=2)
+    folder = holding_study(tmp_path)
+    leave_a_run(folder, raylets, tmp_path)
+    (tmp_path / "end").touch()
+    assert eventually(lambda: stands_still(tmp_path / "beat"), within_s=SLOW)
+    threading.Event().wait(1)
+    state = session.run(folder, Goal(), Recorder())
+    assert (found := state.runs[1].measurement) is not None
+    assert (found.status, found.value, found.curve) == ("ok", 9.0, ((0.5, 3.0),))
+    assert (folder / ".autoresearch/runs/1/run.out.txt").read_text().endswith("METRIC loss=9\n")
+    assert (tmp_path / "begun").read_text() == "1\n"
+    assert words(state) == ["keep", "keep"]
+
+
+def test_what_an_earlier_program_left_and_nobody_needs_is_ended(raylets: Raylets, tmp_path: Path) -> None:
+    raylets.grow(to=2)
+    folder = holding_study(tmp_path)
+    leave_a_run(folder, raylets, tmp_path)
+    bench = Bench(folder / ".autoresearch", on_ray, execute=LASTING)
+    assert bench.run("echo METRIC loss=1", number=7).value == 1.0
+    assert eventually(lambda: stands_still(tmp_path / "beat"), within_s=SLOW)
+    bench.executor.close()
+    assert eventually(lambda: not stewards(), within_s=SLOW)
+
+
+def test_what_nobody_comes_for_ends_by_itself(
+    raylets: Raylets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raylets.grow(to=1)
+    monkeypatch.setattr(steward, "KEPT_S", 4.0)
+    bench, beat = Bench(tmp_path / "home", on_ray, execute=LASTING), tmp_path / "beat"
+    assert isinstance(bench.executor, OnRay)
+    thread, found = bench.began(BEATS.format(beat=beat))
+    assert eventually(beat.exists, within_s=SLOW)
+    bench.executor._closed.set()  # it asks no more
+    assert eventually(lambda: stands_still(beat), within_s=SLOW)
+    bench.executor.close()
+    thread.join(SLOW)
+    assert [m.status for m in found] == ["stopped"]
+
+
+def test_each_folder_has_a_steward_of_its_own(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    first = steward.called(tmp_path / "one", "s")
+    shutil.copy(tmp_path / "one" / "cluster-id", tmp_path / "two")
+    assert len({first, steward.called(tmp_path / "two", "s"), steward.called(tmp_path / "one", "t")}) == 3
+    assert steward.called(tmp_path / "one", "s") == first
+
+
+def test_without_the_cluster_s_head_a_session_ends_and_goes_on_with_another(tmp_path: Path) -> None:
+    folder = holding_study(tmp_path)
+    for last in (False, True):
+        made = Raylets(num_cpus=1)
+        try:
+            begun = program(folder, made.cluster.address)
+            assert eventually((tmp_path / "beat").exists, within_s=SLOW), ended(begun)
+            if not last:
+                gcs = made.cluster.head_node.all_processes["gcs_server"][0].process
+                gcs.kill()
+            said, _ = begun.communicate(timeout=SLOW)
+        finally:
+            made.stop()
+        if not last:
+            assert "the head of the Ray cluster at" in said
+            assert "type `autoresearch run` to go on" in said
+            assert begun.returncode == 2
+            assert [run.value for run in state_of(folder).runs.values()] == [10.0, None]
+            (tmp_path / "end").touch()
+    assert begun.returncode == 0, said
+    state = state_of(folder)
+    assert words(state) == ["keep", "keep"]
+    assert [run.measurement.status for run in state.runs.values() if run.measurement] == ["ok", "stopped", "ok", "ok"]
+
+
+def twice(lines: Path) -> Counter[str]:
+    """How often each run was begun."""
+    return Counter(line.split()[0] for line in lines.read_text().splitlines())
+
+
+# Where it runs is told by its network. Behind the cable it goes on until its result is late; at home until the cut.
+CUT = """net=$(readlink /proc/self/ns/net); echo $AUTORESEARCH_RUN $net >> {place}/begun
+if test $net = {home}; then until test -e {place}/cut; do sleep 0.05; done; echo METRIC loss=9.5; exit; fi
+until test -e {place}/back; do date +%s%N > {place}/beat.part; mv {place}/beat.part {place}/beat; sleep 0.05; done
+echo METRIC loss=9
+"""
+
+
+@pytest.mark.skipif(not has_networks(), reason="network namespaces need root, and a kernel that has them")
+def test_a_run_behind_a_cut_network_is_done_once_more_and_its_late_result_does_not_count(tmp_path: Path) -> None:
+    home = os.readlink("/proc/self/ns/net")
+    cut = [step(CUT.format(place=tmp_path, home=home) + f"# {i}\n") for i in range(2)]
+    folder = make_study(tmp_path / "study", *cut, execute=LASTING | {"workers": 2})
+    quick = {"initial_delay_ms": 1000, "period_ms": 1000, "timeout_ms": 1000, "failure_threshold": 3}
+    near = Raylets(num_cpus=1, _system_config={f"health_check_{name}": value for name, value in quick.items()})
+    far = None
+    try:
+        far = Far(near.cluster.address, tmp_path)
+        assert eventually(lambda: "--block" in (tmp_path / "far.txt").read_text(), within_s=SLOW)
+        begun = program(folder, near.cluster.address)
+        assert eventually((tmp_path / "beat").exists, within_s=SLOW), ended(begun)
+        far.cut()
+        (tmp_path / "cut").touch()
+        lines = tmp_path / "begun"
+        assert eventually(lambda: 2 in twice(lines).values(), within_s=SLOW), lines.read_text()
+        assert not stands_still(tmp_path / "beat")
+        (tmp_path / "back").touch()
+        far.mend()
+        said, _ = begun.communicate(timeout=SLOW)
+    finally:
+        if far:
+            far.close()
+        near.stop()
+    assert begun.returncode == 0, said
+    state = state_of(folder)
+    assert {run.value for run in state.runs.values()} == {10.0, 9.5}, "the late 9 does not count"
+    ((again, _),) = (found for found in twice(lines).items() if found[1] > 1)
+    places = [where for run, where in map(str.split, lines.read_text().splitlines()) if run == again]
+    assert places[0] != home
+    assert places[1:] == [home]
+    assert all(trial.verdict for trial in state.trials.values())
+    assert not state.open_runs

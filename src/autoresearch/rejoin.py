@@ -30,9 +30,12 @@ def rejoin(log: Log, executor: Executor, study: Study, tell: Callable[[str], Non
     return threads
 
 
-def _finish(log: Log, number: int, wait: Callable[[], Measurement]) -> None:
+def _finish(log: Log, number: int, wait: Callable[[], Measurement | None]) -> None:
     try:
         result = wait()
+        if result is None:
+            log.lose(number)
+            return
         log.append(RunFinished(run=number, measurement=result))
         if result.status == "stopped":
             log.stop(result.why)

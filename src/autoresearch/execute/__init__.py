@@ -62,10 +62,10 @@ class Executor(Protocol):
         """
         ...
 
-    def attach(self, run: Run, study: Study) -> Callable[[], Measurement] | None:
+    def attach(self, run: Run, study: Study) -> Callable[[], Measurement | None] | None:
         """
         How to wait for the measurement of a run that an earlier session began, where it goes on or its result waits to be
-        fetched; None where nothing is left of it. Called once for each such run, before any other.
+        fetched; None where nothing is left of it, also as an answer. Called once for each such run, before any other.
         """
         ...
 

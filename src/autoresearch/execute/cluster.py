@@ -1,12 +1,13 @@
 """
-Ray itself, as ray.py needs it: imported only when asked for, joined or started, and an actor that runs report to.
+Ray itself, as ray.py needs it: imported only when asked for, joined or started, and whether its head is still there.
 
 Knows no runs.
 """
 
 import os
+import socket
+import time
 import warnings
-from collections import OrderedDict, deque
 from typing import Any
 
 from autoresearch.errors import MissingExtra, StudyError
@@ -15,24 +16,8 @@ from autoresearch.study import Execute
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a run that asks for no GPU gets none from far.py
 STORE_BYTES = 200 << 20  # of shared memory, for a local Ray that we start
-POINTS = 64  # of progress that wait to be shown, for each run
-
-
-class Post:
-    """An actor where runs leave how far they are. Bounded: what nobody fetches is forgotten."""
-
-    def __init__(self) -> None:
-        self.points: OrderedDict[str, deque[tuple[float, float | None]]] = OrderedDict()
-
-    def say(self, token: str, fraction: float, loss: float | None) -> None:
-        self.points.setdefault(token, deque(maxlen=POINTS)).append((fraction, loss))
-        while len(self.points) > 4096:
-            self.points.popitem(last=False)
-
-    def take(self) -> dict[str, list[tuple[float, float | None]]]:
-        taken = {token: list(points) for token, points in self.points.items()}
-        self.points.clear()
-        return taken
+GONE_S = 30.0  # without the head, before the session ends; Ray ends the whole process after 60
+PULSE_S = 3.0  # that the head has to accept a connection
 
 
 def imported() -> Any:
@@ -54,8 +39,13 @@ def connect(ray: Any, asked: Execute) -> bool:
     Join the cluster at `execute.address`, or start a local one. Whether we did, and so have to leave it again.
 
     Raises:
-        StudyError: nothing answers there.
+        StudyError: nothing answers there, or only Ray's client could talk to it.
     """
+    if asked.address and asked.address.startswith("ray://"):
+        raise StudyError(
+            f"study.toml: execute.address = {asked.address!r} goes through Ray's client, which runs cannot outlive: type "
+            '"auto" on a machine of the cluster, or HOST:6379 from one that has joined it'
+        )
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
@@ -63,6 +53,9 @@ def connect(ray: Any, asked: Execute) -> bool:
         # Workers at the person's own priority: Ray's are 15 below it, and would lose to everything else here.
         options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "address": "local"}
         os.environ.setdefault("RAY_worker_niceness", "0")
+        # A full memory is the kernel's business, as on this machine without Ray: it ends the candidate, and Ray would end
+        # the worker around it, which looks like a node that was lost.
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about settings of the machine's, which are no business of a study's
@@ -74,3 +67,24 @@ def connect(ray: Any, asked: Execute) -> bool:
             "`ray start --head`, or leave the key out"
         ) from None
     return True
+
+
+class Pulse:
+    """Whether the head of the cluster is there. Without it Ray waits for it, then ends this process without a word."""
+
+    def __init__(self, ray: Any) -> None:
+        self.address = str(ray.get_runtime_context().gcs_address)
+        self.seen = time.monotonic()
+        self.gone = ""  # what to tell, once it has been away for too long
+
+    def feel(self) -> None:
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PULSE_S).close()
+            self.seen = time.monotonic()
+        except OSError as error:
+            if time.monotonic() - self.seen > GONE_S:
+                self.gone = (
+                    f"the head of the Ray cluster at {self.address} has not answered for {GONE_S:.0f} s ({error}). What "
+                    "was measured is safe; start Ray again and type `autoresearch run` to go on"
+                )
