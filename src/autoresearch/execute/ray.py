@@ -6,8 +6,6 @@ artifacts back. What becomes of a node is no fault of the candidate's: a lost ru
 """
 
 import contextlib
-import os
-import tarfile
 import threading
 import time
 import uuid
@@ -22,9 +20,10 @@ import autoresearch
 from autoresearch.errors import AutoresearchError, Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.cluster import Post, connect, imported
-from autoresearch.execute.far import LEFT_OUT, Back, Job, Share, Sight, look, measure, try_sandbox
+from autoresearch.execute.far import Back, Job, Share, Sight, look, measure, try_sandbox
 from autoresearch.execute.guarantees import Guarantee
-from autoresearch.execute.parcel import Parcel, pack, unpack
+from autoresearch.execute.journey import check_version, packed, packed_referee, received
+from autoresearch.execute.parcel import Parcel
 from autoresearch.files import remove
 from autoresearch.study import Study
 from autoresearch.trial import Measurement, Run
@@ -82,8 +81,7 @@ class OnRay:
 
     def prepare(self, study: Study, referee: Path, digest: str, say: Callable[[str], None] = lambda _: None) -> None:
         """The referee goes to every node that a run goes to, which prepares its own data before its first."""
-        trees = self.home / "trees"
-        self._data, self._referee = digest, pack(trees / referee.relative_to(trees).parts[0], links=True)
+        self._data, self._referee = digest, packed_referee(self.home, referee)
 
     def tried(self) -> tuple[str, list[Guarantee]]:
         """
@@ -137,7 +135,7 @@ class OnRay:
                     avoid.add(node.id)
                     back = self._once(run, job, parcels, node)
                 if isinstance(back, Back):
-                    return self._received(run, back, node)
+                    return received(self.home, run, back, node.name)
                 lost = back
             stopped = f"its node was lost, {TRIES} times: {lost}"
         except Stopped as reason:
@@ -172,49 +170,15 @@ class OnRay:
     def _packed(
         self, run: Run, tree: Path, study: Study, usual: Measurement | None, hopeless: Hopeless | None
     ) -> tuple[Job, dict[str, Any]]:
-        trees = self.home / "trees"
-        name, *prefix = tree.relative_to(trees).parts
-        packed = [pack(trees / name, links=True), self._referee]
-        job = Job(
-            study=study,
-            run=run,
-            share=self.share,
-            name=study.name,
-            tree=packed[0].key,
-            referee=packed[1].key,
-            prefix="/".join(prefix),
-            data=self._data,
-            env={name: os.environ[name] for name in study.execute.env if name in os.environ},
-            usual=usual,
-            hopeless=hopeless,
-        )
+        job, carried = packed(self.home, self.share, self._referee, self._data, run, tree, study, usual, hopeless)
         with self._lock:
-            for parcel in packed:
+            for parcel in carried:
                 if parcel.key not in self._parcels:
                     self._parcels[parcel.key] = self.ray.put(parcel.data)
                 self._parcels.move_to_end(parcel.key)
             while len(self._parcels) > PARCELS:
                 self._parcels.popitem(last=False)
             return job, {key: self._parcels[key] for key in (job.tree, job.referee)}
-
-    def _received(self, run: Run, back: Back, node: Node) -> Measurement:
-        """
-        Raises:
-            StudyError: a node cannot do what the study asks for.
-        """
-        if back.measurement is None:
-            raise StudyError(f"on node {node.name}: {back.problem}")
-        folder = self.home / "runs" / str(run.id)
-        remove(folder)  # of an attempt that was lost
-        unpack(back.logs.data, folder)
-        left = f"{back.out.left_out / (1 << 20):.0f} MB of artifacts" if back.out.left_out else ""
-        try:
-            unpack(back.out.data, folder / "out")
-        except (tarfile.TarError, OSError, ValueError) as error:  # a candidate may choose names that fit nowhere else
-            left = f"some artifacts ({type(error).__name__})"
-        if left:
-            (folder / LEFT_OUT).write_text(f"{left} were not brought back from {node.name}\n")
-        return back.measurement
 
     def _cancel(self, task: Any) -> None:
         with contextlib.suppress(Exception):  # it has ended meanwhile
@@ -301,11 +265,7 @@ class OnRay:
             ) from None
         except errors.RayError:
             return None  # lost, or too busy to say
-        if sight.version != autoresearch.__version__:
-            raise StudyError(
-                f"node {name} of the Ray cluster has autoresearch {sight.version}, and here is {autoresearch.__version__}: "
-                "runs would not be measured alike; install the same there"
-            )
+        check_version(sight, f"node {name} of the Ray cluster")
         return sight
 
     def _tier(self) -> Any:
