@@ -136,6 +136,13 @@ def test_ray_that_is_not_installed_is_named(tmp_path: Path) -> None:
     [
         ('on = "rey"', "did you mean 'ray'"),
         ('address = "auto"', 'address is for a cluster: write on = "ray"'),
+        ("gpus = 1", 'gpus is for a cluster: write on = "ray" or on = "slurm"'),
+        ('on = "slurm"\naddress = "auto"', 'address is for a cluster: write on = "ray"'),
+        ('on = "ray"\npartition = "gpu"', 'partition is for a cluster: write on = "slurm"'),
+        ('on = "slurm"', "cores is missing: say how many cores each run asks Slurm for"),
+        ('on = "slurm"\ncores = 1\npartition = "a b"', "partition 'a b' is no name of Slurm's"),
+        ('on = "slurm"\ncores = 1\ngpus = 0.5', "gpus = 0.5: Slurm gives whole GPUs"),
+        ('on = "slurm"\ncores = 1\naccelerator = "h100"', "say with gpus how many"),
         ('on = "ray"\ngpus = 1.5', "gpus = 1.5 must be a part of one GPU, or whole ones"),
         ('on = "ray"\ngpus = 0', "gpus must be positive"),
     ],
