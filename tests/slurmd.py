@@ -4,6 +4,7 @@ A Slurm cluster on this machine, from the daemons that Debian packages: a contro
 Needs root, and `apt-get install slurmctld slurmd slurm-client munge`. Everything it writes lies in one folder.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -74,11 +75,19 @@ class Cluster:
         key += [f"--{name}-file={self.home}/munge.{name}" for name in ("pid", "log", "seed")]
         self._start("munged", "--foreground", *key)
         assert eventually((self.home / "munge.sock").exists, within_s=10), (self.home / "munged.out").read_text()
-        self._start("slurmctld", "-D", "-c")
+        self.start_controller()
         for node in ("n1", "n2"):
             self.start_node(node)
+        self.get_ready()
+
+    def get_ready(self) -> None:
+        """Until both nodes wait for jobs."""
         ready = eventually(lambda: self.asked("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D") == "2", STARTED_S)
-        assert ready, self.asked("sinfo") + (self.home / "slurmctld.out").read_text()[-2000:]
+        assert ready, self.asked("sinfo", "-R", "-l") + (self.home / "slurmctld.out").read_text()[-2000:]
+
+    def start_controller(self) -> None:
+        self._start("slurmctld", "-D")
+        assert eventually(lambda: "UP" in self.asked("scontrol", "ping"), within_s=STARTED_S)
 
     def start_node(self, node: str) -> None:
         self._start("slurmd", "-D", "-N", node, name=node)
@@ -87,6 +96,23 @@ class Cluster:
         daemon = self.running.pop(name)
         daemon.kill()
         daemon.wait()
+
+    def lose(self, node: str, job: str) -> None:
+        """As if the power had gone: the node's daemon, and all that it had started for a job."""
+        self.kill(node)
+        (step,) = (
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if path.read_bytes().startswith(f"slurmstepd: [{job}.batch]".encode())
+        )
+        for pid in [step, *_below(step)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def start_now(self, job: str) -> None:
+        """Slurm lets two minutes pass before it begins a job anew. The job may still be about to end."""
+        update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
+        assert eventually(lambda: subprocess.run(update, capture_output=True, check=False).returncode == 0, within_s=20)
 
     def stop(self) -> None:
         subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False)
@@ -108,6 +134,15 @@ class Cluster:
 
 def _found(name: str) -> str:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin") or ""
+
+
+def _below(pid: int) -> list[int]:
+    found = [pid]
+    for one in found:  # grows meanwhile
+        for children in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found[1:]
 
 
 def _free_ports(n: int) -> list[int]:

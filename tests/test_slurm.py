@@ -66,7 +66,7 @@ def made(home: Path, **execute: object) -> Bench:
 
 
 @pytest.fixture
-def bench(cluster: Cluster, tmp_path: Path) -> Iterator[Bench]:
+def bench(cluster: Cluster, tmp_path: Path) -> Iterator[Bench]:  # noqa: ARG001 - it has to be there
     bench = made(tmp_path / "home")
     yield bench
     bench.executor.close()
@@ -115,19 +115,38 @@ def test_what_a_run_detached_ends_with_its_cancelled_job(
 
 
 def test_a_requeued_job_begins_its_run_anew_and_counts_once(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
-    beat = tmp_path / "beat"
-    once = f"echo x >> {tmp_path}/tries; test -e {beat} && echo METRIC loss=2 && exit; {BEATS.format(beat=beat)}"
-    for requeued in (1, 2, 3):  # more often than a run may be lost: each time it is told
-        if requeued == 1:
-            thread, found = bench.began(once + f"; echo {requeued}")
-            assert eventually(beat.exists, within_s=SLOW)
-    job = job_of(bench)
-    cluster.asked("scontrol", "requeue", job)
-    assert eventually(lambda: stands_still(beat), within_s=20)
-    cluster.asked("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait for two minutes
+    tries, beat = tmp_path / "tries", tmp_path / "beat"
+    often = 3  # more often than a node may be lost: a job that makes room for another is told to end
+    thread, found = bench.began(
+        f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; {BEATS.format(beat=beat)}"
+    )
+    for _ in range(often):
+        assert eventually(beat.exists, within_s=SLOW)
+        cluster.asked("scontrol", "requeue", job_of(bench))
+        assert eventually(lambda: stands_still(beat), within_s=20)
+        beat.unlink()
+        cluster.start_now(job_of(bench))
     thread.join(SLOW)
     assert [(m.status, m.value) for m in found] == [("ok", 2.0)]
-    assert (tmp_path / "tries").read_text() == "x\nx\n"
+    assert tries.read_text() == "x\n" * (often + 1)
+
+
+def test_a_run_whose_node_is_lost_is_done_once_more_elsewhere(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
+    tries, beat = tmp_path / "tries", tmp_path / "beat"
+    once = f"echo x >> {tries}; test -e {beat} && echo METRIC loss=2 && exit; {BEATS.format(beat=beat)}"
+    thread, found = bench.began(once)
+    assert eventually(beat.exists, within_s=SLOW)
+    job = job_of(bench)
+    node = cluster.asked("squeue", "-h", "-j", job, "-o", "%N")
+    cluster.lose(node, job)
+    assert eventually(lambda: cluster.asked("squeue", "-h", "-j", job, "-o", "%T") == "PENDING", within_s=SLOW)
+    assert stands_still(beat)
+    cluster.start_now(job)
+    thread.join(SLOW)
+    cluster.start_node(node)
+    assert [(m.status, m.value) for m in found] == [("ok", 2.0)]
+    assert tries.read_text() == "x\nx\n"
+    cluster.get_ready()
 
 
 def test_a_run_goes_on_while_its_slurmd_and_the_controller_are_away(
@@ -143,11 +162,11 @@ def test_a_run_goes_on_while_its_slurmd_and_the_controller_are_away(
         cluster.kill(name)
     (tmp_path / "go").touch()
     thread.join(SLOW)
-    cluster._start("slurmctld", "-D")
+    cluster.start_controller()
     cluster.start_node(node)
     assert [(m.status, m.value) for m in found] == [("ok", 2.0)]
     assert (tmp_path / "tries").read_text() == "x\n"
-    assert eventually(lambda: cluster.asked("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D") == "2", SLOW)
+    cluster.get_ready()
 
 
 # -- taken up again --------------------------------------------------------------------------------------
@@ -193,9 +212,8 @@ def test_two_studies_of_one_name_do_not_meet(bench: Bench, tmp_path: Path) -> No
         other.executor.close()
 
 
-def test_a_study_whose_program_is_killed_goes_on_with_the_run_that_its_job_did(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_study_whose_program_is_killed_goes_on_with_the_run_that_its_job_did(tmp_path: Path) -> None:
     wait = f"echo $AUTORESEARCH_RUN >> {tmp_path}/runs; while ! test -e {tmp_path}/go; do sleep 0.1; done; echo METRIC loss=9"
     execute = {"on": "slurm", "cores": 1, "workers": 1}
     folder = make_study(tmp_path / "study", step(wait), says(11), execute=execute)
@@ -221,12 +239,14 @@ def test_a_study_whose_program_is_killed_goes_on_with_the_run_that_its_job_did(
 # -- what cannot be --------------------------------------------------------------------------------------
 
 
-def test_a_partition_that_does_not_exist_is_told(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_partition_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"invalid partition specified.*set execute.partition"):
         made(tmp_path / "home", partition="nowhere")
 
 
-def test_a_job_that_would_never_start_is_told(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_job_that_would_never_start_is_told(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="PartitionTimeLimit"):
         made(tmp_path / "home", partition="short")
 
