@@ -42,7 +42,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 {nodes}
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
-PartitionName=short Nodes=n1 MaxTime=1 State=UP
+PartitionName=short Nodes=n1 MaxTime=12 State=UP
 """
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=4000 State=UNKNOWN"
 
@@ -110,9 +110,10 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
 
     def start_now(self, job: str) -> None:
-        """Slurm lets two minutes pass before it begins a job anew. The job may still be about to end."""
-        update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
-        assert eventually(lambda: subprocess.run(update, capture_output=True, check=False).returncode == 0, within_s=20)
+        """Slurm lets two minutes pass before it begins a job anew."""
+        waits = ["squeue", "-h", "-j", job, "-o", "%T %r"]
+        assert eventually(lambda: self.asked(*waits) == "PENDING BeginTime", within_s=60), self.asked(*waits)
+        self.asked("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def stop(self) -> None:
         subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False)

@@ -123,11 +123,12 @@ def test_a_run_far_away_is_fed_with_parcels_and_leaves_nothing(tmp_path: Path, m
     assert list((root / "runs").iterdir()) == []
 
 
-def test_ray_that_is_not_installed_is_named(tmp_path: Path) -> None:
-    if importlib.util.find_spec("ray"):
-        pytest.skip("Ray is installed")
-    folder = make_study(tmp_path / "s", execute={"on": "ray"})
-    with pytest.raises(MissingExtra, match=r"autoresearch\[ray\]"):
+@pytest.mark.parametrize(("place", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_cluster_s_package_that_is_not_installed_is_named(tmp_path: Path, place: str, package: str) -> None:
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    folder = make_study(tmp_path / "s", execute={"on": place, "cores": 1})
+    with pytest.raises(MissingExtra, match=rf"autoresearch\[{place}\]"):
         play(folder)
 
 

@@ -115,19 +115,19 @@ def test_what_a_run_detached_ends_with_its_cancelled_job(
 
 
 def test_a_requeued_job_begins_its_run_anew_and_counts_once(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
-    tries, beat = tmp_path / "tries", tmp_path / "beat"
+    tries, begun = tmp_path / "tries", bench.home / "slurm" / "runs" / "3" / "begun"
     often = 3  # more often than a node may be lost: a job that makes room for another is told to end
+    tries.touch()
     thread, found = bench.began(
-        f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; {BEATS.format(beat=beat)}"
+        f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600"
     )
-    for _ in range(often):
-        assert eventually(beat.exists, within_s=SLOW)
+    for times in range(1, often + 1):
+        assert eventually(lambda: tries.read_text() == "x\n" * times, within_s=SLOW)  # noqa: B023 - asked at once
         cluster.asked("scontrol", "requeue", job_of(bench))
-        assert eventually(lambda: stands_still(beat), within_s=20)
-        beat.unlink()
+        assert eventually(lambda: begun.read_text().count("told to end") == times, within_s=SLOW)  # noqa: B023
         cluster.start_now(job_of(bench))
     thread.join(SLOW)
-    assert [(m.status, m.value) for m in found] == [("ok", 2.0)]
+    assert [(m.status, m.value, m.why) for m in found] == [("ok", 2.0, "")]
     assert tries.read_text() == "x\n" * (often + 1)
 
 
@@ -167,6 +167,18 @@ def test_a_run_goes_on_while_its_slurmd_and_the_controller_are_away(
     assert [(m.status, m.value) for m in found] == [("ok", 2.0)]
     assert (tmp_path / "tries").read_text() == "x\n"
     cluster.get_ready()
+
+
+def test_a_run_waits_for_a_controller_that_is_away(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.kill("slurmctld")
+    thread, found = bench.began(f"echo x >> {tmp_path}/tries; echo METRIC loss=1")
+    thread.join(3)
+    assert not found
+    cluster.start_controller()
+    thread.join(SLOW)
+    cluster.get_ready()
+    assert [(m.status, m.value) for m in found] == [("ok", 1.0)]
+    assert (tmp_path / "tries").read_text() == "x\n"
 
 
 # -- taken up again --------------------------------------------------------------------------------------
@@ -245,10 +257,14 @@ def test_a_partition_that_does_not_exist_is_told(tmp_path: Path) -> None:
         made(tmp_path / "home", partition="nowhere")
 
 
-@pytest.mark.usefixtures("cluster")
-def test_a_job_that_would_never_start_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="PartitionTimeLimit"):
-        made(tmp_path / "home", partition="short")
+def test_a_run_that_would_wait_for_ever_is_told(cluster: Cluster, tmp_path: Path) -> None:
+    bench = made(tmp_path / "home", partition="short")
+    try:
+        with pytest.raises(StudyError, match=r"never start a run \(PartitionTimeLimit\)"):
+            bench.run("echo METRIC loss=1")
+        assert eventually(lambda: not cluster.asked("squeue", "-h", "-p", "short"), within_s=20)
+    finally:
+        bench.executor.close()
 
 
 def test_a_node_of_another_kind_gives_the_run_back_with_the_remedy(bench: Bench) -> None:

@@ -206,6 +206,24 @@ class Batch:
         }
 
 
+def check_it_can_start(seen: Seen | None) -> None:
+    """
+    Raises:
+        StudyError: a job would wait for ever.
+    """
+    if seen and seen.state == "PENDING" and seen.reason in NEVER:
+        raise StudyError(
+            f"study.toml: execute: Slurm would never start a run ({seen.reason}); set partition, account, constraint, "
+            "cores, gpus and memory_mb, or measure.timeout_s, which the time limit follows from, to what your cluster allows"
+        )
+
+
+def look_anew(folder: Path) -> None:
+    """What lies in a folder now: a network file system may answer with what it saw before, until the folder changes."""
+    with contextlib.suppress(OSError):
+        folder.chmod(folder.stat().st_mode)
+
+
 def minutes(study: Study) -> int:
     """How long a run's job may take: all that the study allows its commands, and what is ours."""
     measure = study.measure

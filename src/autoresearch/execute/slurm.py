@@ -23,7 +23,7 @@ from msgspec import Struct
 import autoresearch
 from autoresearch.errors import Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
-from autoresearch.execute.batch import NEVER, Batch, NoAnswer, minutes
+from autoresearch.execute.batch import Batch, NoAnswer, check_it_can_start, look_anew, minutes
 from autoresearch.execute.far import Back, Share, Sight, look, try_sandbox
 from autoresearch.execute.guarantees import Guarantee
 from autoresearch.execute.journey import check_version, packed, packed_referee, received
@@ -166,14 +166,19 @@ class OnSlurm:
                     return self._stopped(going.run, f"its job was lost, {TRIES} times: {lost}")
                 tries += 1
                 self._submit(going)
-        except Stopped as reason:
+        except (Stopped, StudyError) as reason:
             self.batch.cancel([going.job] if going.job else [])
+            if isinstance(reason, StudyError):
+                raise
             return self._stopped(going.run, str(reason))
         finally:
             self._show()
             with self._lock:
                 self._going.pop(going.run.id, None)
-        result = received(self.home, going.run, back, last_node(going.folder))
+        node = last_node(going.folder)
+        if back.measurement is None:
+            remove(going.folder)  # told once: the next session must not find it when it was put right
+        result = received(self.home, going.run, back, node)
         write(going.folder / DONE, msgspec.json.encode(result))
         for path in going.folder.iterdir():
             if path.name != DONE:
@@ -219,6 +224,8 @@ class OnSlurm:
         """
         over_since: float | None = None
         while True:
+            if over_since:
+                look_anew(going.folder)
             if (going.folder / BACK).exists():
                 return msgspec.msgpack.decode((going.folder / BACK).read_bytes(), type=Back)
             if self._stopping.is_set():
@@ -226,9 +233,11 @@ class OnSlurm:
             seen = self.batch.seen(going.job)
             if seen is None or not seen.is_over:
                 over_since = None
+                check_it_can_start(seen)
             elif over_since is None:
                 over_since = time.monotonic()
-            elif time.monotonic() - over_since > self.pace.late_s:
+            # Where all went well there is a result, however late it is seen.
+            elif time.monotonic() - over_since > self.pace.late_s * (6 if seen.state == "COMPLETED" else 1):
                 if seen.state == "CANCELLED":
                     raise Stopped(f"job {going.job} was cancelled in Slurm")
                 return None
@@ -241,9 +250,9 @@ class OnSlurm:
         Raises:
             RuntimeError: through a defect of ours; with the traceback from there.
         """
-        answer = self.batch.answer(going.folder, going.job)
-        if answer and answer[0] == "error":
-            raise RuntimeError(f"job {going.job}: {answer[1]}")
+        reply = self.batch.answer(going.folder, going.job)
+        if reply and reply[0] == "error":
+            raise RuntimeError(f"job {going.job}: {reply[1]}")
         seen = self.batch.seen(going.job)
         said = self.batch.last_words(going.folder, going.job)
         return f"job {going.job}, {seen.state if seen else 'GONE'}{f' ({said})' if said else ''}"
@@ -336,12 +345,15 @@ class OnSlurm:
     def _answered(self, folder: Path, job: str) -> tuple[str, Any]:
         over_since = told = None
         while True:
-            if answer := self.batch.answer(folder, job):
-                if answer[0] == "error":
-                    raise StudyError(f"a node of the Slurm cluster cannot run autoresearch: {answer[1].strip()[-300:]}")
-                node, found = answer[1]
+            if over_since:
+                look_anew(folder)
+            if reply := self.batch.answer(folder, job):
+                if reply[0] == "error":
+                    raise StudyError(f"a node of the Slurm cluster cannot run autoresearch: {reply[1].strip()[-300:]}")
+                node, found = reply[1]
                 return node, found
             seen = self.batch.seen(job)
+            check_it_can_start(seen)
             if seen and seen.is_over:
                 over_since = over_since or time.monotonic()
                 if time.monotonic() - over_since > self.pace.late_s:
@@ -350,11 +362,6 @@ class OnSlurm:
                         f"a node of the Slurm cluster cannot run autoresearch (job {job}, {seen.state}: {said}). The Python "
                         f"environment and {self.home} must be there under the same paths"
                     )
-            elif seen and seen.reason in NEVER:
-                raise StudyError(
-                    f"study.toml: execute: Slurm would never start a run ({seen.reason}); set partition, account, "
-                    "constraint, and measure.timeout_s, which the time limit follows from"
-                )
             elif seen and seen.state == "PENDING" and not told:
                 told = True
                 self.say(f"waiting for Slurm to start a small job, to see what machine runs get ({job}: {seen.reason})")
