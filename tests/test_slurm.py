@@ -261,7 +261,7 @@ def test_a_run_that_would_wait_for_ever_is_told(cluster: Cluster, tmp_path: Path
     bench = made(tmp_path / "home", partition="short")
     try:
         with pytest.raises(StudyError, match=r"never start a run \(PartitionTimeLimit\)"):
-            bench.run("echo METRIC loss=1")
+            bench.run("echo METRIC loss=1", timeout_s=3600.0)
         assert eventually(lambda: not cluster.asked("squeue", "-h", "-p", "short"), within_s=20)
     finally:
         bench.executor.close()
