@@ -123,11 +123,12 @@ def test_a_run_far_away_is_fed_with_parcels_and_leaves_nothing(tmp_path: Path, m
     assert list((root / "runs").iterdir()) == []
 
 
-def test_ray_that_is_not_installed_is_named(tmp_path: Path) -> None:
-    if importlib.util.find_spec("ray"):
-        pytest.skip("Ray is installed")
-    folder = make_study(tmp_path / "s", execute={"on": "ray"})
-    with pytest.raises(MissingExtra, match=r"autoresearch\[ray\]"):
+@pytest.mark.parametrize(("place", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_cluster_s_package_that_is_not_installed_is_named(tmp_path: Path, place: str, package: str) -> None:
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    folder = make_study(tmp_path / "s", execute={"on": place, "cores": 1})
+    with pytest.raises(MissingExtra, match=rf"autoresearch\[{place}\]"):
         play(folder)
 
 
@@ -136,6 +137,13 @@ def test_ray_that_is_not_installed_is_named(tmp_path: Path) -> None:
     [
         ('on = "rey"', "did you mean 'ray'"),
         ('address = "auto"', 'address is for a cluster: write on = "ray"'),
+        ("gpus = 1", 'gpus is for a cluster: write on = "ray" or on = "slurm"'),
+        ('on = "slurm"\naddress = "auto"', 'address is for a cluster: write on = "ray"'),
+        ('on = "ray"\npartition = "gpu"', 'partition is for a cluster: write on = "slurm"'),
+        ('on = "slurm"', "cores is missing: say how many cores each run asks Slurm for"),
+        ('on = "slurm"\ncores = 1\npartition = "a b"', "partition 'a b' is no name of Slurm's"),
+        ('on = "slurm"\ncores = 1\ngpus = 0.5', "gpus = 0.5: Slurm gives whole GPUs"),
+        ('on = "slurm"\ncores = 1\naccelerator = "h100"', "say with gpus how many"),
         ('on = "ray"\ngpus = 1.5', "gpus = 1.5 must be a part of one GPU, or whole ones"),
         ('on = "ray"\ngpus = 0', "gpus must be positive"),
     ],

@@ -26,7 +26,7 @@ from autoresearch.proposing import Propose
 from autoresearch.tell.settings import Tell
 from autoresearch.trial import Budget, BudgetUnit, HeldSet, Metric
 from autoresearch.values import SANDBOXES as SANDBOXES
-from autoresearch.values import check_command, check_positive, check_sandbox
+from autoresearch.values import check_command, check_place, check_positive, check_sandbox
 
 FILE = "study.toml"
 UNITS = typing.get_args(BudgetUnit)
@@ -160,12 +160,16 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
     the person's environment that they are given. `memory_mb` and `disk_mb` bound one run with all it starts. A slot
     costs `dollars_per_hour` while a run has it; None: machine time is free.
 
-    On Ray, `address` is the cluster's (None: one that is started here); each run asks it for `gpus`, a part of one or
-    several, and for a node with this `accelerator`, beside its cores and memory.
+    On a cluster each run asks for `gpus`, a part of one (Ray) or several, and for a node with this `accelerator`, beside
+    its cores and memory. On Ray, `address` is the cluster's (None: one that is started here). On Slurm, runs are jobs in
+    `partition`, paid by `account`, on nodes with the features that `constraint` names.
     """
 
-    on: Literal["local", "ray"] = "local"
+    on: Literal["local", "ray", "slurm"] = "local"
     address: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    constraint: str | None = None
     gpus: float | None = None
     accelerator: str | None = None
     cores: int | None = None
@@ -183,9 +187,7 @@ class Execute(Struct, frozen=True, forbid_unknown_fields=True):
         check_positive(self, "cores", "workers", "dollars_per_hour", "memory_mb", "disk_mb", "processes", "gpus")
         if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus = {self.gpus:g} must be a part of one GPU, or whole ones")
-        for name in ("address", "gpus", "accelerator") if self.on == "local" else ():
-            if getattr(self, name) is not None:
-                raise ValueError(f'{name} is for a cluster: write on = "ray" beside it, or leave it out')
+        check_place(self)
         check_sandbox(self.sandbox)
         if any(name.startswith("AUTORESEARCH_") for name in self.env):
             raise ValueError("env names the person's variables; those of autoresearch are given anyway")

@@ -129,10 +129,9 @@ def keep(job: dict[str, Any], asker: socket.socket) -> dict[str, Any]:
 
 
 def _start(job: dict[str, Any]) -> "subprocess.Popen[bytes]":
+    told = {name: job[name] for name in ("cwd", "env")}
     with open(job["stdin"] or os.devnull, "rb") as stdin:
-        return subprocess.Popen(
-            job["argv"], cwd=job["cwd"], env=job["env"], stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True
-        )
+        return subprocess.Popen(job["argv"], **told, stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True)
 
 
 class Watch:
@@ -270,6 +269,7 @@ def _wake_on_child_exit() -> int:
 
 
 def _adopt_orphans() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a cluster sends it to all at once; only our socket ends us
     if LINUX:
         PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
         LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -16,6 +16,7 @@ from msgspec import Struct
 import autoresearch
 from autoresearch.errors import AutoresearchError, StudyError
 from autoresearch.execute.far import Share, Sight, look
+from autoresearch.execute.journey import check_version
 from autoresearch.study import Execute
 from autoresearch.trial import Machine
 
@@ -201,11 +202,7 @@ class Nodes:
             ) from None
         except errors.RayError:
             return None  # lost, or too busy to say
-        if sight.version != autoresearch.__version__:
-            raise StudyError(
-                f"node {name} of the Ray cluster has autoresearch {sight.version}, and here is {autoresearch.__version__}: "
-                "runs would not be measured alike; install the same there"
-            )
+        check_version(sight, f"node {name} of the Ray cluster")
         return sight
 
     def _tier(self) -> Machine:

@@ -30,6 +30,10 @@ def placed(here: Local, study: Study, say: Callable[[str], None]) -> Executor:
     """
     if study.execute.on == "local":
         return here
+    if study.execute.on == "slurm":
+        from autoresearch.execute.slurm import OnSlurm
+
+        return OnSlurm(here.home, study, here.on_progress, say)
     from autoresearch.execute.ray import OnRay
 
     return OnRay(here.home, study, here.on_progress, say)

@@ -7,8 +7,6 @@ actor on the cluster (steward.py), so they outlive this program and are taken up
 """
 
 import contextlib
-import os
-import tarfile
 import threading
 import time
 import uuid
@@ -19,10 +17,11 @@ from typing import Any
 from autoresearch.errors import AutoresearchError, Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.cluster import Pulse, connect, imported
-from autoresearch.execute.far import LEFT_OUT, Back, Job, try_sandbox
+from autoresearch.execute.far import Back, Job, try_sandbox
 from autoresearch.execute.guarantees import Guarantee
+from autoresearch.execute.journey import packed, packed_referee, received
 from autoresearch.execute.nodes import ANSWER_S, Node, Nodes
-from autoresearch.execute.parcel import Parcel, pack, unpack
+from autoresearch.execute.parcel import Parcel
 from autoresearch.execute.steward import Left, engage
 from autoresearch.files import remove
 from autoresearch.study import Study
@@ -76,8 +75,7 @@ class OnRay:
 
     def prepare(self, study: Study, referee: Path, digest: str, say: Callable[[str], None] = lambda _: None) -> None:
         """The referee goes to every node that a run goes to, which prepares its own data before its first."""
-        trees = self.home / "trees"
-        self._data, self._referee = digest, pack(trees / referee.relative_to(trees).parts[0], links=True)
+        self._data, self._referee = digest, packed_referee(self.home, referee)
 
     def tried(self) -> tuple[str, list[Guarantee]]:
         """
@@ -128,7 +126,7 @@ class OnRay:
         def wait() -> Measurement | None:
             try:
                 back = self._waited(left, node)
-                return self._received(run, back, node) if isinstance(back, Back) else None
+                return received(self.home, run, back, node.name) if isinstance(back, Back) else None
             except Stopped as reason:
                 return self._stopped(run, str(reason))
             finally:
@@ -141,7 +139,9 @@ class OnRay:
     ) -> Measurement:
         self._forget(self._arrived.__dict__.pop("token", None))  # this thread has written down what became of its last
         self._forget_what_is_left()
-        job, parcels = self._packed(run, tree, study, usual, hopeless)
+        share, referee = self._nodes.share, self._referee
+        job, packs = packed(self.home, share, referee, self._data, run, tree, study, usual, hopeless)
+        parcels = {parcel.key: parcel.data for parcel in packs}
         lost: list[str] = []
         moved = 0
         avoid: set[str] = set()
@@ -150,7 +150,7 @@ class OnRay:
                 with self._nodes.place(run.tier, avoid, self._go_on) as node:
                     back = self._waited(self._begun(job, parcels, node), node)
                 if isinstance(back, Back):
-                    return self._received(run, back, node)
+                    return received(self.home, run, back, node.name)
                 avoid.add(node.id)
                 time.sleep(2 * POLL_S)  # until Ray says whether the node is gone
                 if self._nodes.lost(node):
@@ -241,46 +241,6 @@ class OnRay:
 
     def _stopped(self, run: Run, why: str) -> Measurement:
         return Measurement("stopped", None, run.digest, self.machine, why=why)
-
-    def _packed(
-        self, run: Run, tree: Path, study: Study, usual: Measurement | None, hopeless: Hopeless | None
-    ) -> tuple[Job, dict[str, bytes]]:
-        trees = self.home / "trees"
-        name, *prefix = tree.relative_to(trees).parts
-        packed = [pack(trees / name, links=True), self._referee]
-        job = Job(
-            study=study,
-            run=run,
-            share=self._nodes.share,
-            name=study.name,
-            tree=packed[0].key,
-            referee=packed[1].key,
-            prefix="/".join(prefix),
-            data=self._data,
-            env={name: os.environ[name] for name in study.execute.env if name in os.environ},
-            usual=usual,
-            hopeless=hopeless,
-        )
-        return job, {parcel.key: parcel.data for parcel in packed}
-
-    def _received(self, run: Run, back: Back, node: Node) -> Measurement:
-        """
-        Raises:
-            StudyError: a node cannot do what the study asks for.
-        """
-        if back.measurement is None:
-            raise StudyError(f"on node {node.name}: {back.problem}")
-        folder = self.home / "runs" / str(run.id)
-        remove(folder)  # of an attempt that was lost
-        unpack(back.logs.data, folder)
-        left = f"{back.out.left_out / (1 << 20):.0f} MB of artifacts" if back.out.left_out else ""
-        try:
-            unpack(back.out.data, folder / "out")
-        except (tarfile.TarError, OSError, ValueError) as error:  # a candidate may choose names that fit nowhere else
-            left = f"some artifacts ({type(error).__name__})"
-        if left:
-            (folder / LEFT_OUT).write_text(f"{left} were not brought back from {node.name}\n")
-        return back.measurement
 
     # -- meanwhile -------------------------------------------------------------------------------------
 

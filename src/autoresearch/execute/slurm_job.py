@@ -1,0 +1,118 @@
+"""
+A Slurm job, on its node: the run in a folder on the shared disk, begun by Slurm once or more often, done once.
+
+Called through submitit; see slurm.py, which reads what is left in the folder.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+import autoresearch
+from autoresearch.execute.far import Back, Job, look, measure
+from autoresearch.trial import Measurement
+
+TRIES = 2  # of one run, where its node was lost
+TOLD_S = 1.0  # a failure is believed when nobody has ended the job itself within this time
+JOB, BACK, BEGUN, PROGRESS = "job.pickle", "back", "begun", "progress"  # files in a run's folder
+
+
+class Ended(BaseException):
+    """Slurm told this job to end: it was cancelled, or makes room for another, or its time is over."""
+
+
+def answer(question: Callable[..., Any], *args: object) -> tuple[str, Any]:
+    return _here(), question(*args)
+
+
+def work(where: str, version: str, tier: str) -> None:
+    """
+    Do the run in this folder, and leave there what came of it: once, however often Slurm begins.
+
+    A beginning that was not told to end is one of its TRIES: its node was lost.
+    """
+    folder = Path(where)
+    if (folder / BACK).exists():
+        return
+    begun = _lines(folder / BEGUN)
+    lost = sum(line.startswith("begun ") for line in begun) - begun.count("told to end")
+    _note(folder / BEGUN, f"begun {_here()}")
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # submitit would pass over the one and requeue for the other
+        signal.signal(number, _told_to_end)
+    try:
+        back = _done(folder, version, tier, lost)
+        if back.measurement is None or back.measurement.status != "ok":
+            time.sleep(TOLD_S)  # what ends a job ends its processes in any order
+    except Ended:
+        _note(folder / BEGUN, "told to end")
+        raise SystemExit(143) from None
+    write(folder / f"{BACK}.ready", msgspec.msgpack.encode(back))
+    with contextlib.suppress(FileExistsError):  # a node that was thought lost had the first word
+        os.link(folder / f"{BACK}.ready", folder / BACK)
+
+
+def _done(folder: Path, version: str, tier: str, lost: int) -> Back:
+    """The run itself, where it may be done here."""
+    if version != autoresearch.__version__:
+        return Back(problem=f"autoresearch {autoresearch.__version__} is there, and {version} where the study is run")
+    job: Job = pickle.loads((folder / JOB).read_bytes())
+    machine = look(job.share).machine
+    if machine.tier != tier:
+        return Back(
+            problem=f"it is another kind of machine ({machine.tier}) than the study's ({tier}), and their values are never "
+            "compared: name nodes of one kind by execute.partition or execute.constraint"
+        )
+    if lost >= TRIES:
+        return Back(Measurement("stopped", None, job.run.digest, machine, why=f"its node was lost, {TRIES} times"))
+    with (folder / PROGRESS).open("a") as said:
+
+        def say(fraction: float, loss: float | None) -> None:
+            print(json.dumps([fraction, loss]), file=said, flush=True)
+
+        return measure(job, lambda key: (folder / key).read_bytes(), say)
+
+
+def last_node(folder: Path) -> str:
+    """Where a run was begun last."""
+    nodes = [line.removeprefix("begun ") for line in _lines(folder / BEGUN) if line.startswith("begun ")]
+    return nodes[-1] if nodes else "unknown"
+
+
+def write(path: Path, data: bytes) -> None:
+    """All of it or nothing, also for those who look from other machines."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _told_to_end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise Ended
+
+
+def _here() -> str:
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def _lines(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return path.read_text().splitlines()
+    return []
+
+
+def _note(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        print(line, file=file)
