@@ -208,3 +208,22 @@ def test_nobody_waits_for_a_place_in_a_study_that_stops_but_a_free_one_is_taken(
     assert held.turn()
     with held.taken(Trial(1, "b", "t")), pytest.raises(Stopped), held.taken(Trial(2, "b", "t")):
         raise AssertionError("there was no place")
+
+
+def test_nobody_begins_between_an_error_and_the_end_of_the_study() -> None:
+    stopping = threading.Event()
+    held, begun = Places(1, stopping=stopping.is_set), threading.Event()
+
+    def next_one() -> None:
+        held.turn()
+        begun.set()
+
+    with pytest.raises(ValueError, match="broken"), held.taken(Trial(1, "b", "t")):
+        raise ValueError("broken")
+    thread = threading.Thread(target=next_one)
+    thread.start()
+    assert not begun.wait(0.2)
+    stopping.set()
+    thread.join()
+    with pytest.raises(Stopped), held.taken(Trial(2, "b", "t")):
+        raise AssertionError("there was no place")

@@ -43,6 +43,7 @@ class Places:
         self._change = threading.Condition()
         self._since: dict[int, tuple[str, float]] = {}  # who has a place -> where, and since when
         self._ahead: set[int] = set()  # who has an idea, or is having one
+        self._failed = False  # somebody's trial ended in an error: nobody begins until the study knows
         self._order: dict[int, bool] = {}  # who waits for a place, in order -> whether only one of our own kind will do
         self._took: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds from place to verdict
         self._thought: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds that ideas took
@@ -101,6 +102,9 @@ class Places:
                 self._change.notify_all()
         try:
             yield tier
+        except BaseException:
+            self._failed = True
+            raise
         finally:
             with self._change:
                 del self._since[me]
@@ -114,7 +118,7 @@ class Places:
         for tier, _ in self._since.values():
             left[tier] -= 1
         given: dict[int, str] = {}
-        for who, own in self._order.items():
+        for who, own in () if self._failed else self._order.items():
             free = next((tier for tier in left if left[tier] > 0 and not (own and tier)), None)
             if free is not None:
                 given[who] = free
@@ -123,6 +127,8 @@ class Places:
 
     def _early_s(self) -> float:
         """For how long it is too early to begin with another trial."""
+        if self._failed:
+            return math.inf
         short = len(self._ahead) - (self.room - len(self._since))  # that have to wait for a place already
         if short < 0:
             return 0.0
