@@ -1,0 +1,55 @@
+"""The recipes of docs/scale.md, typed as they stand there, on a machine that says it has cards."""
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from asking import nvidia_smi
+from helpers import autoresearch, state_of
+
+from autoresearch import log, session
+from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted
+
+PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
+HERE = {"gpt": "toy", "8": "0.003"}  # a template that needs neither torch nor a card; hours
+
+
+def recipe(heading: str) -> list[list[str]]:
+    """The commands below a heading, in words."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert block is not None, heading
+    return [[HERE.get(word, word) for word in shlex.split(line)] for line in block[1].splitlines()]
+
+
+@pytest.mark.parametrize(("heading", "cards"), [("One GPU", 1), ("One box of eight", 8)])
+def test_a_recipe_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heading: str, cards: int) -> None:
+    listed = "".join(f"GPU {i}: Card (UUID: GPU-{i})\n" for i in range(cards))
+    (tmp_path / "smi").mkdir()
+    smi = f'case "$1" in -L) printf "{listed}";; --query-gpu=name) echo Card;; *) exit 9;; esac\n'
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path / "smi", smi))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    folder, typed = tmp_path, recipe(heading)
+    assert len(typed) == 5
+    for program, *words in typed:
+        if program == "cd":
+            folder /= words[0]
+            continue
+        assert program == "autoresearch"
+        done = autoresearch(*words, cwd=folder)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    state = state_of(folder)
+    assert state.session is None
+    assert state.claims
+    assert state.tier.startswith("Card, ")
+    events = list(log.decode(session.journal(folder).read_bytes()))
+    assert next(event.workers for event in events if isinstance(event, SessionStarted)) == cards
+    assert 1 <= most_at_once(events) <= cards
+    assert most_at_once(events) > 1 or cards == 1
+
+
+def most_at_once(events: list[Event]) -> int:
+    under_way = itertools.accumulate(isinstance(event, RunStarted) - isinstance(event, RunFinished) for event in events)
+    return max(under_way)
