@@ -109,7 +109,7 @@ def idle(events: Sequence[Event], slots: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--trials", type=int, default=24, help="for each slot")
-    parser.add_argument("--slots", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 2], help="no more than there are cores")
     parser.add_argument("--write", action="store_true", help="write the table to benchmarks/results")
     options = parser.parse_args()
     rows = []
