@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +21,7 @@ from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceEr
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.execute import Executor
 from autoresearch.execute.environment import words
+from autoresearch.execute.local import Local
 from autoresearch.execute.placing import local, placed
 from autoresearch.inbox import Inbox
 from autoresearch.lab import Lab
@@ -92,34 +93,22 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         executor = placed(here, study, listener.say)
         stack.callback(executor.close)
         purse = Purse(study, goal, started, listener.say)
-        given = Given(
-            study,
-            folder,
-            here.home,
-            here.keepers,
-            log.state,
-            log.append,
-            listener.say,
-            stopping=lambda: log.stopping is not None or purse.is_late(),
-            note=log.append,
-        )
         lab = Lab(
             study=study,
             program=read_program(folder),
             log=log,
             workspace=workspace,
-            proposer=proposer or make(given),
+            proposer=proposer or make(given(study, folder, here, log, purse, listener)),
             policy=policy.make(study),
             executor=executor,
             may_start=purse.may_start,
             inbox=inbox,
-            places=Places(workers or executor.room, kinds(study, executor), lambda: log.stopping is not None),
+            places=places(study, executor, workers or executor.room, log),
             around=around(study, workspace, purse),
             workers=workers or executor.room,
             tell=listener.say,
         )
         data = study.data_digest(workspace.frozen(start))
-        lab.places.learn(lately(log.state))
         executor.prepare(study, workspace.referee(start), data, listener.say)
         repair(lab)
         rejoined += rejoin(log, executor, study, listener.say)
@@ -206,9 +195,26 @@ def lately(state: State) -> list[tuple[float, float]]:
     return found[::-1]
 
 
-def kinds(study: Study, executor: Executor) -> Mapping[str, int]:
-    """Other kinds of machine that trials are screened on, and how many at once on each."""
-    return executor.others if screening.fits(study) else {}
+def given(study: Study, folder: Path, here: Local, log: Log, purse: Purse, listener: Listener) -> Given:
+    """What a proposer is made with."""
+    return Given(
+        study,
+        folder,
+        here.home,
+        here.keepers,
+        log.state,
+        log.append,
+        listener.say,
+        stopping=lambda: log.stopping is not None or purse.is_late(),
+        note=log.append,
+    )
+
+
+def places(study: Study, executor: Executor, room: int, log: Log) -> Places:
+    """So many on the study's own kind of machine, and on other kinds as many as there are, where trials can be screened."""
+    found = Places(room, executor.others if screening.fits(study) else {}, lambda: log.stopping is not None)
+    found.learn(lately(log.state))
+    return found
 
 
 def read_program(folder: Path) -> str:

@@ -12,6 +12,7 @@ import autoresearch
 from autoresearch.errors import StudyError
 from autoresearch.execute import Hopeless
 from autoresearch.execute.far import LEFT_OUT, Back, Job, Share, Sight
+from autoresearch.execute.guarantees import Guarantee
 from autoresearch.execute.parcel import Parcel, pack, unpack
 from autoresearch.files import remove
 from autoresearch.study import Study
@@ -75,6 +76,19 @@ def received(home: Path, run: Run, back: Back, node: str) -> Measurement:
     if left:
         (folder / LEFT_OUT).write_text(f"{left} were not brought back from {node}\n")
     return back.measurement
+
+
+def tried_there(found: tuple[str, list[Guarantee]] | str, node: str) -> tuple[str, list[Guarantee]]:
+    """
+    What far.try_sandbox said on a node, with the node's name.
+
+    Raises:
+        StudyError: it lacks the sandbox that was asked for.
+    """
+    if isinstance(found, str):
+        raise StudyError(f"on node {node}: {found}")
+    name, guarantees = found
+    return f"{name} on {node}", guarantees
 
 
 def check_version(sight: Sight, node: str) -> None:

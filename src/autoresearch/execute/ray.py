@@ -19,7 +19,7 @@ from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.cluster import Pulse, connect, imported
 from autoresearch.execute.far import Back, Job, try_sandbox
 from autoresearch.execute.guarantees import Guarantee
-from autoresearch.execute.journey import packed, packed_referee, received
+from autoresearch.execute.journey import packed, packed_referee, received, tried_there
 from autoresearch.execute.nodes import ANSWER_S, Node, Nodes
 from autoresearch.execute.parcel import Parcel
 from autoresearch.execute.steward import Left, engage
@@ -89,10 +89,7 @@ class OnRay:
             found = self.ray.get(task, timeout=ANSWER_S)
         except self.ray.exceptions.RayError as error:
             raise StudyError(f"on node {node.name}: {' '.join(str(error).split())[-200:]}") from None
-        if isinstance(found, str):
-            raise StudyError(f"on node {node.name}: {found}")
-        name, guarantees = found
-        return f"{name} on {node.name}", guarantees
+        return tried_there(found, node.name)
 
     def drop(self, runs: Iterable[int]) -> None:
         for run in runs:

@@ -26,7 +26,7 @@ from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.batch import Batch, NoAnswer, check_it_can_start, look_anew, minutes
 from autoresearch.execute.far import Back, Share, Sight, look, try_sandbox
 from autoresearch.execute.guarantees import Guarantee
-from autoresearch.execute.journey import check_version, packed, packed_referee, received
+from autoresearch.execute.journey import check_version, packed, packed_referee, received, tried_there
 from autoresearch.execute.parcel import Parcel
 from autoresearch.execute.slurm_job import BACK, JOB, PROGRESS, TRIES, answer, last_node, work, write
 from autoresearch.files import remove
@@ -96,10 +96,7 @@ class OnSlurm:
             StudyError: the node that was asked lacks the sandbox.
         """
         node, found = self._ask_a_node(try_sandbox, self.asked)
-        if isinstance(found, str):
-            raise StudyError(f"on node {node}: {found}")
-        name, guarantees = found
-        return f"{name} on {node}", guarantees
+        return tried_there(found, node)
 
     def drop(self, runs: Iterable[int]) -> None:
         for run in runs:
