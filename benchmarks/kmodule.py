@@ -25,7 +25,7 @@ from statistics import mean, median, stdev
 from autoresearch.events import StudyOpened, TrialDecided, TrialProposed, TrialStarted
 from autoresearch.propose import Proposer
 from autoresearch.propose.search import Search
-from autoresearch.report.brief import brief
+from autoresearch.report.brief import Around, brief
 from autoresearch.state import State
 from autoresearch.trial import Direction, Limits, Metric, Trial, Verdict, Word
 from benchmarks.tables import markdown, report
@@ -86,8 +86,9 @@ class Bench:
         measure: Callable[[Files], float | None],
         direction: Direction = "maximize",
         error: float | None = None,
+        slots: int = 1,
     ) -> None:
-        self.folder, self.measure, self.error = folder, measure, error
+        self.folder, self.measure, self.error, self.slots = folder, measure, error, slots
         self.state = State()
         self.lock = threading.Lock()
         self.files: dict[int, Files] = {}  # trial -> what it measured
@@ -115,7 +116,8 @@ class Bench:
             desk = self.desk(name, self.files[best.trial])
             id = self.state.next_trial
             self.state.apply(TrialStarted(trial=id, base=best.commit, base_tree=best.tree))
-            now = brief("bench", "", tuple(self.files[0]), best, self.state)
+            around = Around(slots=self.slots)
+            now = brief("bench", "", tuple(self.files[0]), best, self.state, around=around)
         proposal = proposer.propose(desk, now, Limits())
         with self.lock:
             self.files[id] = desk.read()

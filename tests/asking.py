@@ -41,3 +41,11 @@ def nvidia_smi(folder: Path, script: str) -> str:
     program.write_text(f"#!/bin/sh\n{script}")
     program.chmod(0o755)
     return f"{folder}:{os.environ['PATH']}"
+
+
+def cards(folder: Path, count: int) -> dict[str, str]:
+    """The environment of a machine that says it has so many cards of one kind, with a slot on each."""
+    listed = "".join(f"GPU {i}: Card (UUID: GPU-{i})\\n" for i in range(count))
+    folder.mkdir(parents=True, exist_ok=True)
+    smi = f'case "$1" in -L) printf "{listed}";; --query-gpu=name) echo Card;; *) exit 9;; esac\n'
+    return {"PATH": nvidia_smi(folder, smi), "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(count)))}

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+from asking import cards
 from helpers import History, Recorder, histories, make_study
 from hypothesis import given
 
@@ -15,8 +17,10 @@ from autoresearch.trial import Word
 WAIT = "sleep $(cat part/* | awk '{s += $1 * (NR == 2 ? 1 : 2)} END {print s < 3 ? s : 0}'); "
 
 
-def race(folder: Path, loss: str) -> State:
+def race(folder: Path, monkeypatch: pytest.MonkeyPatch, loss: str) -> State:
     """Three trials at once on the start, each a gain by itself."""
+    for name, value in cards(folder.parent / "smi", 3).items():
+        monkeypatch.setenv(name, value)
     make_study(
         folder,
         start=f"{WAIT}n=$(cat part/* | awk '{{s += $1}} END {{print s}}'); echo METRIC loss=$(({loss}))\n",
@@ -28,8 +32,10 @@ def race(folder: Path, loss: str) -> State:
     return session.run(folder, Goal(workers=3), Recorder())
 
 
-def test_winners_of_one_race_are_measured_together_and_kept_in_one_run(tmp_path: Path) -> None:
-    state = race(tmp_path, "100 - n")
+def test_winners_of_one_race_are_measured_together_and_kept_in_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = race(tmp_path / "s", monkeypatch, "100 - n")
     assert [trial.word for trial in state.trials.values()] == ["keep", "keep", "stale", "stale", "keep"]
     together = list(state.trials.values())[4]
     assert (sorted(together.stack), together.by, together.again) == ([2, 3], carrying.BY, None)
@@ -40,8 +46,8 @@ def test_winners_of_one_race_are_measured_together_and_kept_in_one_run(tmp_path:
     assert not state.stale
 
 
-def test_winners_that_spoil_each_other_are_tried_one_by_one(tmp_path: Path) -> None:
-    state = race(tmp_path, "100 - n + 9 * (n > 2)")
+def test_winners_that_spoil_each_other_are_tried_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = race(tmp_path / "s", monkeypatch, "100 - n + 9 * (n > 2)")
     words = [trial.word for trial in state.trials.values()]
     assert words == [
         "keep",

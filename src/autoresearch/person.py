@@ -191,7 +191,7 @@ def briefed(folder: Path) -> Brief:
     if state.opened is None or state.best is None:
         raise StudyError("this study has not been run yet, so there is nothing to tell: `autoresearch run --trials 1`")
     purse = Purse(study, Goal(), state.decided)
-    around = session.around(study, workspace, purse)
+    around = session.around(study, workspace, purse, session.going_on(state))
     around = replace(around, left=lambda now: replace(purse.left(now), hours=None))  # of a session that is not ours
     ladder = {"on": True, "off": False}.get(study.decide.ladder)
     return brief(study.name, read_program(folder), tuple(study.asset), state.best, state, ladder, around)

@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -93,6 +93,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         executor = placed(here, study, listener.say)
         stack.callback(executor.close)
         purse = Purse(study, goal, started, listener.say)
+        room = at_once(executor, here, workers, listener.say)
+        kinds = executor.others if screening.fits(study) else {}
         lab = Lab(
             study=study,
             program=read_program(folder),
@@ -103,9 +105,9 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             executor=executor,
             may_start=purse.may_start,
             inbox=inbox,
-            places=places(study, executor, workers or executor.room, log),
-            around=around(study, workspace, purse),
-            workers=workers or executor.room,
+            places=places(room, kinds, log),
+            around=around(study, workspace, purse, room + sum(kinds.values())),
+            workers=room,
             tell=listener.say,
         )
         data = study.data_digest(workspace.frozen(start))
@@ -210,9 +212,21 @@ def given(study: Study, folder: Path, here: Local, log: Log, purse: Purse, liste
     )
 
 
-def places(study: Study, executor: Executor, room: int, log: Log) -> Places:
-    """So many on the study's own kind of machine, and on other kinds as many as there are, where trials can be screened."""
-    found = Places(room, executor.others if screening.fits(study) else {}, lambda: log.stopping is not None)
+def at_once(executor: Executor, here: Local, workers: int | None, say: Callable[[str], None]) -> int:
+    """How many trials go on at once on the study's own kind of machine; on this one, no more than it has slots."""
+    if executor is here and workers and workers > here.room:
+        say(f"{workers} workers were asked for, and this machine has {here.room} slots: {here.room} trials at once")
+    return here.room if executor is here else workers or executor.room
+
+
+def going_on(state: State) -> int:
+    """How many trials go on at once in the session that is open; one where there is none."""
+    return state.session.workers if state.session else 1
+
+
+def places(room: int, others: Mapping[str, int], log: Log) -> Places:
+    """So many on the study's own kind of machine, and on other kinds, where trials can be screened."""
+    found = Places(room, others, lambda: log.stopping is not None)
     found.learn(lately(log.state))
     return found
 
@@ -224,7 +238,7 @@ def read_program(folder: Path) -> str:
     return ""
 
 
-def around(study: Study, workspace: Workspace, purse: Purse) -> Around:
+def around(study: Study, workspace: Workspace, purse: Purse, slots: int) -> Around:
     """What a brief tells beside the state of the study."""
     return Around(
         contents=Asset(workspace).contents,
@@ -232,6 +246,7 @@ def around(study: Study, workspace: Workspace, purse: Purse) -> Around:
         rules=sentences(study),
         repeats=study.decide.repeats,
         trials=study.budget.trials,
+        slots=slots,
     )
 
 

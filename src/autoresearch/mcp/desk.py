@@ -115,7 +115,7 @@ class Desk:
             state.apply(StudyOpened(study=study.name, start=start, start_tree=tree, metric=metric, digest="", seed=0))
         assert state.best is not None
         ladder = {"on": True, "off": False}.get(study.decide.ladder)
-        around = session.around(study, workspace, Purse(study, Goal(), state.decided))
+        around = session.around(study, workspace, Purse(study, Goal(), state.decided), session.going_on(state))
         program = read_program(self.folder)
         told = brief(study.name, program, tuple(study.asset), state.best, state, ladder, around)
         return Look(study, workspace, state, told)

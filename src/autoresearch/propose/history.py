@@ -7,6 +7,7 @@ decided. Knows trials and their memos; no files, no strategy.
 """
 
 import bisect
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -19,9 +20,11 @@ from autoresearch.trial import Trial
 BY = "search"
 CONSTANTS = "constants"  # in the memo of another's trial: what it set, where it changed nothing else
 WINDOW = 300  # trials that a sampler learns from; its cost grows with them
+TOGETHER = 4  # constants: of a trial that changed more, one that hurts hides what two of them do
 CLEAR = 2.0  # standard errors beyond which a gain or a loss is not noise
 
 Change = tuple[Value, Value]  # old, new
+Way = tuple[str, Value]  # a constant that was raised (True) or lowered (False), or the option that it was set to
 Key = tuple[str, frozenset[tuple[str, Value]]]  # base tree ("" for a cut: one base is enough), what is set there
 
 
@@ -52,10 +55,23 @@ class Outcome(Struct, frozen=True):
         return self.gain is not None and self.gain > 0
 
 
+class Wave(Struct, frozen=True):
+    """Constants that are changed several at once on one base: of each its key, what it is and what it might be."""
+
+    base_tree: str
+    factors: tuple[tuple[str, Value, Value], ...]
+
+    def has(self, key: Key) -> bool:
+        """Whether this proposal changes nothing else, on its base."""
+        base, changed = key
+        return base == self.base_tree and changed <= {(knob, new) for knob, _, new in self.factors}
+
+
 class History:
     """
     `single[knob][value]` is the latest trial that changed this knob alone, to this value. `keys` are all
-    proposals ever made, `pending` those without a verdict. `window` are the latest decided ones.
+    proposals ever made, `pending` those without a verdict. `window` are the latest decided ones. `waves` are
+    factorial waves with the first trial of each; `met` is what was ever changed together.
     """
 
     def __init__(self) -> None:
@@ -66,8 +82,11 @@ class History:
         self.keys: set[Key] = set()
         self.pending: dict[int, Key] = {}
         self.window: dict[int, Outcome] = {}
+        self.waves: dict[Wave, int] = {}
+        self.met: set[frozenset[Way]] = set()
         self.kept: list[Outcome] = []  # ours, in order
         self.proposed = 0
+        self.last = 0  # trial of ours
         self.visited = 0  # trials looked at, ever: what the flat-cost test counts
         self._settled = 0  # leading trials of the brief that are folded for good
         self._proposed: set[int] = set()
@@ -106,15 +125,21 @@ class History:
     def _propose(self, trial: Trial, ours: bool) -> None:
         self._proposed.add(trial.id)
         self.proposed += ours
+        self.last = max(self.last, trial.id) if ours else self.last
         changes = changes_of(trial)
         key = (trial.base_tree, frozenset((knob, new) for knob, (_, new) in changes.items()))
         if changes:
             self.keys.add(key)
+            if len(changes) <= TOGETHER:
+                self.met |= pairs(way(knob, old, new) for knob, (old, new) in changes.items())
             self._was_best.update((knob, old) for knob, (old, _) in changes.items())
             if trial.verdict is None:
                 self.pending[trial.id] = key
         if ours and trial.memo["kind"] == "pair":
             self.combined[trial.base_tree] = self.combined.get(trial.base_tree, 0) + 1
+        if ours and trial.memo["kind"] == "wave":
+            wave = Wave(trial.base_tree, tuple((knob, old, new) for knob, old, new in trial.memo["of"]))
+            self.waves[wave] = min(self.waves.get(wave, trial.id), trial.id)
         if ours and "cut" in trial.memo:
             self.keys.add(cut_key(str(trial.memo["cut"])))
 
@@ -152,6 +177,15 @@ class History:
         """Whether a trial of this value alone is running."""
         return any(set(changes) == {(knob, value)} for _, changes in self.pending.values())
 
+    @property
+    def wave(self) -> Wave | None:
+        """The latest."""
+        return max(self.waves, key=self.waves.__getitem__, default=None)
+
+    def on(self, base_tree: str) -> list[Outcome]:
+        """The window's trials on one base, in order."""
+        return [self.window[id] for id in sorted(self.window) if self.window[id].base_tree == base_tree]
+
     def configurations(self, now: dict[str, Value]) -> list[tuple[dict[str, Value], Outcome]]:
         """
         The window's trials with the value of every knob in them, given the values on the present best.
@@ -179,7 +213,17 @@ class History:
         """Everything learnt, for comparison with a history folded anew."""
         kept = [outcome.trial for outcome in self.kept]
         trials = (self.single, self.strongest, self.grouped, self.window, kept, self._was_best)
-        return (*trials, self.combined, self.keys, self.pending, self._step_of, self._touches, self.proposed)
+        return (
+            *trials,
+            self.combined,
+            self.waves,
+            self.met,
+            self.keys,
+            self.pending,
+            self._step_of,
+            self._touches,
+            self.proposed,
+        )
 
 
 def cut_key(cut: str) -> Key:
@@ -206,6 +250,14 @@ def _outcome(trial: Trial) -> Outcome:
         error=verdict.error or 0.0,
         value=verdict.value,
     )
+
+
+def way(knob: str, old: Value, new: Value) -> Way:
+    return knob, new if isinstance(old, str) or isinstance(new, str) else new > old
+
+
+def pairs(ways: Iterable[Way]) -> set[frozenset[Way]]:
+    return {frozenset(pair) for pair in itertools.combinations(ways, 2)}
 
 
 def best_first(outcomes: Iterable[Outcome]) -> list[Outcome]:

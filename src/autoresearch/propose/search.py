@@ -14,11 +14,11 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from autoresearch.errors import NothingLeft
-from autoresearch.propose import Tree, choices, sampler
-from autoresearch.propose.history import BY, Change, History, Key, Outcome, best_first, cut_key
+from autoresearch.propose import Tree, choices, sampler, waves
+from autoresearch.propose.history import BY, Change, History, Key, Outcome, Wave, best_first, cut_key
 from autoresearch.propose.knobs import EditRefused, Knob, language, read, write
 from autoresearch.propose.making import Given
 from autoresearch.propose.ranges import Size, Value
@@ -52,12 +52,14 @@ class Move(Struct, frozen=True):
     changes: dict[str, Change] = {}
     cut: Cut | None = None
     file: str = ""
+    wave: Wave | None = None  # that it is a run of
 
     @property
     def memo(self) -> dict[str, object]:
         if self.cut:
             return {"kind": self.kind, "cut": self.cut.key}
-        return {"kind": self.kind, "set": {knob: list(change) for knob, change in self.changes.items()}}
+        memo = {"kind": self.kind, "set": {knob: list(change) for knob, change in self.changes.items()}}
+        return memo | ({"of": [list(factor) for factor in self.wave.factors]} if self.wave else {})
 
     def key(self, base_tree: str) -> Key:
         if self.cut:
@@ -83,6 +85,7 @@ class Search:
         self._lock = threading.Lock()
         self._claimed: set[Key] = set()
         self._trees: set[str] = set()
+        self._wave: Wave | None = None
 
     def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
         """
@@ -115,9 +118,10 @@ class Search:
     def _choose(self, files: Mapping[str, bytes], brief: Brief) -> Move:
         knobs = [knob for file, source in files.items() for knob in read(file, source)]
         self._claimed = {key for key in self._claimed if key not in self.history.keys}
-        plan = Plan(files, knobs, self.history, self._claimed, brief, self.seed)
+        plan = Plan(files, knobs, self.history, self._claimed, brief, self.seed, self._wave)
         for move in plan.moves():
             if plan.is_new(move):
+                self._wave = move.wave or self._wave
                 return move
         if not knobs and not plan.cuts():
             raise NothingLeft(
@@ -141,8 +145,11 @@ class Plan:
         claimed: Collection[Key],
         brief: Brief,
         seed: int,
+        wave: Wave | None = None,  # that may not have reached the log yet
     ) -> None:
         self.files, self.history, self.claimed, self.metric = files, history, claimed, brief.metric
+        self.slots = 1 if brief.told_less else brief.around.slots  # the Ladder says too little to fit anything
+        self.wave = wave or history.wave
         self.knobs = {knob.key: knob for knob in sorted(knobs, key=_promise)}
         batches = choices.batches([knob for knob in self.knobs.values() if knob.range.is_choice])
         self.batches = [batch for batch in batches if len(self.about(batch)) < choices.patience(batch)]
@@ -157,6 +164,7 @@ class Plan:
     def moves(self) -> Iterator[Move]:
         """Lazily: what is not asked for is not computed."""
         yield from self.again()
+        yield from self.go_on()
         if self.turn % 2 == 0 or all(knob.range.is_choice for knob in self.knobs.values()):
             yield from self.group()
         first = list(self.first_looks())
@@ -164,6 +172,7 @@ class Plan:
             yield from self.simplify()
         yield from first
         yield from self.group()
+        yield from self.set_out()
         yield from self.combine()
         if self.turn % 2 == 0:
             yield from self.refine()
@@ -178,7 +187,7 @@ class Plan:
         """One more step in the direction that was kept, the latest first."""
         latest: dict[str, tuple[Change, Outcome]] = {}
         for outcome in reversed(self.history.kept[-10:]):
-            if outcome.kind in ("one", "pair"):  # a sampler's draw has no direction
+            if outcome.kind in ("one", "pair", "fitted"):  # a sampler's draw has no direction
                 for key, change in outcome.changes.items():
                     latest.setdefault(key, (change, outcome))
         for key, ((old, new), outcome) in latest.items():
@@ -227,7 +236,12 @@ class Plan:
         if self.history.tried(knob.key, value) or self.history.was_best(knob.key, value):
             return True
         key = (self.base, frozenset({(knob.key, value)}))
-        return key in self.claimed or key in self.history.keys or self.history.awaits(knob.key, value)
+        return key in self.history.keys or self.is_awaited(knob, value)
+
+    def is_awaited(self, knob: Knob, value: Value) -> bool:
+        """Whether a trial of this value alone is about to run, or running."""
+        key = (self.base, frozenset({(knob.key, value)}))
+        return key in self.claimed or self.history.awaits(knob.key, value)
 
     def one(self, knob: Knob, value: Value, why: str, verb: str = "") -> Move:
         change = {knob.key: (knob.value, value)}
@@ -243,6 +257,34 @@ class Plan:
             for drawn in choices.draw(batch, outcomes, self.rng, DRAWS):
                 values = {knob.key: value for knob, value in zip(batch, drawn, strict=True)}
                 yield self.several("group", values, "what the options tried so far leave likely")
+
+    def go_on(self) -> Iterator[Move]:
+        """What is left of the latest wave; after it, what its trials together speak for."""
+        if self.wave is None:
+            return
+        yield from self.rows(self.wave)
+        if not any(map(self.wave.has, (*self.history.pending.values(), *self.claimed))):
+            now = {key: knob.value for key, knob in self.knobs.items()}
+            for values, why in waves.conclusions(self.wave, self.history, now):
+                yield self.several("fitted", values, why)
+
+    def set_out(self) -> Iterator[Move]:
+        """Another wave, once what each constant does by itself is known, and as much else was tried since the last."""
+        last = self.history.wave
+        steps = ((knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value))
+        if self.slots < waves.FEWEST or any(self.is_awaited(knob, value) for knob, value in steps):
+            return
+        if last is None or self.history.last - self.history.waves[last] >= 2 * len(waves.runs(last)):
+            wave = waves.begin(self.knobs.values(), self.history, self.base, self.rng)
+            yield from self.rows(wave) if wave else ()
+
+    def rows(self, wave: Wave) -> Iterator[Move]:
+        """The runs of a wave, while its base is the best."""
+        rows = waves.runs(wave) if wave.base_tree == self.base else []
+        for number, values in enumerate(rows, 1):
+            why = f"{number} of {len(rows)} that tell what {len(wave.factors)} constants do together"
+            move = self.several("wave", values, why)
+            yield structs.replace(move, kind="wave", wave=wave)
 
     def about(self, batch: Sequence[Knob]) -> list[Outcome]:
         """Decided trials that changed several of these choices and nothing else."""
@@ -286,7 +328,7 @@ class Plan:
         changed = {key: value for key, value in values.items() if self.knobs[key].value != value}
         arrows = [_arrow(self.knobs[key], value) for key, value in changed.items()]
         shown = arrows if len(arrows) <= 4 else [*arrows[:3], f"{len(arrows) - 3} more"]
-        verb = "combine" if kind == "pair" else "set"
+        verb = "combine" if kind in ("pair", "fitted") else "set"
         changes = {key: (self.knobs[key].value, value) for key, value in changed.items()}
         return Move(kind if len(changes) > 1 else "one", f"{verb} {' with '.join(shown)}: {why}", changes)
 

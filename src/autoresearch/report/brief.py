@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoresearch.report import calibration, past
+from autoresearch.report import calibration, past, together
 from autoresearch.report.quoting import BAR, block, plain, quote, word
 from autoresearch.scatter import Noise
 from autoresearch.state import State
@@ -38,7 +38,8 @@ class Left(Struct, frozen=True):
 class Around(Struct, frozen=True):
     """
     What the text tells beside the state: `contents` of the asset's files on a commit, by path; what is `left`; the
-    `rules` in sentences; `repeats` of a trial at most, and `trials` in the study, for what gain can be seen.
+    `rules` in sentences; `repeats` of a trial at most, and `trials` in the study, for what gain can be seen; how many
+    `slots` there are for trials at once.
     """
 
     contents: Callable[[str], Mapping[str, bytes]] = lambda commit: {}
@@ -46,6 +47,7 @@ class Around(Struct, frozen=True):
     rules: tuple[str, ...] = ()
     repeats: int = 1
     trials: int | None = None
+    slots: int = 1
 
 
 class Brief(Struct, frozen=True):
@@ -84,6 +86,8 @@ class Brief(Struct, frozen=True):
         to edit them by exact text, and is given them apart, they are left out.
         """
         tried, running = past.tried(self.trials, self.live), _running(self)
+        if not self.told_less:  # else too little is known of what each change did
+            running += together.lines(self.trials, self.around.slots)
         top = [
             f"# Study {self.study}",
             *_where_it_stands(self),

@@ -1,0 +1,110 @@
+"""
+Factorial waves: with several slots, constants are changed several at once, so that a pair is found that helps only together.
+
+Which constants a wave is about, which of its runs come next, and what to combine when they are in. Designs and the fit
+are in stats/factorial.py; what trials say in history.py. Knows no files.
+"""
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
+
+from autoresearch.propose.history import History, Outcome, Wave, Way, pairs, way
+from autoresearch.propose.knobs import Knob
+from autoresearch.propose.ranges import Value
+from autoresearch.stats import factorial
+
+FEWEST = 4  # slots: with fewer, one idea after another learns sooner
+MOST = 8  # constants in a wave, of which a run changes half: more at once are more ways to break something
+NEW = 1 / 3  # of a wave's pairs must be new
+BEST = 2  # combinations that a wave suggests, each if it is expected to gain more than the standard error of that
+HARM = 0.5  # of what a constant typically does by itself: how much worse one may be that is worth a try with others
+ELSEWHERE = 2.0  # times the variance of a gain over another base: the constant may do something else here
+
+Level = tuple[Knob, Value, float]  # a constant, what it might be, and how good that looked by itself
+
+
+def begin(knobs: Iterable[Knob], history: History, base: str, rng: random.Random) -> Wave | None:
+    """The next wave on this base: of the levels that did no clear harm by themselves, those that met the least."""
+    harm = HARM * median(history.strongest.values()) if history.strongest else 0.0
+    levels = [level for knob in knobs for level in _promising(knob, history, harm)]
+    rng.shuffle(levels)
+    levels.sort(key=lambda level: -level[2])
+    most = min(MOST, len({knob.key for knob, _, _ in levels}))
+    chosen: list[Level] = []
+    while len(chosen) < most:
+        rest = [level for level in levels if all(level[0].key != knob.key for knob, _, _ in chosen)]
+        chosen.append(max(rest, key=lambda level: _meetings(level, chosen or rest, history.met)))
+    together = pairs(map(_way, chosen))
+    if len(chosen) < 3 or len(together - history.met) < NEW * len(together):
+        return None
+    return Wave(base, tuple(sorted((knob.key, knob.value, value) for knob, value, _ in chosen)))
+
+
+def runs(wave: Wave) -> list[dict[str, Value]]:
+    """What each run of a wave sets, those that change the fewest first."""
+    n = len(wave.factors)
+    design = factorial.rows(max(8, 1 << (2 * n - 1).bit_length()), n)
+    chosen = sorted(design[1:], key=sum)
+    return [{knob: new for (knob, _, new), on in zip(wave.factors, row, strict=True) if on} for row in chosen]
+
+
+def conclusions(wave: Wave, history: History, now: Mapping[str, Value]) -> Iterator[tuple[dict[str, Value], str]]:
+    """
+    What to set together after a wave, the most promising first, and why; nothing where too few of its runs are in, or
+    where the best has gone elsewhere since.
+    """
+    tried = {row for one in history.on(wave.base_tree) if (row := _row(wave, one))}
+    if len(tried) < len(runs(wave)) // 2 or any(now.get(knob) not in (old, new) for knob, old, new in wave.factors):
+        return
+    effects = effects_of(wave, history)
+    here, _ = effects.gain(tuple(now[knob] == new for knob, _, new in wave.factors))
+    rows = [row for row in itertools.product((False, True), repeat=len(wave.factors)) if row not in tried]
+    for row in sorted(rows, key=lambda row: -effects.gain(row)[0])[:BEST]:
+        gain, error = effects.gain(row)
+        if gain - here > error:
+            values = {knob: new if on else old for (knob, old, new), on in zip(wave.factors, row, strict=True)}
+            yield values, f"{len(tried)} trials together say {gain - here:+.3g} ± {error:.2g}"
+
+
+def effects_of(wave: Wave, history: History) -> factorial.Effects:
+    """What the trials of a wave's constants say of each and of each pair: those on its base, and each alone elsewhere."""
+    here = [one for one in history.on(wave.base_tree) if _row(wave, one)]
+    alone = (history.tried(knob, new) for knob, _, new in wave.factors)
+    elsewhere = [one for one in alone if one and one.base_tree != wave.base_tree]
+    worst = min((one.gain for one in here if one.gain is not None), default=0.0)
+    return factorial.fit(
+        len(wave.factors),
+        [
+            (_row(wave, one) or (), min(worst, 0.0) if one.gain is None else one.gain, one.error**2 * times)
+            for times, group in ((1.0, here), (ELSEWHERE, elsewhere))
+            for one in group
+        ],
+    )
+
+
+def _row(wave: Wave, outcome: Outcome) -> factorial.Row | None:
+    """Which factors of a wave a trial changed; None where it changed something else."""
+    levels = {(knob, new) for knob, _, new in wave.factors}
+    if not {(knob, new) for knob, (_, new) in outcome.changes.items()} <= levels:
+        return None
+    return tuple(knob in outcome.changes for knob, _, _ in wave.factors)
+
+
+def _promising(knob: Knob, history: History, harm: float) -> Iterator[Level]:
+    for value, _ in knob.range.steps(knob.value):
+        alone = history.tried(knob.key, value)
+        if alone is not None and alone.gain is not None and (alone.gain > -harm or not alone.hurt):
+            yield knob, value, alone.gain
+
+
+def _meetings(level: Level, others: Sequence[Level], met: set[frozenset[Way]]) -> int:
+    """With how many of these a level was in no trial yet, as far as its direction goes."""
+    pairs = (frozenset({_way(level), _way(other)}) for other in others if other[0].key != level[0].key)
+    return sum(pair not in met for pair in pairs)
+
+
+def _way(level: Level) -> Way:
+    knob, value, _ = level
+    return way(knob.key, knob.value, value)
