@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from autoresearch import carrying
-from autoresearch.errors import Busy, LogError
+from autoresearch.errors import Busy, LogError, Stopped
 from autoresearch.events import AnyEvent, Event, RunFinished, TrialStarted, TrialWithdrawn
 from autoresearch.state import State, fold
 from autoresearch.trial import Best, Machine, Measurement, Trial
@@ -181,12 +181,17 @@ class Log:
     # -- claims ----------------------------------------------------------------------------------------
 
     def claim(
-        self, may_start: Callable[[State, int], bool], base: Callable[[State], Best], only: str | None = None
+        self,
+        may_start: Callable[[State, int], bool],
+        base: Callable[[State], Best],
+        only: str | None = None,
+        beside: int = 0,
     ) -> Trial | None:
         """
         The next trial for a worker: the baseline where there is no value to beat, else an unfinished one, then an idea
         that was asked for, then a stale one's patch on the new best, then a new one. None when the budget is spent or
-        the study is stopping. Waits while `paused`.
+        the study is stopping. Waits while `paused`, and for the baseline, beside which, once it has a value, so many
+        may begin.
 
         `may_start(state, running)` says whether the budget allows one more; `base` where it starts from; `only` is
         the key of an idea, where the session is about nothing else.
@@ -198,7 +203,8 @@ class Log:
                     continue
                 state = self.state
                 waiting = [state.trials[i] for i in state.unfinished if i not in self._held]
-                if not state.ready and state.best is not None:
+                early = len(self._held) <= beside and state.best is not None and bool(state.values(state.best.tree))
+                if not state.ready and state.best is not None and not (self._held and early):
                     if self._held:
                         self.lock.wait()  # another worker is measuring the value to beat
                         continue
@@ -235,6 +241,19 @@ class Log:
         """Wait until no run of a trial is under way: an earlier session may have begun some that go on elsewhere."""
         with self.lock:
             while any(run in self.state.open_runs for run in self.state.trials[trial.id].runs):
+                self.lock.wait()
+
+    def calibrated(self) -> None:
+        """
+        Wait until there is a value to beat, by which a trial can be judged.
+
+        Raises:
+            Stopped: there will be none.
+        """
+        with self.lock:
+            while not self.state.ready:
+                if self.stopping:
+                    raise Stopped(self.stopping)
                 self.lock.wait()
 
     def release(self, trial: Trial, why: str = "") -> None:

@@ -6,6 +6,7 @@ Knows no file format, no process and no statistics; what it holds together is in
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from msgspec.structs import replace
 
@@ -17,7 +18,7 @@ from autoresearch.inbox import Inbox
 from autoresearch.lab import Lab, measure
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
-from autoresearch.policy import Ask, dearer, doubt, no_worse, screening
+from autoresearch.policy import Ask, calibrating, dearer, doubt, failure, no_worse, screening
 from autoresearch.report import calibration
 from autoresearch.report.brief import Brief, brief
 from autoresearch.state import State
@@ -67,6 +68,8 @@ def see_through(lab: Lab, trial: Trial, tree: Tree, own: bool) -> bool:
             know_base(here, trial, tree)
             if not lab.log.state.on(tier).values(trial.base_tree):
                 return False
+        if trial.is_baseline:
+            calibrate(here, trial, tree)
         while ask := next_run(here, trial):
             measure(here, trial, tree, ask)
         if tier and judge(here, trial).word == "keep":
@@ -95,8 +98,30 @@ def know_base(lab: Lab, trial: Trial, tree: Tree) -> None:
         measure(lab, trial, tree, ask)
 
 
+def calibrate(lab: Lab, trial: Trial, tree: Tree) -> None:
+    """Run the unchanged code once and, if it has a value then, as often as the study calibrates, on all places at once."""
+    if not (asks := calibrating(lab.log.state, lab.study, trial)):
+        return
+    measure(lab, trial, tree, asks[0])
+    asks = calibrating(lab.log.state, lab.study, trial)
+    if lab.places.rooms[""] < 2 or len(asks) < 2 or failure(lab.log.state, trial):
+        return
+
+    def one(ask: Ask) -> None:
+        with lab.places.taken(trial), lab.workspace.at(f"{trial.id}-{ask.index}", trial.base, trial.base) as own:
+            measure(lab, trial, own, ask)
+
+    with ThreadPoolExecutor(len(asks) - 1) as pool:
+        others = [pool.submit(one, ask) for ask in asks[1:]]
+        measure(lab, trial, tree, asks[0])
+        for other in others:
+            other.result()
+
+
 def next_run(lab: Lab, trial: Trial) -> Ask | None:
     """What the policy wants to know, then what a guard does; None when enough is known to judge."""
+    if not trial.is_baseline and lab.log.state.trials[trial.id].runs:
+        lab.log.calibrated()
     state, policy = lab.log.state.on(lab.tier), lab.policy
     return policy.next_run(state, trial) or no_worse.ask(state, lab.study, trial, policy.judge(state, trial))
 
@@ -116,7 +141,7 @@ def next_trial(lab: Lab) -> Trial | None:
             lab.inbox.done(number)
         take_up(lab.log, lab.inbox)
         heed(lab)
-    return lab.log.claim(lab.may_start, lab.policy.base, lab.only)
+    return lab.log.claim(lab.may_start, lab.policy.base, lab.only, lab.beside)
 
 
 def take_up(log: Log, inbox: Inbox) -> None:

@@ -108,6 +108,9 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             places=places(room, kinds, log),
             around=around(study, workspace, purse, room + sum(kinds.values())),
             workers=room,
+            beside=max(
+                0, room - study.decide.baseline_runs
+            ),  # with more, calibration would wait for them, and they for it
             tell=listener.say,
         )
         data = study.data_digest(workspace.frozen(start))

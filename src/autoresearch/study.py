@@ -209,6 +209,10 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
     repeats: int = 3
     simplicity: float = 0.02
 
+    @property
+    def baseline_runs(self) -> int:
+        return 1 if self.policy == "greedy" else self.calibrate
+
     def __post_init__(self) -> None:
         check_positive(self, "calibrate", "repeats")
         if not 0 <= self.simplicity < float("inf"):
@@ -253,7 +257,7 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
                 raise ValueError(f"asset {pattern!r} must lie inside the study's folder")
             if may_change([pattern], FILE):
                 raise ValueError(f"asset {pattern!r} includes {FILE} itself, which is always frozen")
-        once = self.decide.calibrate < 2 or self.decide.policy == "greedy"
+        once = self.decide.baseline_runs < 2
         for guard in self.metric.no_worse if once else ():
             if guard.margin is None:
                 raise ValueError(

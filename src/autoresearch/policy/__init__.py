@@ -48,13 +48,9 @@ class OnBest:
         """What calibration asks of the unchanged code, and `another` of a trial; nothing more after a failure."""
         if failure(state, trial):
             return None
-        return self.calibration(state, trial) if trial.is_baseline else self.another(state, trial)
-
-    def calibration(self, state: State, trial: Trial) -> Ask | None:
-        """The next run of the unchanged code, `decide.calibrate` in all: nothing was chosen because of them."""
-        assert trial.tree is not None
-        wanted = len(state.values(trial.tree)) < self.study.decide.calibrate
-        return Ask(next_seed(state, trial.tree), purpose="record") if wanted else None
+        if trial.is_baseline:
+            return next(iter(calibrating(state, self.study, trial)), None)
+        return self.another(state, trial)
 
     def another(self, state: State, trial: Trial) -> Ask | None:
         """The next run of a trial that changed something, or of its base; None when enough is known to judge."""
@@ -108,6 +104,15 @@ def next_seed(state: State, tree: str, first: Iterable[int] = (), but: Iterable[
     """A seed index that this content was not measured with: one of `first` in their order, else the smallest."""
     done = {run.seed_index for run in state.runs_on(tree) if run.value is not None}.union(but)
     return next(index for index in itertools.chain(first, itertools.count()) if index not in done)
+
+
+def calibrating(state: State, study: Study, trial: Trial) -> list[Ask]:
+    """The runs of the unchanged code that are still wanted, of `decide.calibrate`: nothing is chosen because of them."""
+    assert trial.tree is not None
+    wanted, asks = study.decide.baseline_runs - len(state.values(trial.tree)), list[Ask]()
+    while len(asks) < wanted:
+        asks.append(Ask(next_seed(state, trial.tree, but=[ask.index for ask in asks]), purpose="record"))
+    return asks
 
 
 def failed(measurement: Measurement) -> Verdict:

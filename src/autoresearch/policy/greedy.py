@@ -10,8 +10,6 @@ class Greedy(OnBest):
         assert trial.tree is not None
         return None if state.values(trial.tree) else Ask(0)
 
-    calibration = another
-
     def judge(self, state: State, trial: Trial) -> Verdict:
         assert trial.tree is not None
         if problem := failure(state, trial):

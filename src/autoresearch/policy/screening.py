@@ -38,7 +38,7 @@ def _done(state: State, trial: Trial) -> list[Run]:
 
 
 def _wanted(state: State, study: Study) -> int:
-    return BASE_RUNS if state.noise else max(BASE_RUNS, study.decide.calibrate)
+    return BASE_RUNS if state.noise else max(BASE_RUNS, study.decide.baseline_runs)
 
 
 def _under_way(state: State, trial: Trial) -> list[Run]:
