@@ -1,5 +1,6 @@
 """
-A Slurm cluster on this machine, from the daemons that Debian packages: a controller, and nodes with one core each.
+A Slurm cluster on this machine, from the daemons that Debian packages: a controller, and nodes with one core each; and one
+with eight and a card, for who starts it.
 
 Needs root, and `apt-get install slurmctld slurmd slurm-client munge`. Everything it writes lies in one folder.
 """
@@ -40,11 +41,15 @@ ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
+SlurmdParameters=config_overrides
+GresTypes=gpu
 {nodes}
+PartitionName=gpu Nodes=g1 MaxTime=INFINITE State=UP
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=n1 MaxTime=12 State=UP
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=4000 State=UNKNOWN"
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=4000 State=UNKNOWN"
+LARGE = " Gres=gpu:a100:1"  # a node that is not started with the others, and says that it has more than it has
 
 
 def missing() -> str:
@@ -61,12 +66,14 @@ class Cluster:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        host, ports = socket.gethostname(), _free_ports(3)
+        host, ports = socket.gethostname(), _free_ports(4)
         home.chmod(0o711)  # as munged wants it: who may use it can reach its socket
         (home / "state").mkdir()
         (home / "munge.key").write_bytes(secrets.token_bytes(1024))
         (home / "munge.key").chmod(0o400)
-        nodes = [NODE.format(name=f"n{i}", host=host, port=ports[i]) for i in (1, 2)]
+        nodes = [NODE.format(name=f"n{i}", host=host, port=ports[i], cpus=1) for i in (1, 2)]
+        nodes.append(NODE.format(name="g1", host=host, port=ports[3], cpus=8) + LARGE)
+        (home / "gres.conf").write_text("NodeName=g1 Name=gpu Type=a100 File=/dev/null\n")
         (home / "slurm.conf").write_text(CONF.format(home=home, host=host, port=ports[0], nodes="\n".join(nodes)))
         os.environ["SLURM_CONF"] = str(home / "slurm.conf")
 

@@ -1,27 +1,17 @@
-"""The recipes of docs/scale.md, typed as they stand there, on a machine that says it has cards."""
+"""The recipes of docs/scale.md for one machine, on one that says it has cards; those for clusters: test_ray.py, test_slurm.py."""
 
 import itertools
-import re
-import shlex
 from pathlib import Path
 
 import pytest
 from asking import nvidia_smi
-from helpers import autoresearch, state_of
+from helpers import state_of
+from recipes import recipe, type_in
 
 from autoresearch import log, session
 from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted
 
-PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 HERE = {"gpt": "toy", "8": "0.003"}  # a template that needs neither torch nor a card; hours
-
-
-def recipe(heading: str) -> list[list[str]]:
-    """The commands below a heading, in words."""
-    section = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert block is not None, heading
-    return [[HERE.get(word, word) for word in shlex.split(line)] for line in block[1].splitlines()]
 
 
 @pytest.mark.parametrize(("heading", "cards"), [("One GPU", 1), ("One box of eight", 8)])
@@ -31,15 +21,7 @@ def test_a_recipe_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     smi = f'case "$1" in -L) printf "{listed}";; --query-gpu=name) echo Card;; *) exit 9;; esac\n'
     monkeypatch.setenv("PATH", nvidia_smi(tmp_path / "smi", smi))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    folder, typed = tmp_path, recipe(heading)
-    assert len(typed) == 5
-    for program, *words in typed:
-        if program == "cd":
-            folder /= words[0]
-            continue
-        assert program == "autoresearch"
-        done = autoresearch(*words, cwd=folder)
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    folder = type_in(tmp_path, *recipe(heading, HERE))
     state = state_of(folder)
     assert state.session is None
     assert state.claims
