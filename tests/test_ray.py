@@ -101,7 +101,7 @@ def raylets() -> Iterator[Raylets]:
 
 
 def on_ray(home: Path, study: Study, on_progress: OnProgress) -> Executor:
-    return OnRay(home, study, on_progress, print)
+    return OnRay(home, study, on_progress)
 
 
 @pytest.fixture

@@ -92,6 +92,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         stack.callback(_join, rejoined)
         executor = placed(here, study, listener.say)
         stack.callback(executor.close)
+        if kinds := screening.sentence(study, executor.machine.tier, executor.others):
+            listener.say(kinds)
         purse = Purse(study, goal, started, listener.say)
         lab = Lab(
             study=study,

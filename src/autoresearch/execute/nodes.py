@@ -45,11 +45,10 @@ class Nodes:
         self,
         ray: Any,
         asked: Execute,
-        say: Callable[[str], None],
         sights: dict[tuple[str, Share], Sight],
         saw: Callable[[str, Share, Sight], object],
     ) -> None:
-        self.ray, self.asked, self.say, self.saw = ray, asked, say, saw
+        self.ray, self.asked, self.saw = ray, asked, saw
         self.busy: Counter[str] = Counter()  # runs by node
         self._look = ray.remote(num_cpus=0, max_retries=0)(look)
         self._placing = threading.Lock()
@@ -218,9 +217,4 @@ class Nodes:
                 "set execute.cores, execute.gpus and execute.memory_mb to what a node has"
             )
         tier = max(sorted(rooms), key=lambda name: rooms[name])
-        if others := sorted(set(rooms) - {tier}):
-            self.say(
-                f"what counts is measured on nodes of one kind ({tier}); others only screen: {', '.join(others)}. Values "
-                "from different machines are never compared"
-            )
         return machines[tier]

@@ -40,7 +40,7 @@ class OnRay:
         MissingExtra, StudyError: no Ray, no cluster at `execute.address`, or no node that a run fits on.
     """
 
-    def __init__(self, home: Path, study: Study, on_progress: OnProgress, say: Callable[[str], None]) -> None:
+    def __init__(self, home: Path, study: Study, on_progress: OnProgress) -> None:
         self.ray = imported()
         self.home, self.asked, self.on_progress = home, study.execute, on_progress
         self._data, self._referee = "", Parcel(b"")
@@ -55,7 +55,7 @@ class OnRay:
             self._pulse = Pulse(self.ray)
             self._steward, hello = engage(self.ray, home, study.name)
             self._left = {left.run.id: left for left in hello.left}
-            self._nodes = Nodes(self.ray, study.execute, say, hello.sights, self._steward.saw.remote)
+            self._nodes = Nodes(self.ray, study.execute, hello.sights, self._steward.saw.remote)
         except BaseException:
             self.close()
             raise
