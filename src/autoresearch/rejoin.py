@@ -37,7 +37,7 @@ def _finish(log: Log, number: int, wait: Callable[[], Measurement | None]) -> No
             log.lose(number)
             return
         log.append(RunFinished(run=number, measurement=result))
-        if result.status == "stopped":
+        if result.status == "stopped" and not log.state.runs[number].tier:  # the study can do without other kinds
             log.stop(result.why)
     except BaseException as error:
         log.stop(str(error) if isinstance(error, AutoresearchError) else f"a defect: {error!r}")

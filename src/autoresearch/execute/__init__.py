@@ -54,7 +54,8 @@ class Executor(Protocol):
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
         """
-        Measure once, on a machine of the run's tier. Blocks until a slot is free and the run has ended.
+        Measure once, on a machine of the run's tier. Blocks until a slot is free and the run has ended. Where no machine of
+        another tier than the study's own is left, it comes back as `stopped`, and the study goes on without that tier.
 
         `usual` is what the baseline took: a run that takes `measure.overrun` times as much is ended.
         `hopeless` is asked whenever the run says how far it is; a reason ends the run, with the status of that name. It

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 import autoresearch
-from autoresearch.errors import AutoresearchError, StudyError
+from autoresearch.errors import AutoresearchError, Stopped, StudyError
 from autoresearch.execute.far import Share, Sight, look
 from autoresearch.execute.journey import check_version
 from autoresearch.study import Execute
@@ -110,7 +110,8 @@ class Nodes:
         waiting is of no use.
 
         Raises:
-            AutoresearchError: no node of that tier is left.
+            AutoresearchError: no node of the study's own tier is left.
+            Stopped: the same, of another tier.
         """
         since = time.monotonic()
         while True:
@@ -127,7 +128,8 @@ class Nodes:
             if nodes:
                 since = time.monotonic()
             elif time.monotonic() - since > NO_NODE_S:
-                raise AutoresearchError(f"the Ray cluster has no node left of the kind {tier or self.machine.tier}")
+                why = f"the Ray cluster has no node left of the kind {tier or self.machine.tier}"
+                raise Stopped(why) if tier else AutoresearchError(why)
             time.sleep(LOOK_S)
         try:
             yield node
