@@ -161,7 +161,7 @@ def test_only_without_nodes_of_its_own_kind_does_a_study_on_ray_end(
     monkeypatch.setattr(nodes, "NO_NODE_S", 0.0)
     empty = nodes.Nodes.__new__(nodes.Nodes)  # of a cluster, with nothing of Ray
     vars(empty).update(_problem=None, _placing=threading.Lock(), _found=[], _sights={}, machine=Machine("our kind", 1))
-    with pytest.raises(AutoresearchError, match=f"no node left of the kind {tier or 'our kind'}") as raised:
-        with empty.place(tier, set(), lambda: None):
-            pass
+    told = pytest.raises(AutoresearchError, match=f"no node left of the kind {tier or 'our kind'}")
+    with told as raised, empty.place(tier, set(), lambda: None):
+        pass
     assert type(raised.value) is error

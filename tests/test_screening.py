@@ -32,7 +32,7 @@ class Kinds(Local):
     def run(
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
-        done = super().run(run, tree, study, usual, hopeless)
+        done = super().run(replace(run, tier=""), tree, study, usual, hopeless)
         if not run.tier:
             return done
         if run.id >= self.lasts[0]:

@@ -94,6 +94,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         stack.callback(executor.close)
         if kinds := screening.sentence(study, executor.machine.tier, executor.others):
             listener.say(kinds)
+        # Here the slots were cut to so many workers already, and where they differ not all of them are the study's own.
+        room = executor.room if executor is here and here.others else workers or executor.room
         purse = Purse(study, goal, started, listener.say)
         lab = Lab(
             study=study,
@@ -105,9 +107,9 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             executor=executor,
             may_start=purse.may_start,
             inbox=inbox,
-            places=places(study, executor, workers or executor.room, log),
+            places=places(study, executor, room, log),
             around=around(study, workspace, purse),
-            workers=workers or executor.room,
+            workers=room,
             tell=listener.say,
         )
         data = study.data_digest(workspace.frozen(start))

@@ -147,7 +147,7 @@ class OnRay:
                 with self._nodes.place(run.tier, avoid, self._go_on) as node:
                     back = self._waited(self._begun(job, parcels, node), node)
                 if isinstance(back, Back):
-                    return received(self.home, run, back, node.name)
+                    return self._of_its_kind(run, received(self.home, run, back, node.name), node)
                 avoid.add(node.id)
                 time.sleep(2 * POLL_S)  # until Ray says whether the node is gone
                 if self._nodes.lost(node):
@@ -223,6 +223,19 @@ class OnRay:
             raise AutoresearchError(self._pulse.gone)
         if self._stopping.is_set():
             raise Stopped("ended by the person")
+
+    def _of_its_kind(self, run: Run, done: Measurement, node: Node) -> Measurement:
+        """
+        Raises:
+            StudyError: on this node one run gets another kind of GPU than the next.
+        """
+        wanted = run.tier or self.machine.tier
+        if done.machine.tier != wanted:
+            raise StudyError(
+                f"on node {node.name} a run got {done.machine.tier} and not {wanted}, and their values are never compared: have "
+                "such a node join Ray once for each kind of GPU, with CUDA_VISIBLE_DEVICES set before each `ray start`"
+            )
+        return done
 
     def _forget(self, token: str | None) -> None:
         """Not before it is written down: this program may be killed in between."""
