@@ -67,6 +67,8 @@ class Executor(Protocol):
         """
         How to wait for the measurement of a run that an earlier session began, where it goes on or its result waits to be
         fetched; None where nothing is left of it, also as an answer. Called once for each such run, before any other.
+
+        Whoever waits is told by LeftRunning that the executor was closed while the run goes on.
         """
         ...
 
@@ -79,5 +81,8 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the executor holds."""
+        """
+        Give back what the executor holds. Runs that were begun here are ended; those of an earlier session that still go on are
+        left to the next one, unless `stop` was called.
+        """
         ...
