@@ -1,6 +1,5 @@
 """
-A Slurm cluster on this machine, from the daemons that Debian packages: a controller, and nodes with one core each; and one
-with eight and a card, for who starts it.
+A Slurm cluster on this machine, from the daemons that Debian packages: a controller, and nodes with one core each.
 
 Needs root, and `apt-get install slurmctld slurmd slurm-client munge`. Everything it writes lies in one folder.
 """
@@ -41,15 +40,17 @@ ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-SlurmdParameters=config_overrides
-GresTypes=gpu
 {nodes}
-PartitionName=gpu Nodes=g1 MaxTime=INFINITE State=UP
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=n1 MaxTime=12 State=UP
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=4000 State=UNKNOWN"
-LARGE = " Gres=gpu:a100:1"  # a node that is not started with the others, and says that it has more than it has
+LARGE = """
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName=g1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=4000 Gres=gpu:a100:1 State=UNKNOWN
+PartitionName=gpu Nodes=g1 MaxTime=INFINITE State=UP
+"""
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=4000 State=UNKNOWN"
 
 
 def missing() -> str:
@@ -66,14 +67,12 @@ class Cluster:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        host, ports = socket.gethostname(), _free_ports(4)
+        host, ports = socket.gethostname(), _free_ports(3)
         home.chmod(0o711)  # as munged wants it: who may use it can reach its socket
         (home / "state").mkdir()
         (home / "munge.key").write_bytes(secrets.token_bytes(1024))
         (home / "munge.key").chmod(0o400)
-        nodes = [NODE.format(name=f"n{i}", host=host, port=ports[i], cpus=1) for i in (1, 2)]
-        nodes.append(NODE.format(name="g1", host=host, port=ports[3], cpus=8) + LARGE)
-        (home / "gres.conf").write_text("NodeName=g1 Name=gpu Type=a100 File=/dev/null\n")
+        nodes = [NODE.format(name=f"n{i}", host=host, port=ports[i]) for i in (1, 2)]
         (home / "slurm.conf").write_text(CONF.format(home=home, host=host, port=ports[0], nodes="\n".join(nodes)))
         os.environ["SLURM_CONF"] = str(home / "slurm.conf")
 
@@ -98,6 +97,18 @@ class Cluster:
 
     def start_node(self, node: str) -> None:
         self._start("slurmd", "-D", "-N", node, name=node)
+
+    def grow(self) -> None:
+        """
+        One node more, g1, which says that it has eight cores and a card. For the last test on this cluster: nodes that slurm.conf
+        names and that are not there delay what the others do.
+        """
+        self.kill("slurmctld")
+        (self.home / "gres.conf").write_text("NodeName=g1 Name=gpu Type=a100 File=/dev/null\n")
+        with (self.home / "slurm.conf").open("a") as conf:
+            conf.write(LARGE.format(host=socket.gethostname(), port=_free_ports(1)[0]))
+        self.start_controller()
+        self.start_node("g1")
 
     def kill(self, name: str) -> None:
         daemon = self.running.pop(name)

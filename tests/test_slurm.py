@@ -291,13 +291,10 @@ def test_the_recipe_does_what_it_says(cluster: Cluster, tmp_path: Path, monkeypa
     cards = 'case "$1" in -L) echo "GPU 0: Card (UUID: GPU-0)";; --query-gpu=name) echo Card;; *) exit 9;; esac\n'
     (tmp_path / "smi").mkdir()
     monkeypatch.setenv("PATH", nvidia_smi(tmp_path / "smi", cards))
-    cluster.start_node("g1")
-    try:
-        folder = type_in(tmp_path, install, make, go)
-        configure(folder, settings("A Slurm cluster"), trials=1)
-        type_in(folder, *rest)
-    finally:
-        cluster.kill("g1")
+    cluster.grow()
+    folder = type_in(tmp_path, install, make, go)
+    configure(folder, settings("A Slurm cluster"), trials=1)
+    type_in(folder, *rest)
     state = state_of(folder)
     assert len(words(state)) == 1
     assert state.tier == "Card, 8 cores"
