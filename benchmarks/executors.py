@@ -55,7 +55,7 @@ def one_round(study: Study, runs: int) -> tuple[float, list[tuple[float, float]]
         for home in homes:
             (home / "trees" / "referee").mkdir(parents=True)
         began = time.monotonic()
-        ray = OnRay(homes[1], study, lambda *_: None, print)
+        ray = OnRay(homes[1], study, lambda *_: None)
         start_s = time.monotonic() - began
         ray.prepare(study, homes[1] / "trees" / "referee", "none")
         local = Local(homes[0], [Slot()], NONE)

@@ -422,10 +422,10 @@ def started(*args: str, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def autoresearch(
-    *args: str, cwd: Path, wrap: list[str] | None = None, env: dict[str, str] | None = None
+    *args: str, cwd: Path, wrap: list[str] | None = None, env: dict[str, str] | None = None, timeout_s: float = 60
 ) -> "subprocess.CompletedProcess[str]":
     """The command, run to its end in a process of its own."""
     command = [*(wrap or []), PYTHON, "-m", "autoresearch", *args]
     return subprocess.run(
-        command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, check=False, timeout=60
+        command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, check=False, timeout=timeout_s
     )

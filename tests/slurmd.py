@@ -44,6 +44,12 @@ JobAcctGatherType=jobacct_gather/none
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=n1 MaxTime=12 State=UP
 """
+LARGE = """
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName=g1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=4000 Gres=gpu:a100:1 State=UNKNOWN
+PartitionName=gpu Nodes=g1 MaxTime=INFINITE State=UP
+"""
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=4000 State=UNKNOWN"
 
 
@@ -91,6 +97,18 @@ class Cluster:
 
     def start_node(self, node: str) -> None:
         self._start("slurmd", "-D", "-N", node, name=node)
+
+    def grow(self) -> None:
+        """
+        One node more, g1, which says that it has eight cores and a card. For the last test on this cluster: nodes that slurm.conf
+        names and that are not there delay what the others do.
+        """
+        self.kill("slurmctld")
+        (self.home / "gres.conf").write_text("NodeName=g1 Name=gpu Type=a100 File=/dev/null\n")
+        with (self.home / "slurm.conf").open("a") as conf:
+            conf.write(LARGE.format(host=socket.gethostname(), port=_free_ports(1)[0]))
+        self.start_controller()
+        self.start_node("g1")
 
     def kill(self, name: str) -> None:
         daemon = self.running.pop(name)

@@ -7,6 +7,7 @@ import os
 import re
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +17,15 @@ from helpers import contract, make_study, play, toml, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch.errors import MissingExtra, StudyError
-from autoresearch.execute import Executor, OnProgress
+from autoresearch.errors import AutoresearchError, MissingExtra, Stopped, StudyError
+from autoresearch.execute import Executor, OnProgress, nodes
 from autoresearch.execute.far import Job, Share, look, measure
 from autoresearch.execute.local import Local
 from autoresearch.execute.machine import Slot
 from autoresearch.execute.parcel import Parcel, pack, unpack
 from autoresearch.execute.sandbox import NONE
 from autoresearch.study import Study, parse
-from autoresearch.trial import Run
+from autoresearch.trial import Machine, Run
 
 
 def local(home: Path, _: Study, on_progress: OnProgress) -> Executor:
@@ -151,3 +152,16 @@ def test_a_cluster_s_package_that_is_not_installed_is_named(tmp_path: Path, plac
 def test_a_wrong_place_is_explained(line: str, says: str) -> None:
     with pytest.raises(StudyError, match=re.escape(says)):
         parse(f'name = "s"\nasset = ["x"]\n[metric]\nname = "m"\n[measure]\nrun = "x"\n[execute]\n{line}\n')
+
+
+@pytest.mark.parametrize(("tier", "error"), [("", AutoresearchError), ("another kind", Stopped)])
+def test_only_without_nodes_of_its_own_kind_does_a_study_on_ray_end(
+    monkeypatch: pytest.MonkeyPatch, tier: str, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(nodes, "NO_NODE_S", 0.0)
+    empty = nodes.Nodes.__new__(nodes.Nodes)  # of a cluster, with nothing of Ray
+    vars(empty).update(_problem=None, _placing=threading.Lock(), _found=[], _sights={}, machine=Machine("our kind", 1))
+    told = pytest.raises(AutoresearchError, match=f"no node left of the kind {tier or 'our kind'}")
+    with told as raised, empty.place(tier, set(), lambda: None):
+        pass
+    assert type(raised.value) is error

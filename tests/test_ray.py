@@ -6,7 +6,10 @@ two minutes, most of it starts of clusters and Ray's own waiting for what is gon
 """
 
 import os
+import re
+import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,13 +21,15 @@ from typing import Any
 
 import executors
 import pytest
+from asking import nvidia_smi
 from executors import BEATS, Bench, Contract, stands_still
 from far_nodes import Far, has_networks
 from helpers import Recorder, eventually, make_study, says, state_of, step, words
+from recipes import configure, recipe, settings, type_in
 
-from autoresearch import session
+from autoresearch import log, session
 from autoresearch.errors import StudyError
-from autoresearch.events import RunFinished
+from autoresearch.events import RunFinished, SessionStarted
 from autoresearch.execute import Executor, OnProgress
 from autoresearch.session import Goal
 from autoresearch.study import Study
@@ -96,7 +101,7 @@ def raylets() -> Iterator[Raylets]:
 
 
 def on_ray(home: Path, study: Study, on_progress: OnProgress) -> Executor:
-    return OnRay(home, study, on_progress, print)
+    return OnRay(home, study, on_progress)
 
 
 @pytest.fixture
@@ -265,6 +270,10 @@ def test_a_result_waits_for_the_next_program(raylets: Raylets, tmp_path: Path) -
     raylets.grow(to=2)
     folder = holding_study(tmp_path)
     leave_a_run(folder, raylets, tmp_path)
+    with session.opened(folder, Goal(), Recorder()):
+        pass  # as `certify` does: it is about something else
+    assert not stands_still(tmp_path / "beat")
+    assert list(state_of(folder).open_runs) == [1]
     (tmp_path / "end").touch()
     assert eventually(lambda: stands_still(tmp_path / "beat"), within_s=SLOW)
     threading.Event().wait(1)
@@ -384,3 +393,46 @@ def test_a_run_behind_a_cut_network_is_done_once_more_and_its_late_result_does_n
     assert places[1:] == [home]
     assert all(trial.verdict for trial in state.trials.values())
     assert not state.open_runs
+
+
+# -- as docs/scale.md has it -----------------------------------------------------------------------------
+
+
+def raylet(place: Path, *typed: str) -> subprocess.Popen[bytes]:
+    """What starts Ray on a machine: it stays until it is ended, and says in `place` how it is to be joined."""
+    words = [f"{Path(sys.executable).parent / typed[0]}", *typed[1:], "--block", "--include-log-monitor=false"]
+    words += ["--num-cpus=4", "--num-gpus=1", f"--object-store-memory={SMALL}"]  # as many as the recipe asks for
+    with place.open("w") as said:
+        return subprocess.Popen(words, stdout=said, stderr=said)
+
+
+def test_the_recipe_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install, head, join, *rest = recipe("A Ray cluster", {})
+    cards = 'case "$1" in -L) echo "GPU 0: Card (UUID: GPU-0)";; --query-gpu=name) echo Card;; *) exit 9;; esac\n'
+    (tmp_path / "smi").mkdir()
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path / "smi", cards))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # as the page says, so that nobody else can run anything there
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    folder = type_in(tmp_path, install, ["autoresearch", "init", "night", "--template", "toy"], ["cd", "night"])
+    configure(folder, settings("A Ray cluster"), trials=2)
+    begun = []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    try:
+        begun.append(raylet(tmp_path / "head.txt", *head, f"--port={port}", "--include-dashboard=false"))
+        assert eventually(lambda: "--block" in (tmp_path / "head.txt").read_text(), within_s=SLOW)
+        (at,) = re.findall(r"ray start --address='(\S+)'", (tmp_path / "head.txt").read_text())
+        begun.append(raylet(tmp_path / "node.txt", *[word.replace("HOST:6379", at) for word in join]))
+        assert eventually(lambda: "--block" in (tmp_path / "node.txt").read_text(), within_s=SLOW)
+        monkeypatch.setenv("RAY_ADDRESS", at)  # there may be other clusters on this machine
+        type_in(folder, *rest)
+    finally:
+        for node in reversed(begun):
+            node.terminate()
+            node.wait(SLOW)
+    state = state_of(folder)
+    assert len(words(state)) == 2
+    assert state.tier == "Card, 4 cores"
+    events = log.decode(session.journal(folder).read_bytes())
+    assert [event.workers for event in events if isinstance(event, SessionStarted)] == [2]

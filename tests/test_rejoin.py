@@ -8,6 +8,8 @@ import pytest
 from helpers import Recorder, eventually, make_study, says, state_of, words
 
 from autoresearch import session
+from autoresearch.certify import certify
+from autoresearch.errors import LeftRunning
 from autoresearch.events import RunFinished
 from autoresearch.execute import Hopeless
 from autoresearch.execute.local import Local
@@ -28,6 +30,7 @@ class World:
         self.left: dict[int, Measurement] = {}
         self.begun: list[int] = []
         self.go_on = threading.Event()
+        self.closed = threading.Event()
 
 
 class Elsewhere(Local):
@@ -45,10 +48,16 @@ class Elsewhere(Local):
 
     def attach(self, run: Run, study: Study) -> Callable[[], Measurement] | None:  # type: ignore[override]
         def wait() -> Measurement:
-            self.world.go_on.wait()
+            while not self.world.go_on.wait(0.02):
+                if self.world.closed.is_set():
+                    raise LeftRunning(str(run.id))
             return self.world.left[run.id]
 
         return wait if run.id in self.world.left else None
+
+    def close(self) -> None:
+        super().close()
+        self.world.closed.set()
 
 
 @pytest.fixture
@@ -56,6 +65,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
 
     def placed(here: Local, *_: object) -> Local:
+        world.closed.clear()
         there = Elsewhere.__new__(Elsewhere)
         vars(there).update(vars(here), world=world)
         return there
@@ -104,3 +114,22 @@ def test_a_session_for_something_else_ends_without_waiting(world: World, tmp_pat
         world.go_on.set()
         assert eventually(lambda: not lab.log.state.open_runs)
     assert state_of(folder).runs[1].measurement == world.left[1]
+
+
+def test_a_claim_leaves_a_run_that_goes_on_to_the_next_session(world: World, tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "study", *[says(value) for value in (9, 8)])
+    world.last = 2
+    with pytest.raises(Gone):
+        session.run(folder, Goal(), Recorder())
+    world.last = -1
+    assert certify(folder, 2, True, Recorder()).gain == 1.0
+    state = state_of(folder)
+    assert list(state.open_runs) == [2]
+    assert state.session is None
+    world.go_on.set()
+    recorder = Recorder()
+    state = session.run(folder, Goal(), recorder)
+    assert "1 run went on meanwhile, and will count" in recorder.said
+    assert words(state) == ["keep", "keep"]
+    assert state.runs[2].measurement == world.left[2]
+    assert world.begun == sorted(state.runs), "each run was begun once"

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import executors
 import pytest
+from asking import nvidia_smi
 from executors import BEATS, Bench, Contract, stands_still
 from helpers import PYTHON, Recorder, eventually, make_study, says, state_of, step, words
+from recipes import configure, recipe, settings, type_in
 from slurmd import Cluster, missing
 
-from autoresearch import session
+from autoresearch import log, session
 from autoresearch.errors import StudyError
-from autoresearch.events import RunFinished
+from autoresearch.events import RunFinished, SessionStarted
 from autoresearch.execute import Executor, OnProgress
 from autoresearch.session import Goal
 from autoresearch.study import Study
@@ -234,6 +236,9 @@ def test_a_study_whose_program_is_killed_goes_on_with_the_run_that_its_job_did(t
     program.send_signal(signal.SIGKILL)
     program.wait()
     (number,) = state_of(folder).open_runs
+    with session.opened(folder, Goal(), Recorder()):
+        pass  # as `certify` does: it is about something else
+    assert list(state_of(folder).open_runs) == [number]
     (tmp_path / "go").touch()
     recorder = Recorder()
     state = session.run(folder, Goal(), recorder)
@@ -276,3 +281,22 @@ def test_a_node_of_another_kind_gives_the_run_back_with_the_remedy(bench: Bench)
     bench.executor = on_slurm(bench.home, bench.study, lambda *_: None)
     with pytest.raises(StudyError, match=r"on node n\d: it is another kind of machine .* execute.constraint"):
         bench.run("echo METRIC loss=1")
+
+
+# -- as docs/scale.md has it -----------------------------------------------------------------------------
+
+
+def test_the_recipe_does_what_it_says(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install, make, go, *rest = recipe("A Slurm cluster", {"gpt": "toy"})
+    cards = 'case "$1" in -L) echo "GPU 0: Card (UUID: GPU-0)";; --query-gpu=name) echo Card;; *) exit 9;; esac\n'
+    (tmp_path / "smi").mkdir()
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path / "smi", cards))
+    cluster.grow()
+    folder = type_in(tmp_path, install, make, go)
+    configure(folder, settings("A Slurm cluster"), trials=1)
+    type_in(folder, *rest)
+    state = state_of(folder)
+    assert len(words(state)) == 1
+    assert state.tier == "Card, 8 cores"
+    events = log.decode(session.journal(folder).read_bytes())
+    assert [event.workers for event in events if isinstance(event, SessionStarted)] == [8]

@@ -19,6 +19,7 @@ from autoresearch.execute.guarantees import Guarantee
 from autoresearch.execute.local import Local
 from autoresearch.execute.placing import local, placed
 from autoresearch.patch import seeds_in
+from autoresearch.policy import screening
 from autoresearch.policy.doubt import false_claims
 from autoresearch.propose.agent import make as coding_agent
 from autoresearch.propose.agents import AGENTS
@@ -40,12 +41,16 @@ CALIBRATE_S = 120.0  # after which no further run is started
 
 
 class Checked(Struct, frozen=True):
-    """What `check` found: changeable and frozen files, a measurement for each seed tried, and sentences of advice."""
+    """
+    What `check` found: changeable and frozen files, a measurement for each seed tried, and sentences of advice. `kinds` says
+    which kind of machine decides where there are several.
+    """
 
     study: str
     asset: list[str]
     frozen: list[str]
     measurements: list[Measurement]
+    kinds: str
     calibration: str
     sandbox: str
     proposers: list[Tried]
@@ -82,13 +87,13 @@ def check(folder: Path, listener: Listener, most: int | None = None) -> Checked:
         with scratch.at("0", commit, commit) as opened:
             results = _baseline(executor, study, opened, first, most)
             files = {str(path): (opened.path / path).read_bytes() for path in opened.asset_files()}
+        kinds = screening.sentence(study, executor.machine.tier, executor.others)
         sandbox, guarantees = executor.tried()
         guarantees += _tried_cells(given, proposers)
     names = [line.partition("\t")[2] for line in frozen]
     advice = [*_advice(study, results[0]), *_about_seeds(study, files, results)]
-    return Checked(
-        study.name, list(files), names, results, _calibration(study, results), sandbox, proposers, guarantees, advice
-    )
+    calibrated = _calibration(study, results)
+    return Checked(study.name, list(files), names, results, kinds, calibrated, sandbox, proposers, guarantees, advice)
 
 
 def _baseline(executor: Executor, study: Study, opened: Tree, first: Run, most: int | None) -> list[Measurement]:
@@ -122,6 +127,7 @@ def page(found: Checked) -> str:
         f"may change  {', '.join(found.asset)}",
         f"frozen      {frozen or 'nothing'}",
         f"machine     {m.machine.tier}",
+        *([f"            {found.kinds}"] if found.kinds else []),
         f"baseline    {m.value:.6g}, with other seeds {others}  ({took})",
         f"            {found.calibration}",
         *(f"ideas       {one.name}: {'' if one.works else 'CANNOT WORK, '}{one.says}" for one in found.proposers),

@@ -10,6 +10,8 @@ What can go wrong, as a tree. Each message says what to do next.
     ├── NothingLeft            a proposer has no further idea (the study ends when running trials are done)
     ├── BaselineError          the unchanged code cannot be measured, so nothing can be compared with it
     ├── Stopped                a run was ended from outside; nothing is known of the candidate
+    ├── LeftRunning            a run goes on elsewhere while this session ends; the next one takes it up
+    ├── KindLost               machines of another kind than the study's own are gone (the trial goes on without them)
     ├── SandboxError           the sandbox that was asked for does not work here
     └── MissingExtra           an optional package is needed for this command
 
@@ -53,6 +55,14 @@ class BaselineError(AutoresearchError):
 
 class Stopped(AutoresearchError):
     """A run was ended from outside."""
+
+
+class LeftRunning(AutoresearchError):
+    """A run goes on elsewhere while this session ends."""
+
+
+class KindLost(AutoresearchError):
+    """Machines of another kind than the study's own are gone."""
 
 
 class SandboxError(AutoresearchError):

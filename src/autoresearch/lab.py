@@ -6,7 +6,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoresearch.errors import Stopped
+from autoresearch.errors import KindLost, Stopped
 from autoresearch.events import RunFinished, RunStarted
 from autoresearch.execute import Executor
 from autoresearch.inbox import Inbox
@@ -59,6 +59,7 @@ def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
 
     Raises:
         Stopped: it was ended from outside; the run is recorded so, and does not count.
+        KindLost: the same, on another kind of machine: the study goes on without that kind.
     """
     log = lab.log
     content, commit = (trial.base_tree, trial.base) if ask.base else (trial.tree, trial.commit)
@@ -76,10 +77,12 @@ def run_once(
     Run what is checked out in a tree, and write it down. `trial` is who asks for it.
 
     Raises:
-        Stopped: as in `measure`.
+        Stopped, KindLost: as in `measure`.
     """
     log = lab.log
     assert log.state.opened is not None
+    if lab.tier and not lab.places.rooms[lab.tier]:
+        raise KindLost(lab.tier)
     with log.lock:
         run = Run(
             id=log.state.next_run,
@@ -108,7 +111,12 @@ def run_once(
     result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
     if not result.held_s:  # an executor that does not say for how long a slot was held
         result = replace(result, slot_s=round(time.monotonic() - began, 3))
+    lost = bool(lab.tier) and result.status == "stopped" and log.stopping is None
+    if lost and lab.places.withdraw(lab.tier):  # before others who wait for this run ask for one more
+        lab.tell(f"nothing more is screened on {lab.tier} in this session: {result.why}")
     log.append(RunFinished(run=run.id, measurement=result))
+    if lost:
+        raise KindLost(lab.tier)
     if result.status == "stopped":
         log.stop(result.why)  # if nothing has yet: a machine was lost, and there may be no other
         raise Stopped(result.why)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from autoresearch import carrying
 from autoresearch.change import Change
-from autoresearch.errors import BaselineError, NothingLeft, ProposerError, Stopped
+from autoresearch.errors import BaselineError, KindLost, NothingLeft, ProposerError, Stopped
 from autoresearch.events import TrialAccepted, TrialDecided, TrialProposed
 from autoresearch.inbox import Inbox
 from autoresearch.lab import Lab, measure
@@ -57,26 +57,41 @@ def work(lab: Lab) -> None:
 
 
 def see_through(lab: Lab, trial: Trial, tree: Tree, own: bool) -> bool:
-    """Measure a trial on a place of its own and decide it. False: it did well elsewhere, and goes on on our own kind."""
+    """
+    Measure a trial on a place of its own and decide it. False: it did well elsewhere, or that is gone, and it goes on on our
+    own kind.
+    """
     with lab.places.taken(trial, own) as tier:
         lab.log.settle(trial)
         if verdict := out_of_date(lab.log.state, trial):
             lab.log.append(TrialDecided(trial=trial.id, verdict=verdict))
             return True
-        here = replace(lab, tier=tier)
-        if tier:
-            know_base(here, trial, tree)
-            if not lab.log.state.on(tier).values(trial.base_tree):
-                return False
-        if trial.is_baseline:
-            calibrate(here, trial, tree)
-        while ask := next_run(here, trial):
-            measure(here, trial, tree, ask)
-        if tier and judge(here, trial).word == "keep":
+        try:
+            return seen(replace(lab, tier=tier), trial, tree)
+        except KindLost:
             return False
-        look_twice(here, trial, tree)
-        decide(here, trial)
-        return True
+
+
+def seen(lab: Lab, trial: Trial, tree: Tree) -> bool:
+    """
+    The same, on its place.
+
+    Raises:
+        KindLost: that place was on another kind of machine, which is gone.
+    """
+    if lab.tier:
+        know_base(lab, trial, tree)
+        if not lab.log.state.on(lab.tier).values(trial.base_tree):
+            return False
+    if trial.is_baseline:
+        calibrate(lab, trial, tree)
+    while ask := next_run(lab, trial):
+        measure(lab, trial, tree, ask)
+    if lab.tier and judge(lab, trial).word == "keep":
+        return False
+    look_twice(lab, trial, tree)
+    decide(lab, trial)
+    return True
 
 
 def is_ours(lab: Lab, trial: Trial) -> bool:

@@ -54,6 +54,15 @@ class Places:
             self._thought.append(thought)
             self._took.append(took)
 
+    def withdraw(self, tier: str) -> bool:
+        """Give no more places of another kind. Whether there were any."""
+        with self._change:
+            were = self.rooms.get(tier, 0)
+            self.rooms[tier] = 0
+            self.room -= were
+            self._change.notify_all()
+        return were > 0
+
     @property
     def workers(self) -> int:
         """How many workers there can be use for."""

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from autoresearch.errors import AutoresearchError
+from autoresearch.errors import AutoresearchError, LeftRunning
 from autoresearch.events import RunFinished
 from autoresearch.execute import Executor
 from autoresearch.log import Log
@@ -14,7 +14,7 @@ from autoresearch.trial import Measurement
 def rejoin(log: Log, executor: Executor, study: Study, tell: Callable[[str], None]) -> list[threading.Thread]:
     """
     Threads that write down what becomes of runs which outlived the program that began them. Whoever works on a trial
-    waits for its own; see Log.settle.
+    waits for its own; see Log.settle. Those that nobody waited for are left to the next session.
     """
     threads = []
     for number in tuple(log.state.open_runs):
@@ -37,8 +37,10 @@ def _finish(log: Log, number: int, wait: Callable[[], Measurement | None]) -> No
             log.lose(number)
             return
         log.append(RunFinished(run=number, measurement=result))
-        if result.status == "stopped":
+        if result.status == "stopped" and not log.state.runs[number].tier:  # the study can do without other kinds
             log.stop(result.why)
+    except LeftRunning:
+        pass  # nothing is known of it yet: the next session waits for it
     except BaseException as error:
         log.stop(str(error) if isinstance(error, AutoresearchError) else f"a defect: {error!r}")
         with log.lock:

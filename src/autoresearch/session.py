@@ -92,6 +92,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
         stack.callback(_join, rejoined)
         executor = placed(here, study, listener.say)
         stack.callback(executor.close)
+        if said := screening.sentence(study, executor.machine.tier, executor.others):
+            listener.say(said)
         purse = Purse(study, goal, started, listener.say)
         room = at_once(executor, here, workers, listener.say)
         kinds = executor.others if screening.fits(study) else {}
@@ -108,9 +110,7 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             places=places(room, kinds, log),
             around=around(study, workspace, purse, room + sum(kinds.values())),
             workers=room,
-            beside=max(
-                0, room - study.decide.baseline_runs
-            ),  # with more, calibration would wait for them, and they for it
+            beside=max(0, room - study.decide.baseline_runs),  # more would wait for its places, and it for theirs
             tell=listener.say,
         )
         data = study.data_digest(workspace.frozen(start))
@@ -217,9 +217,11 @@ def given(study: Study, folder: Path, here: Local, log: Log, purse: Purse, liste
 
 def at_once(executor: Executor, here: Local, workers: int | None, say: Callable[[str], None]) -> int:
     """How many trials go on at once on the study's own kind of machine; on this one, no more than it has slots."""
-    if executor is here and workers and workers > here.room:
-        say(f"{workers} workers were asked for, and this machine has {here.room} slots: {here.room} trials at once")
-    return here.room if executor is here else workers or executor.room
+    if executor is not here:
+        return workers or executor.room
+    if workers and workers > (slots := here.room + sum(here.others.values())):
+        say(f"{workers} workers were asked for, and this machine has room for {slots}: {slots} trials at once")
+    return here.room
 
 
 def going_on(state: State) -> int:

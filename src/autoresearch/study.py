@@ -198,13 +198,15 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
     When a change is kept. `calibrate` runs of the baseline come first; a trial gets at most `repeats`.
 
     With the Ladder, proposers learn no more of a trial that did not win than that it did not. With `race`, a run
-    whose training curve is hopeless is ended early. `simplicity` is what one more line of code has to gain, in
+    whose training curve is hopeless is ended early. `screen` says where trials are screened before they are measured
+    on the study's own kind of machine: on the other kinds that there are, or nowhere. `simplicity` is what one more line of code has to gain, in
     standard deviations of a run; 0: nothing.
     """
 
     policy: str = "climb"
     race: bool = True
     ladder: Literal["auto", "on", "off"] = "auto"
+    screen: Literal["others", "off"] = "others"
     calibrate: int = 5
     repeats: int = 3
     simplicity: float = 0.02

@@ -54,7 +54,8 @@ class Executor(Protocol):
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
         """
-        Measure once, on a machine of the run's tier. Blocks until a slot is free and the run has ended.
+        Measure once, on a machine of the run's tier. Blocks until a slot is free and the run has ended. Where no machine of
+        another tier than the study's own is left, it comes back as `stopped`, and the study goes on without that tier.
 
         `usual` is what the baseline took: a run that takes `measure.overrun` times as much is ended.
         `hopeless` is asked whenever the run says how far it is; a reason ends the run, with the status of that name. It
@@ -66,6 +67,8 @@ class Executor(Protocol):
         """
         How to wait for the measurement of a run that an earlier session began, where it goes on or its result waits to be
         fetched; None where nothing is left of it, also as an answer. Called once for each such run, before any other.
+
+        Whoever waits is told by LeftRunning that the executor was closed while the run goes on.
         """
         ...
 
@@ -78,5 +81,8 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the executor holds."""
+        """
+        Give back what the executor holds. Runs that were begun here are ended; those of an earlier session that still go on are
+        left to the next one, unless `stop` was called.
+        """
         ...

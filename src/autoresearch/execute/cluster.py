@@ -60,13 +60,22 @@ def connect(ray: Any, asked: Execute) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about settings of the machine's, which are no business of a study's
             ray.init(**({"address": asked.address} | options))
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = asked.address or "this machine"
-        raise StudyError(
-            f"study.toml: execute.address: no Ray at {where} ({' '.join(str(error).split())[:200]}); start one with "
-            "`ray start --head`, or leave the key out"
-        ) from None
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+        raise StudyError(f"study.toml: execute.address: {_why_not(error, asked.address or 'this machine')}") from None
     return True
+
+
+def _why_not(error: BaseException, where: str) -> str:
+    """What to do where a cluster cannot be joined. Ray says only in the cause of the cause that it was for its token."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    if any("AuthenticationError" in f"{type(one).__name__} {one}" for one in chain):
+        return (
+            f"the Ray cluster at {where} asks for its token: `export RAY_AUTH_MODE=token` here, and have the same "
+            "~/.ray/auth_token as its first machine has"
+        )
+    return f"no Ray at {where} ({' '.join(str(error).split())[:200]}); start one with `ray start --head`, or leave the key out"
 
 
 class Pulse:

@@ -112,7 +112,8 @@ def measure(job: Job, fetch: Fetch, say: Say) -> Back:
             here.machine = _machine(job.share, Slot(tuple(range(job.share.cores)), slot.gpu))
             with _one_at_a_time(home / "data" / "lock"):  # runs that come meanwhile wait
                 here.prepare(job.study, home / "trees" / "referee" / job.prefix, job.data)
-            done = here.run(job.run, home / "trees" / "run" / job.prefix, job.study, job.usual, job.hopeless)
+            run = replace(job.run, tier="")  # of the kinds that the study has, this is the one that is here
+            done = here.run(run, home / "trees" / "run" / job.prefix, job.study, job.usual, job.hopeless)
         except AutoresearchError as error:
             return Back(problem=str(error))
         folder = home / "runs" / str(job.run.id)

@@ -7,6 +7,7 @@ Knows processes and their environment. Reads no value itself (measure.py does) a
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -27,17 +28,20 @@ from autoresearch.execute.environment import (
 )
 from autoresearch.execute.guarantees import Guarantee, tried
 from autoresearch.execute.keepers import Bounds, Ending, Keepers
-from autoresearch.execute.machine import Slot, this_machine
+from autoresearch.execute.machine import Slot, machines
 from autoresearch.execute.sandbox import Backend, Cell, for_answers
 from autoresearch.files import keep_plain, remove
 from autoresearch.study import Study
-from autoresearch.trial import Measurement, Run
+from autoresearch.trial import Machine, Measurement, Run
 
 AGAIN = 75  # EX_TEMPFAIL: no answer yet, ask again later
 
 
 class Local:
-    """The executor for one machine. `home` is the study's `.autoresearch` folder."""
+    """
+    The executor for one machine. `home` is the study's `.autoresearch` folder. Of slots of several kinds, the kind that there is
+    most of is the study's own.
+    """
 
     def __init__(
         self, home: Path, slots: list[Slot], sandbox: Backend, on_progress: OnProgress = lambda *_: None
@@ -46,16 +50,20 @@ class Local:
         self.keepers = Keepers()
         self.sandbox = sandbox
         self.on_progress = on_progress
-        self.machine = this_machine(slots[0])
-        self.room = len(slots)
-        self.others: dict[str, int] = {}
+        found = machines(slots)
+        kinds = Counter(machine.tier for machine in found).most_common()  # of equal size: as they come
+        (own, self.room), self.others = kinds[0], dict(kinds[1:])
+        self.machine = next(machine for machine in found if machine.tier == own)
+        self._elsewhere = {machine.tier: machine for machine in found if machine.tier != own}
         self._like = slots[0]  # what any run is given
         for folder in ("runs", "data/open", "data/held", "data/sealed"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         self._stopping = threading.Event()
-        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
-        for slot in slots:
-            self._free.put(slot)
+        self._free: dict[str, queue.SimpleQueue[Slot]] = {
+            "" if kind == own else kind: queue.SimpleQueue() for kind, _ in kinds
+        }
+        for slot, machine in zip(slots, found, strict=True):
+            self._free["" if machine.tier == own else machine.tier].put(slot)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -94,14 +102,15 @@ class Local:
     def run(
         self, run: Run, tree: Path, study: Study, usual: Measurement | None = None, hopeless: Hopeless | None = None
     ) -> Measurement:
-        slot = self._free.get()
+        free = self._free[run.tier]
+        slot = free.get()
         began = time.monotonic()
         try:
             result = self._run_in(slot, run, tree, study, usual, Curve(hopeless))
         except Stopped as stopped:
-            result = Measurement("stopped", None, run.digest, self.machine, why=str(stopped))
+            result = Measurement("stopped", None, run.digest, self._machine(run), why=str(stopped))
         finally:
-            self._free.put(slot)
+            free.put(slot)
         return structs.replace(result, slot_s=round(time.monotonic() - began, 3))
 
     def _run_in(
@@ -116,7 +125,7 @@ class Local:
         inside_env = env | INSIDE if self.sandbox.wraps else env
         cell = self._cell(slot, tree, out, study)
         ending = self._candidate(run, cell, inside_env, folder, study, slot, usual, curve)
-        record = outcome.recorder(run, self.machine, ending, curve)
+        record = outcome.recorder(run, self._machine(run), ending, curve)
         if ending.how == "unwanted":
             return record("hopeless", None, curve.why)
         if problem := outcome.problem(ending, folder / "run", study.measure.timeout_s):
@@ -150,6 +159,9 @@ class Local:
             return record(*problem, own.extras, scoring)
         score = measure.read(study.metric.name, folder / "score.out.txt")
         return record(*outcome.judged(score, study, ending), own.extras | score.extras, scoring)
+
+    def _machine(self, run: Run) -> Machine:
+        return self._elsewhere[run.tier] if run.tier else self.machine
 
     def _cell(self, slot: Slot, tree: Path, out: Path, study: Study) -> Cell:
         """What a run of this study may see: its own tree, the open data, and its output folder to write to."""

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 import autoresearch
-from autoresearch.errors import AutoresearchError, StudyError
+from autoresearch.errors import AutoresearchError, Stopped, StudyError
 from autoresearch.execute.far import Share, Sight, look
 from autoresearch.execute.journey import check_version
 from autoresearch.study import Execute
@@ -45,11 +45,10 @@ class Nodes:
         self,
         ray: Any,
         asked: Execute,
-        say: Callable[[str], None],
         sights: dict[tuple[str, Share], Sight],
         saw: Callable[[str, Share, Sight], object],
     ) -> None:
-        self.ray, self.asked, self.say, self.saw = ray, asked, say, saw
+        self.ray, self.asked, self.saw = ray, asked, saw
         self.busy: Counter[str] = Counter()  # runs by node
         self._look = ray.remote(num_cpus=0, max_retries=0)(look)
         self._placing = threading.Lock()
@@ -111,7 +110,8 @@ class Nodes:
         waiting is of no use.
 
         Raises:
-            AutoresearchError: no node of that tier is left.
+            AutoresearchError: no node of the study's own tier is left.
+            Stopped: the same, of another tier.
         """
         since = time.monotonic()
         while True:
@@ -128,7 +128,8 @@ class Nodes:
             if nodes:
                 since = time.monotonic()
             elif time.monotonic() - since > NO_NODE_S:
-                raise AutoresearchError(f"the Ray cluster has no node left of the kind {tier or self.machine.tier}")
+                why = f"the Ray cluster has no node left of the kind {tier or self.machine.tier}"
+                raise Stopped(why) if tier else AutoresearchError(why)
             time.sleep(LOOK_S)
         try:
             yield node
@@ -218,9 +219,4 @@ class Nodes:
                 "set execute.cores, execute.gpus and execute.memory_mb to what a node has"
             )
         tier = max(sorted(rooms), key=lambda name: rooms[name])
-        if others := sorted(set(rooms) - {tier}):
-            self.say(
-                f"what counts is measured on nodes of one kind ({tier}); others only screen: {', '.join(others)}. Values "
-                "from different machines are never compared"
-            )
         return machines[tier]

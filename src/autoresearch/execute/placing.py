@@ -36,4 +36,4 @@ def placed(here: Local, study: Study, say: Callable[[str], None]) -> Executor:
         return OnSlurm(here.home, study, here.on_progress, say)
     from autoresearch.execute.ray import OnRay
 
-    return OnRay(here.home, study, here.on_progress, say)
+    return OnRay(here.home, study, here.on_progress)

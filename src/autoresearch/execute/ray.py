@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from autoresearch.errors import AutoresearchError, Stopped, StudyError
+from autoresearch.errors import AutoresearchError, LeftRunning, Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.cluster import Pulse, connect, imported
 from autoresearch.execute.far import Back, Job, try_sandbox
@@ -40,13 +40,14 @@ class OnRay:
         MissingExtra, StudyError: no Ray, no cluster at `execute.address`, or no node that a run fits on.
     """
 
-    def __init__(self, home: Path, study: Study, on_progress: OnProgress, say: Callable[[str], None]) -> None:
+    def __init__(self, home: Path, study: Study, on_progress: OnProgress) -> None:
         self.ray = imported()
         self.home, self.asked, self.on_progress = home, study.execute, on_progress
         self._data, self._referee = "", Parcel(b"")
-        self._stopping, self._closed = threading.Event(), threading.Event()
+        self._stopping, self._leaving, self._closed = threading.Event(), threading.Event(), threading.Event()
         self._lock, self._showing = threading.Lock(), threading.Lock()
         self._running: dict[str, Run] = {}  # by token
+        self._taken_up: set[str] = set()  # tokens of runs that an earlier session began and that go on
         self._arrived = threading.local()  # the token of the run that a thread has fetched last
         self._threads: list[threading.Thread] = []
         self._steward: Any = None
@@ -55,7 +56,7 @@ class OnRay:
             self._pulse = Pulse(self.ray)
             self._steward, hello = engage(self.ray, home, study.name)
             self._left = {left.run.id: left for left in hello.left}
-            self._nodes = Nodes(self.ray, study.execute, say, hello.sights, self._steward.saw.remote)
+            self._nodes = Nodes(self.ray, study.execute, hello.sights, self._steward.saw.remote)
         except BaseException:
             self.close()
             raise
@@ -101,16 +102,26 @@ class OnRay:
             self._steward.stop.remote()
 
     def close(self) -> None:
-        self.stop()
+        if self._taken_up and not self._stopping.is_set():
+            self._leave()
+        else:
+            self.stop()
         self._closed.set()
         for thread in self._threads:
             thread.join(10 * POLL_S)  # one that asks a head that is gone waits for long
-        if self._steward is not None:
+        if self._steward is not None and not self._leaving.is_set():
             with contextlib.suppress(Exception):
                 self.ray.get(self._steward.stop.remote(), timeout=10 * POLL_S)
                 self.ray.kill(self._steward)
         if self._ours:
             self.ray.shutdown()
+
+    def _leave(self) -> None:
+        """End what was begun here, and let nobody wait for what an earlier session began: the steward keeps that."""
+        self._leaving.set()
+        give_up = time.monotonic() + 10 * POLL_S
+        while self._running and time.monotonic() < give_up:
+            time.sleep(POLL_S / 5)
 
     def attach(self, run: Run, study: Study) -> Callable[[], Measurement | None] | None:
         left = self._left.get(run.id)
@@ -119,6 +130,7 @@ class OnRay:
         del self._left[run.id]
         node = self._nodes.named(left.node)
         self._nodes.hold(node)
+        self._taken_up.add(left.token)
 
         def wait() -> Measurement | None:
             try:
@@ -127,6 +139,7 @@ class OnRay:
             except Stopped as reason:
                 return self._stopped(run, str(reason))
             finally:
+                self._taken_up.discard(left.token)
                 self._nodes.release(node)
 
         return wait
@@ -147,7 +160,7 @@ class OnRay:
                 with self._nodes.place(run.tier, avoid, self._go_on) as node:
                     back = self._waited(self._begun(job, parcels, node), node)
                 if isinstance(back, Back):
-                    return received(self.home, run, back, node.name)
+                    return self._of_its_kind(run, received(self.home, run, back, node.name), node)
                 avoid.add(node.id)
                 time.sleep(2 * POLL_S)  # until Ray says whether the node is gone
                 if self._nodes.lost(node):
@@ -188,13 +201,22 @@ class OnRay:
             travels = {key: parcels[key] for key in lacking}
 
     def _waited(self, left: Left, node: Node) -> Back | str:
-        """What came back, or how the run was lost."""
+        """
+        What came back, or how the run was lost.
+
+        Raises:
+            LeftRunning: it was begun by an earlier session, and this one is over.
+        """
         errors = self.ray.exceptions
         with self._lock:
             self._running[left.token] = left.run
         try:
             while True:
                 self._go_on()
+                if self._leaving.is_set():
+                    raise (
+                        LeftRunning(str(left.run.id)) if left.token in self._taken_up else Stopped("the session ended")
+                    )
                 with contextlib.suppress(errors.GetTimeoutError):
                     back: Back = self.ray.get(left.task, timeout=POLL_S)
                     self._arrived.token = left.token
@@ -208,7 +230,8 @@ class OnRay:
                 raise Stopped("ended by the person") from None
             return f"{node.name}: {_short(error)}"
         finally:
-            if getattr(self._arrived, "token", None) != left.token:
+            is_left = self._leaving.is_set() and left.token in self._taken_up
+            if getattr(self._arrived, "token", None) != left.token and not is_left:
                 self._forget(left.token)
             self._show()
             with self._lock:
@@ -223,6 +246,19 @@ class OnRay:
             raise AutoresearchError(self._pulse.gone)
         if self._stopping.is_set():
             raise Stopped("ended by the person")
+
+    def _of_its_kind(self, run: Run, done: Measurement, node: Node) -> Measurement:
+        """
+        Raises:
+            StudyError: on this node one run gets another kind of GPU than the next.
+        """
+        wanted = run.tier or self.machine.tier
+        if done.machine.tier != wanted:
+            raise StudyError(
+                f"on node {node.name} a run got {done.machine.tier} and not {wanted}, and their values are never compared: have "
+                "such a node join Ray once for each kind of GPU, with CUDA_VISIBLE_DEVICES set before each `ray start`"
+            )
+        return done
 
     def _forget(self, token: str | None) -> None:
         """Not before it is written down: this program may be killed in between."""

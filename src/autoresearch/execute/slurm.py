@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 import autoresearch
-from autoresearch.errors import Stopped, StudyError
+from autoresearch.errors import LeftRunning, Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.batch import Batch, NoAnswer, check_it_can_start, look_anew, minutes
 from autoresearch.execute.far import Back, Share, Sight, look, try_sandbox
@@ -47,13 +47,14 @@ class Pace(Struct, frozen=True):
 
 
 class Going(Struct):
-    """A run that has a job, and how much of its progress was passed on."""
+    """A run that has a job, and how much of its progress was passed on. `taken_up`: an earlier session began it."""
 
     run: Run
     folder: Path
     minutes: int
     job: str = ""
     read: int = 0
+    taken_up: bool = False
 
 
 class OnSlurm:
@@ -109,8 +110,10 @@ class OnSlurm:
             self.batch.cancel([going.job for going in self._going.values() if going.job])
 
     def close(self) -> None:
-        self.stop()
+        with self._lock:
+            mine = [going.job for going in self._going.values() if going.job and not going.taken_up]
         self._closed.set()
+        self.batch.cancel(mine)
         self._listener.join()
 
     def attach(self, run: Run, study: Study) -> Callable[[], Measurement] | None:
@@ -118,7 +121,7 @@ class OnSlurm:
         Raises:
             StudyError: Slurm does not say which jobs there are.
         """
-        going = Going(run, self._folder(run.id), minutes(study))
+        going = Going(run, self._folder(run.id), minutes(study), taken_up=True)
         with contextlib.suppress(OSError, msgspec.DecodeError):
             done = msgspec.json.decode((going.folder / DONE).read_bytes(), type=Measurement)
             return lambda: done  # it had come back, and was not written down
@@ -196,7 +199,7 @@ class OnSlurm:
         """
         since = time.monotonic()
         while True:
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._closed.is_set():
                 raise Stopped("stopped before it began")
             try:
                 going.job = self.batch.submit(
@@ -219,6 +222,7 @@ class OnSlurm:
 
         Raises:
             Stopped: somebody ended it.
+            LeftRunning: it was begun by an earlier session, and this one is over.
         """
         over_since: float | None = None
         while True:
@@ -228,6 +232,8 @@ class OnSlurm:
                 return msgspec.msgpack.decode((going.folder / BACK).read_bytes(), type=Back)
             if self._stopping.is_set():
                 raise Stopped("ended by the person")
+            if self._closed.is_set():
+                raise LeftRunning(str(going.run.id)) if going.taken_up else Stopped("the session ended")
             seen = self.batch.seen(going.job)
             if seen is None or not seen.is_over:
                 over_since = None

@@ -5,6 +5,8 @@ There, a trial is held against its base as it was measured there, on the noise s
 meet. What looks like a keep goes on as if it had not been run. Pure functions of the state, as seen on that kind.
 """
 
+from collections.abc import Iterable
+
 from autoresearch.policy import Ask, next_seed
 from autoresearch.state import State
 from autoresearch.study import Study
@@ -14,8 +16,28 @@ BASE_RUNS = 2  # of each new best; the first time, as many as the study's calibr
 
 
 def fits(study: Study) -> bool:
-    """Whether trials can be screened at all: not where a guard holds the start, or time itself is measured."""
-    return not study.metric.no_worse and not study.metric.is_timing
+    """Whether trials are screened at all."""
+    return not _why_not(study)
+
+
+def _why_not(study: Study) -> str:
+    if study.decide.screen == "off":
+        return 'decide.screen is "off"'
+    if study.metric.no_worse:
+        return "a guard holds the start"
+    return "time is what is measured" if study.metric.is_timing else ""
+
+
+def sentence(study: Study, own: str, others: Iterable[str]) -> str:
+    """Which kind of machine decides and what the others do, by their tiers; empty where there are no others."""
+    names = " and ".join(others)
+    if not names:
+        return ""
+    if why := _why_not(study):
+        return f"all runs are on {own}; not used, since {why}: {names}"
+    return (
+        f"what is kept is decided on {own}; only to screen: {names}. Values from different machines are never compared"
+    )
 
 
 def ask(state: State, study: Study, trial: Trial) -> Ask | None:
