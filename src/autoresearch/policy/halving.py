@@ -7,7 +7,7 @@ or not they have ended: no slot waits for another.
 
 Source: Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning"; there runs are paused and the best of
 them resumed. What is here stops for good, as Ray Tune and Optuna do, for a run cannot be resumed. Ours: gaps for
-values, ranks among the latest alone, and never fewer than one in `eta` that go on.
+values, ranks among the latest alone, and never fewer than half of one in `eta` that go on.
 
 The loss is the candidate's word, as in racing: one that prints a better loss than it has takes the place of another.
 """
@@ -54,12 +54,12 @@ def stands(gap: float, others: Sequence[Reached], eta: int) -> Standing:
     """
     How a run with this gap stands among the others that got to the same rung, and whether it goes on.
 
-    Among the best n / eta of n, rounded up, it does; equals share the better rank. It does too where else fewer than
-    n / eta, rounded down, would have gone on: whatever order runs come in, no more than 1 - 1 / eta of them are stopped.
+    Among the best n / eta of n, rounded up, it does; equals share the better rank. It does too where else fewer than half
+    as many would have gone on: runs that come in order, the best first, are not all stopped but the first.
     """
     n, rank = len(others) + 1, 1 + sum(other.gap < gap for other in others)
     best = math.ceil(n / eta)
-    due = sum(other.went_on for other in others) < n // eta
+    due = sum(other.went_on for other in others) < n // (2 * eta)
     return Standing(rank, n, best, n < eta or rank <= best or due)
 
 
