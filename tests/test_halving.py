@@ -71,7 +71,7 @@ def test_the_larger_eta_is_the_less_of_the_budget_is_used() -> None:
         assert all(one[2] for one in found), "where curves tell the truth, the best of all goes on to its end"
         ended.append(fmean(one[0] for one in found) / 80)
         used.append(fmean(one[1] for one in found))
-        assert 1 / eta**RUNGS <= ended[-1] <= 1 / eta**RUNGS + 0.06, "more: the first of a rung have few to beat"
+        assert 1 / eta**RUNGS <= ended[-1] <= 1 / eta**RUNGS + 0.08, "more: the first of a rung have few to beat"
     assert used == sorted(used, reverse=True)
     assert used[0] <= 0.6
     assert used[-1] <= 0.25

@@ -12,6 +12,7 @@ values, ranks among the latest alone, and never fewer than half of one in `eta` 
 The loss is the candidate's word, as in racing: one that prints a better loss than it has takes the place of another.
 """
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -68,11 +69,12 @@ def places(eta: int) -> tuple[int, ...]:
     return tuple(math.ceil(GRID / eta**k) for k in range(RUNGS, 0, -1))
 
 
-def gap_at(curve: Points, base: Levels, place: int) -> float | None:
-    """How far a curve is behind its base's at a place: the median over the last places; None where it is not known."""
+@functools.lru_cache(maxsize=8 * PEERS)  # the same runs are looked at again before every run
+def gaps_at(curve: Points, base: Levels, eta: int) -> Levels:
+    """How far a curve is behind its base's at each rung: the median over the last places; None where it is not known."""
     pairs = zip(on_grid(curve), base, strict=True)
     gaps = tuple(mine - theirs if mine is not None and theirs is not None else None for mine, theirs in pairs)
-    return level(gaps, place, min(WINDOW, place // 2))
+    return tuple(level(gaps, place, min(WINDOW, place // 2)) for place in places(eta))
 
 
 # -- who is asked --------------------------------------------------------------------------------------
@@ -132,16 +134,14 @@ class Asks(Struct, frozen=True):
 
     def __call__(self, curve: Sequence[tuple[float, float]]) -> str:
         """Why the run with this curve so far is stopped; empty while it is not."""
-        for rung, place in enumerate(places(self.eta)):
-            if self.board.was_asked(self.tier, rung, self.run):
-                continue
-            gap = gap_at(tuple(curve), self.base, place)
-            if gap is None:
+        for rung, gap in enumerate(gaps_at(tuple(curve), self.base, self.eta)):
+            if gap is None or self.board.was_asked(self.tier, rung, self.run):
                 continue
             found = self.board.ask(self.tier, rung, self.run, gap, self.eta, self.may_stop)
             if not found.goes_on and self.may_stop:
+                share = places(self.eta)[rung] / GRID
                 return (
-                    f"stopped at rung {rung + 1} of {RUNGS}, {100 * place / GRID:.0f} % of its budget: number {found.rank} "
+                    f"stopped at rung {rung + 1} of {RUNGS}, {100 * share:.0f} % of its budget: number {found.rank} "
                     f"of {found.n} that got there, with a loss {gap:+.4g} from its base's; the best {found.best} go on"
                 )
         return ""
@@ -178,11 +178,13 @@ def ended(state: State, eta: int) -> Rungs:
     found: list[list[Reached]] = [[] for _ in range(RUNGS)]
     known = (run for run in reversed(tuple(state.runs.values())) if run.purpose == "trial" and state.has_ended(run))
     for run in islice(known, 4 * PEERS):
+        if min(map(len, found)) == PEERS:
+            break
         base = beside(state, state.trials[run.trial].base_tree, run)
         if not _is_ranked(state, state.trials[run.trial], run) or base is None or base.measurement is None:
             continue
         assert run.measurement is not None, "it has ended"
-        gaps = [gap_at(run.measurement.curve, on_grid(base.measurement.curve), place) for place in places(eta)]
+        gaps = gaps_at(run.measurement.curve, on_grid(base.measurement.curve), eta)
         for rung, gap in enumerate(gaps):
             went_on = run.measurement.status != "hopeless" or any(later is not None for later in gaps[rung + 1 :])
             if gap is not None and len(found[rung]) < PEERS:
