@@ -15,7 +15,7 @@ The loss is the candidate's word, as in racing: one that prints a better loss th
 import functools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from msgspec import Struct
@@ -40,6 +40,13 @@ class Reached(Struct, frozen=True):
 
 Rungs = tuple[tuple[Reached, ...], ...]  # the runs that got to each rung, the oldest first
 _NONE: Rungs = ((),) * RUNGS
+
+
+class Ended(Struct, frozen=True):
+    """A run that has ended: how far behind it was at each rung, None where it did not get to, and whether it was stopped."""
+
+    gaps: Levels
+    hopeless: bool = False
 
 
 class Standing(Struct, frozen=True):
@@ -92,6 +99,7 @@ class Board:
         self._lock = threading.Lock()
         self._ended = ended or {}  # tier -> runs of which the log knows the end
         self._under_way = under_way or {}  # tier -> the others
+        self._known: dict[tuple[str, str], dict[int, Ended]] = {}  # of the latest runs, so as not to look at all again
 
     def __reduce__(self) -> tuple[object, ...]:
         with self._lock:
@@ -99,7 +107,9 @@ class Board:
 
     def learn(self, state: State, eta: int) -> None:
         """Take over what the log knows by now of the runs on this kind of machine."""
-        found = ended(state, eta)
+        of = state.digest, state.tier
+        self._known[of] = lately(state, eta, self._known.get(of, {}))
+        found = reached(self._known[of])
         with self._lock:
             self._ended[state.tier] = found
             self._under_way[state.tier] = tuple(
@@ -173,23 +183,33 @@ def watch(state: State, trial: Trial, run: Run, eta: int, board: Board) -> Asks 
     return Asks(board, run.id, state.tier, eta, on_grid(base.measurement.curve), may_stop)
 
 
-def ended(state: State, eta: int) -> Rungs:
-    """The latest runs with a curve that got to each rung, under the current referee and on this kind of machine."""
-    found: list[list[Reached]] = [[] for _ in range(RUNGS)]
-    known = (run for run in reversed(tuple(state.runs.values())) if run.purpose == "trial" and state.has_ended(run))
-    for run in islice(known, 4 * PEERS):
-        if min(map(len, found)) == PEERS:
-            break
-        base = beside(state, state.trials[run.trial].base_tree, run)
-        if not _is_ranked(state, state.trials[run.trial], run) or base is None or base.measurement is None:
-            continue
-        assert run.measurement is not None, "it has ended"
-        gaps = gaps_at(run.measurement.curve, on_grid(base.measurement.curve), eta)
-        for rung, gap in enumerate(gaps):
-            went_on = run.measurement.status != "hopeless" or any(later is not None for later in gaps[rung + 1 :])
-            if gap is not None and len(found[rung]) < PEERS:
-                found[rung].append(Reached(run.id, gap, went_on))
-    return tuple(tuple(reversed(rung)) for rung in found)
+def lately(state: State, eta: int, known: Mapping[int, Ended]) -> dict[int, Ended]:
+    """
+    The latest runs that ended under the current referee and on this kind of machine, the newest first. What is `known`
+    of them is not worked out again: this is done before each run.
+    """
+    own = (run for run in reversed(tuple(state.runs.values())) if run.purpose == "trial" and state.has_ended(run))
+    return {run.id: known.get(run.id) or _ended(state, run, eta) for run in islice(own, 4 * PEERS)}
+
+
+def _ended(state: State, run: Run, eta: int) -> Ended:
+    trial = state.trials[run.trial]
+    base = beside(state, trial.base_tree, run) if _is_ranked(state, trial, run) else None
+    if base is None or base.measurement is None or run.measurement is None:
+        return Ended((None,) * RUNGS)
+    gaps = gaps_at(run.measurement.curve, on_grid(base.measurement.curve), eta)
+    return Ended(gaps, run.measurement.status == "hopeless")
+
+
+def reached(runs: Mapping[int, Ended]) -> Rungs:
+    """Of runs that have ended, the newest first: the latest that got to each rung."""
+
+    def at(rung: int) -> Iterator[Reached]:
+        for run, one in runs.items():
+            if (gap := one.gaps[rung]) is not None:
+                yield Reached(run, gap, not one.hopeless or any(later is not None for later in one.gaps[rung + 1 :]))
+
+    return tuple(tuple(islice(at(rung), PEERS))[::-1] for rung in range(RUNGS))
 
 
 def _is_ranked(state: State, trial: Trial, run: Run) -> bool:
