@@ -17,6 +17,7 @@ from autoresearch.errors import StudyError
 from autoresearch.policy.halving import PEERS, RUNGS, Asks, Board, Reached, places, stands, watch
 from autoresearch.policy.race import GRID
 from autoresearch.study import parse
+from benchmarks.halving import CONTENDERS, WORLDS, Night
 
 ETAS = st.sampled_from([2, 3, 4])
 Points = tuple[tuple[float, float], ...]
@@ -279,3 +280,14 @@ def test_of_two_runs_side_by_side_the_worse_is_ended_at_a_rung_while_the_better_
     assert ended.value == 9
     assert stopped.measurement is not None
     assert stopped.measurement.wall_s < 20
+
+
+# -- a whole study in numbers --------------------------------------------------------------------------
+
+
+def test_the_same_ideas_take_less_compute_the_larger_eta_is_and_racing_stops_fewer() -> None:
+    found = {one.name: Night(WORLDS[1], one, 0, slots=16, runs=math.inf, ideas=60).play() for one in CONTENDERS[:-1]}
+    assert {one.tried for one in found.values()} == {60}
+    spent = [found[name].spent for name in ("none", "race", "halving 2", "halving 4")]
+    assert spent == sorted(spent, reverse=True)
+    assert found["halving 4"].used < 0.4 * 60
