@@ -103,6 +103,9 @@ FRACTIONS = [(i + 0.5) / POINTS for i in range(POINTS)]
 START = Recipe(0.0, (0.0,) * POINTS)
 
 
+Stop = Callable[[Sequence[tuple[float, float]]], str]
+
+
 class Outcome(Struct, frozen=True):
     """True gain; compute, in whole runs; ideas, and compute of their first runs; how many were stopped of how many."""
 
@@ -198,8 +201,7 @@ class Night:
             yield 1 / POINTS
             n += 1
             self.spent += 1 / POINTS
-            if n % 2 == 0:
-                why = next((found for stop in stops if (found := stop(curve[:n]))), "")
+            why = next((found for at, stop in stops if n - 1 in at and (found := stop(curve[:n]))), "")
         if is_first:
             better = self.recipes[tree].level < self.recipes[trial.base_tree].level
             counts = self.seen[better]
@@ -210,11 +212,15 @@ class Night:
         measured = Measurement(status, None if why else value, "d", MACHINE, why=why, curve=curve[:n])
         state.apply(RunFinished(run=run.id, measurement=measured))
 
-    def watch(self, trial: Trial, run: Run) -> list[Callable[[Sequence[tuple[float, float]]], str]]:
+    def watch(self, trial: Trial, run: Run) -> list[tuple[tuple[int, ...], Stop]]:
+        """What may stop the run, each with the places on its curve at which it has anything to say."""
         eta = self.contender.eta
-        asks = halving.watch(self.state, trial, run, eta, self.board) if eta else None
-        limit = race.watch(self.state, trial, run) if self.contender.race else None
-        return [stop for stop in (asks, limit) if stop]
+        found = list[tuple[tuple[int, ...], Stop]]()
+        if eta and (asks := halving.watch(self.state, trial, run, eta, self.board)):
+            found.append((halving.places(eta), asks))
+        if self.contender.race and (limit := race.watch(self.state, trial, run)):
+            found.append((race.LOOKS, limit))
+        return found
 
     def draw(self, recipe: Recipe, seed: int) -> tuple[tuple[tuple[float, float], ...], float]:
         """A run's curve and value."""
@@ -297,7 +303,7 @@ def main() -> None:
     compute = [Job(*pair, options.slots, runs=options.runs) for pair in pairs]
     some = (NONE, CONTENDERS[1], CONTENDERS[3])
     compute += [Job(WORLDS[1], one, slots, runs=options.runs) for slots in (1, 64) for one in some]
-    ideas = [Job(*pair, options.slots, ideas=options.ideas) for pair in pairs]
+    ideas = [Job(*pair, options.slots, ideas=options.ideas) for pair in pairs if pair[1] != CONTENDERS[-1]]
     with ProcessPoolExecutor(options.workers) as pool:
         waiting = {job: pool.submit(nights, job, options.studies) for job in (*compute, *ideas)}
         found = {job: future.result() for job, future in waiting.items()}

@@ -158,7 +158,7 @@ class Asks(Struct, frozen=True):
 
 
 class Either(Struct, frozen=True):
-    """Whichever first says why a run is to be stopped. Both are always asked, for the first also takes note."""
+    """Whichever first says why a run is to be stopped. The first is asked whatever the second thinks: it also takes note."""
 
     first: Callable[[Sequence[tuple[float, float]]], str]
     second: Callable[[Sequence[tuple[float, float]]], str]
