@@ -54,7 +54,7 @@ def allowing(*allow: dict[str, Any], **propose: Any) -> dict[str, Any]:
         ({"measure": {"timeout": 5}}, "measure.timeout", "did you mean 'timeout_s'?"),
         ({"propose": {"with_": ["search"]}}, "propose.with_", "did you mean 'with'?"),
         ({"budget": {"trial": 5}}, "budget.trial", "did you mean 'trials'?"),
-        ({"decide": {"xyz": 5}}, "decide.xyz", "keys here: policy, race, ladder, screen, calibrate, repeats"),
+        ({"decide": {"xyz": 5}}, "decide.xyz", "keys here: policy, race, halving, ladder, screen, calibrate, repeats"),
         ({"metric": {"direction": "min"}}, "metric.direction", "did you mean 'minimize'?"),
         ({"metric": {"direction": "Higher"}}, "metric.direction", "did you mean 'maximize'?"),
         ({"metric": {"direction": "maximise"}}, "metric.direction", "did you mean 'maximize'?"),

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from autoresearch.errors import KindLost, Stopped
 from autoresearch.events import RunFinished, RunStarted
-from autoresearch.execute import Executor
+from autoresearch.execute import Executor, Hopeless
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.places import Places
-from autoresearch.policy import Ask, Policy, dearer, race
+from autoresearch.policy import Ask, Policy, dearer, halving, race
 from autoresearch.propose import Proposer
 from autoresearch.report.brief import Around
 from autoresearch.seeds import seed
@@ -39,6 +39,9 @@ class Lab(Struct, frozen=True):
     workers: int = 1
     beside: int = 0  # trials that may begin while the baseline is calibrated, once it has a value
     tier: str = ""  # the kind of machine that a worker's place is on, where it is not the study's own
+    board: halving.Board = field(
+        default_factory=halving.Board
+    )  # how far the session's runs are, where that is asked for
     only: str | None = None  # the key of an idea, where the session is about nothing else
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
 
@@ -97,9 +100,7 @@ def run_once(
             purpose=ask.purpose,
             tier=lab.tier,
         )
-        hopeless = (
-            race.watch(log.state.on(lab.tier), log.state.trials[trial.id], run) if lab.study.decide.race else None
-        )
+        hopeless = watch(lab, run)
         log.append(RunStarted(run=run))
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
@@ -121,3 +122,12 @@ def run_once(
         log.stop(result.why)  # if nothing has yet: a machine was lost, and there may be no other
         raise Stopped(result.why)
     return result
+
+
+def watch(lab: Lab, run: Run) -> Hopeless | None:
+    """What tells while this run goes on that it is to be ended early; None where nothing does."""
+    state, decide = lab.log.state.on(lab.tier), lab.study.decide
+    trial = state.trials[run.trial]
+    asks = halving.watch(state, trial, run, decide.halving, lab.board) if decide.halving else None
+    limit = race.watch(state, trial, run) if decide.race else None
+    return halving.Either(asks, limit) if asks and limit else asks or limit

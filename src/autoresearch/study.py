@@ -198,13 +198,15 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
     When a change is kept. `calibrate` runs of the baseline come first; a trial gets at most `repeats`.
 
     With the Ladder, proposers learn no more of a trial that did not win than that it did not. With `race`, a run
-    whose training curve is hopeless is ended early. `screen` says where trials are screened before they are measured
-    on the study's own kind of machine: on the other kinds that there are, or nowhere. `simplicity` is what one more line of code has to gain, in
-    standard deviations of a run; 0: nothing.
+    whose training curve is hopeless is ended early. With `halving`, so are all but the best of so many that got as
+    far; 0: none. `screen` says where trials are screened before they are measured on the study's own kind of machine: on
+    the other kinds that there are, or nowhere. `simplicity` is what one more line of code has to gain, in standard
+    deviations of a run; 0: nothing.
     """
 
     policy: str = "climb"
     race: bool = True
+    halving: int = 0
     ladder: Literal["auto", "on", "off"] = "auto"
     screen: Literal["others", "off"] = "others"
     calibrate: int = 5
@@ -217,6 +219,10 @@ class Decide(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         check_positive(self, "calibrate", "repeats")
+        if self.halving not in (0, 2, 3, 4):
+            raise ValueError(
+                f"halving = {self.halving} must be 2, 3 or 4: one in so many goes on; or 0, and none is ended"
+            )
         if not 0 <= self.simplicity < float("inf"):
             raise ValueError("simplicity must be 0 or more")
 

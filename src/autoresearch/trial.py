@@ -21,7 +21,7 @@ RunStatus = Literal[
     "not_finite",  # it stated NaN or an infinity
     "implausible",  # it stated what the study says cannot be
     "infeasible",  # it broke a guard: a bound that the study sets on something else than the metric
-    "hopeless",  # ended early: its training curve was too far behind the best's; see policy/race.py
+    "hopeless",  # ended early: its training curve was too far behind; see policy/race.py and policy/halving.py
     "stopped",  # ended from outside; says nothing about the candidate
 ]
 Word = Literal["keep", "discard", "crash", "timeout", "rejected", "stale", "inconclusive", "suspect"]

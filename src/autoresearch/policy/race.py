@@ -59,7 +59,7 @@ class Limit(Struct, frozen=True):
         if not reached or (limit := self.at[reached[-1]]) is None or not (gaps[reached[-1]] or 0.0) > limit:
             return ""
         look = LOOKS[reached[-1]]
-        mine, theirs = _level(on_grid(tuple(curve)), look), _level(self.base, look)
+        mine, theirs = level(on_grid(tuple(curve)), look), level(self.base, look)
         return (
             f"stopped at {100 * look / GRID:.0f} % of its budget: loss {mine:.4g} where the best had {theirs:.4g}; "
             "nothing so far behind has caught up"
@@ -77,7 +77,7 @@ def watch(state: State, trial: Trial, run: Run) -> Limit | None:
         return None
     if state.noise is None or state.values(run.tree):
         return None
-    base = _beside(state, trial.base_tree, run)
+    base = beside(state, trial.base_tree, run)
     if base is None or base.measurement is None:
         return None
     limits = too_far(evidence(state))
@@ -94,7 +94,7 @@ def evidence(state: State) -> list[Past]:
         trial, measured = state.trials[run.trial], run.measurement
         if run.value is None or measured is None or not measured.curve or not state.has_ended(run):
             continue
-        base = _beside(state, trial.base_tree, run) if run.tree == trial.tree != trial.base_tree else None
+        base = beside(state, trial.base_tree, run) if run.tree == trial.tree != trial.base_tree else None
         if base is None or base.measurement is None or base.value is None or len(found) == RECENT:
             continue
         gaps = behind(measured.curve, on_grid(base.measurement.curve))
@@ -102,7 +102,7 @@ def evidence(state: State) -> list[Past]:
     return found
 
 
-def _beside(state: State, tree: str, run: Run) -> Run | None:
+def beside(state: State, tree: str, run: Run) -> Run | None:
     """The run on this content, with a curve and a value, that had the same seed."""
     same = (other for other in state.runs_on(tree) if other.seed_index == run.seed_index and other.held == run.held)
     return next(
@@ -163,17 +163,17 @@ def behind(curve: Points, base: Levels) -> Levels:
     )
     found: list[float | None] = []
     for look in LOOKS:
-        now, before = _level(gaps, look), _level(gaps, look - WINDOW)
+        now, before = level(gaps, look), level(gaps, look - WINDOW)
         shrinks = now is not None and before is not None and 0 < now < before
         found.append(now * now / before if shrinks and now and before else now)
     return tuple(found)
 
 
-def _level(values: Levels, place: int) -> float | None:
+def level(values: Levels, place: int, window: int = WINDOW) -> float | None:
     """The median over the last places; None where the place itself is not known."""
     if place < 0 or values[place] is None:
         return None
-    return median(value for value in values[max(0, place - WINDOW + 1) : place + 1] if value is not None)
+    return median(value for value in values[max(0, place - window + 1) : place + 1] if value is not None)
 
 
 @functools.lru_cache(maxsize=4 * RECENT)
