@@ -96,7 +96,8 @@ def run_once(
         hopeless = (
             race.watch(log.state.on(lab.tier), log.state.trials[trial.id], run) if lab.study.decide.race else None
         )
-        log.append(RunStarted(run=run))
+        log.add(RunStarted(run=run))
+    log.sync()
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
     # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.

@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
+from autoresearch import worktrees
 from autoresearch.change import AS_CHANGE, Change, Shapes
 from autoresearch.errors import ProposerError, WorkspaceError
 from autoresearch.files import remove, traces
-from autoresearch.git import PLAIN_DIFF, git, git_in_turn, text
+from autoresearch.git import PLAIN_DIFF, git, git_commit, git_in_turn, text
 from autoresearch.near import Sketches
 from autoresearch.study import FILE, Study
 from autoresearch.trial import Best, Proposal, Trial, Verdict
@@ -43,10 +44,10 @@ class Tree:
     def __init__(self, workspace: "Workspace", top: Path, base: str) -> None:
         self.workspace, self.top, self.base = workspace, top, base
         self.path = top / workspace.prefix
-        self._git_dir = (top / ".git").read_text().removeprefix("gitdir: ").strip()
+        self.git_dir = (top / ".git").read_text().removeprefix("gitdir: ").strip()
 
     def git(self, *args: str, input: bytes | None = None) -> bytes:
-        return git(self.top, f"--git-dir={self._git_dir}", f"--work-tree={self.top}", *args, input=input)
+        return git(self.top, f"--git-dir={self.git_dir}", f"--work-tree={self.top}", *args, input=input)
 
     def asset_files(self) -> list[Path]:
         """Files that may change, as they stand on the base, relative to `path`, sorted."""
@@ -68,7 +69,7 @@ class Tree:
 
     def _stored(self, *more: list[str]) -> bytes:
         """Put the worktree's content into the repository; its identity, then what `more` prints."""
-        here = [f"--git-dir={self._git_dir}", f"--work-tree={self.top}"]
+        here = [f"--git-dir={self.git_dir}", f"--work-tree={self.top}"]
         commands = (["add", "--all"], ["write-tree"], *more)
         try:
             return git_in_turn(self.top, *([*here, *words] for words in commands))
@@ -117,12 +118,13 @@ class Workspace:
         self.folder, self.study = folder, study
         self.home = folder / HOME
         try:
-            self.prefix = text(git(folder, "rev-parse", "--show-prefix"))
+            self.prefix, _, common = text(git(folder, "rev-parse", "--show-prefix", "--git-common-dir")).rpartition("\n")
         except WorkspaceError as error:
             raise WorkspaceError(
                 f"{folder} is not inside a git repository ({error}); make one with `git init && git add -A && "
                 "git commit -m start`"
             ) from None
+        self.common = (folder / common).resolve()  # where git keeps what all worktrees share
         self.refs = f"refs/autoresearch/{study.name}"
         self.branch = f"refs/heads/autoresearch/{study.name}"
         self.sketches = Sketches(folder)
@@ -236,13 +238,21 @@ class Workspace:
     def add_worktree(self, top: Path, commit: str) -> None:
         """In place of what was there."""
         self.remove_worktree(top)
-        self._one_at_a_time("worktree", "add", "--quiet", "--force", "--detach", str(top), commit)
+        if not worktrees.can_enter(self.common):
+            self._one_at_a_time("worktree", "add", "--quiet", "--force", "--detach", str(top), commit)
+            return
+        try:
+            entry = worktrees.enter(self.common, top, commit)
+        except OSError as error:
+            raise WorkspaceError(f"{error.filename}: {error.strerror}; the repository must be writable") from None
+        here = (f"--git-dir={entry}", f"--work-tree={top}")
+        git(top, *here, "read-tree", "--reset", "-u", "--no-recurse-submodules", commit)
 
     def remove_worktree(self, top: Path) -> None:
-        if top.exists():
+        if not worktrees.leave(self.common, top) and top.exists():
             with contextlib.suppress(WorkspaceError):
                 self._one_at_a_time("worktree", "remove", "--force", "--force", str(top))
-            remove(top)  # not registered, or with files git will not remove
+        remove(top)  # with files that git would not remove
 
     def _one_at_a_time(self, *args: str) -> bytes:
         """
@@ -288,10 +298,10 @@ class Workspace:
             proposal.idea,
             {"Study": self.study.name, "Trial": trial.id, "Proposed-by": proposal.by, "Memo": _json(proposal.memo)},
         )
-        commit = self.commit_tree(change.tree, trial.base, said)
-        git(self.folder, "update-ref", f"{self.refs}/trials/{trial.id}", commit)
-        tree.git("clean", "-ffdxq")  # ignored files are no part of the commit, so none of the run either
-        return commit
+        made = ["commit-tree", change.tree, "-p", trial.base, "-F", "-"]
+        # Ignored files are no part of the commit, so none of the run either.
+        clean = [f"--git-dir={tree.git_dir}", f"--work-tree={tree.top}", "clean", "-ffdxq"]
+        return git_commit(tree.top, made, f"{self.refs}/trials/{trial.id}", clean, said.encode(errors="surrogateescape"))
 
     def recover(self, trial: Trial) -> tuple[Proposal, Change, str] | None:
         """What was proposed for a trial, if its commit was made just before the program was killed."""
