@@ -12,7 +12,7 @@ With --folder the study is kept, and the same command goes on with it after it w
 
 import argparse
 import contextlib
-import os
+import itertools
 import random
 import resource
 import subprocess
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -34,7 +34,7 @@ from autoresearch.execute import Hopeless
 from autoresearch.execute.guarantees import Guarantee
 from autoresearch.lab import Lab
 from autoresearch.listener import Listener
-from autoresearch.log import Log, read
+from autoresearch.log import read
 from autoresearch.places import Places
 from autoresearch.propose import Tree
 from autoresearch.report.brief import Brief
@@ -42,8 +42,10 @@ from autoresearch.session import Goal
 from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Limits, Machine, Measurement, Proposal, Run
+from autoresearch.web.feed import Feed
 from benchmarks.tables import markdown, report
 
+TITLE = "How far one head goes"
 STUDY = """
 name = "crowd"
 asset = ["part/*"]
@@ -61,6 +63,7 @@ LUCKY = 1000  # one trial in so many is a gain
 MARKS = (1, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)  # trials at which the head is looked at
 REPEATS = 5
 TIER = "a slot of the crowd"
+LOOKS = (["status"], ["status", "--json"], ["log", "--last", "20"], ["show", "50"])
 
 
 class Many:
@@ -196,17 +199,18 @@ def make(folder: Path) -> None:
         subprocess.run(["git", *command], cwd=folder, check=True)
 
 
-def night(folder: Path, marks: Path, slots: int, trials: int, run_s: float) -> Crowd:
+def night(folder: Path, marks: Path, slots: int, trials: int, run_s: float) -> None:
     """A session in this folder, up to so many trials in all."""
-    crowd = Crowd(slots, run_s)
-    clock = Clock(marks, crowd)
     before = read(session.journal(folder)).decided
+    if before >= trials:
+        return
+    clock = Clock(marks, Crowd(slots, run_s))
     with session.opened(folder, Goal(trials=trials - before, workers=1), clock) as lab:
-        lab = among(lab, crowd)
+        lab = among(lab, clock.crowd)
         with session.stoppable(lab):
-            print(session.see_through(lab, "the budget is spent"), flush=True)
+            clock.say(session.see_through(lab, "the budget is spent"))
         clock.look(lab.log.state.decided)
-    return crowd
+    clock.say(f"at most {clock.crowd.most} slots were in use at one time")
 
 
 def among(lab: Lab, crowd: Crowd) -> Lab:
@@ -215,21 +219,115 @@ def among(lab: Lab, crowd: Crowd) -> Lab:
     return replace(lab, executor=crowd, places=places, workers=crowd.room)
 
 
+# -- what is told -----------------------------------------------------------------------------------------
+
+
+def along(marks: Sequence[Mark]) -> str:
+    """How it went between each two looks at the head; a session that was ended and went on is two."""
+    rows = []
+    for before, now in itertools.pairwise(marks):
+        trials, wall_s = now.trials - before.trials, now.wall_s - before.wall_s
+        if before.trials < 1 or trials < 100 or wall_s <= 0:
+            continue  # the baseline, and what is done before a session and after it
+        own, git = (
+            (each - other) * 1e3 / trials for each, other in ((now.own_s, before.own_s), (now.git_s, before.git_s))
+        )
+        rows.append(
+            [
+                f"{before.trials:,}-{now.trials:,}",
+                f"{trials / wall_s:.1f}",
+                f"{(now.lines - before.lines) / wall_s:.0f}",
+                f"{(now.busy_s - before.busy_s) / wall_s:.0f}",
+                f"{own:.1f}",
+                f"{git:.1f}",
+                f"{(now.own_s + now.git_s - before.own_s - before.git_s) / wall_s:.2f}",
+                f"{now.memory:.0f}",
+            ]
+        )
+    header = ["trials", "trials/s", "lines/s", "slots in use, mean", "head, ms a trial", "git, ms a trial", "cores had"]
+    return markdown([*header, "head, MiB at the end"], rows)
+
+
+def afterwards(folder: Path) -> str:
+    """What the finished study takes to look at, and what it takes up."""
+    path = session.journal(folder)
+    state = read(path)
+    rows = [[f"`autoresearch {' '.join(words)}`", f"{_cli_s(folder, words):.2f} s"] for words in LOOKS]
+    rows.append(["reading the log back", f"{_median_s(lambda: read(path)):.2f} s"])
+    rows.append(["`autoresearch status`, memory at most", f"{_peak(folder):.0f} MiB"])
+    began = time.perf_counter()
+    feed = Feed(path)
+    feed.poll()
+    page = feed.news(None)
+    rows.append(["the web page's first rows", f"{time.perf_counter() - began:.2f} s, {len(page.rows) / 2**20:.0f} MiB"])
+    objects = dict(line.split(": ") for line in _git(folder, "count-objects", "-v").splitlines())
+    refs = len(_git(folder, "for-each-ref", "refs/autoresearch").splitlines())
+    lines = path.read_bytes().count(b"\n")
+    rows += [
+        ["events.jsonl", f"{lines:,} lines, {path.stat().st_size / 2**20:.0f} MiB"],
+        ["git", f"{int(objects['count']):,} loose objects, {int(objects['size']) / 2**10:.0f} MiB; {refs:,} refs"],
+        ["`git for-each-ref`", f"{_median_s(lambda: _git(folder, 'for-each-ref')):.2f} s"],
+        ["`git status`", f"{_median_s(lambda: _git(folder, 'status')):.2f} s"],
+        ["`git gc`, once", f"{_median_s(lambda: _git(folder, 'gc', '--quiet'), 1):.0f} s"],
+    ]
+    packed = dict(line.split(": ") for line in _git(folder, "count-objects", "-v").splitlines())
+    rows += [
+        ["git after it", f"{int(packed['size-pack']) / 2**10:.0f} MiB packed"],
+        ["`git for-each-ref` after it", f"{_median_s(lambda: _git(folder, 'for-each-ref')):.2f} s"],
+    ]
+    words = ", ".join(f"{n:,} {word}" for word, n in sorted(state.counts.items()))
+    title = (
+        f"Afterwards, with {len(state.trials):,} trials ({words}) and {len(state.runs):,} runs; medians of {REPEATS}"
+    )
+    return f"{title}\n\n{markdown(['what', 'takes'], rows)}"
+
+
+def _cli_s(folder: Path, words: Sequence[str]) -> float:
+    command = [sys.executable, "-m", "autoresearch", *words]
+    return _median_s(lambda: subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL))
+
+
+def _peak(folder: Path) -> float:
+    """MiB that a process which only tells the status holds at most."""
+    code = "import resource; from autoresearch.cli import main; main(['status'], standalone_mode=False); "
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return int(said.split()[-1]) / 2**10
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def _median_s(do: Callable[[], object], times: int = REPEATS) -> float:
+    took = []
+    for _ in range(times):
+        began = time.perf_counter()
+        do()
+        took.append(time.perf_counter() - began)
+    return median(took)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--slots", type=int, default=1000)
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--run-s", type=float, default=20.0, help="long enough for all slots to be in use at one time")
     parser.add_argument("--folder", type=Path, help="where the study is to be kept")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
         if not folder.exists():
             make(folder)
-        marks = folder.with_name(f"{folder.name}-marks.jsonl")
-        crowd = night(folder, marks, options.slots, options.trials, options.run_s)
-        print("most slots at once", crowd.most)
+        path = folder.with_name(f"{folder.name}-marks.jsonl")
+        night(folder, path, options.slots, options.trials, options.run_s)
+        marks = msgspec.json.Decoder(Mark).decode_lines(path.read_bytes())
+        about = (
+            f"{options.slots:,} slots, runs of {options.run_s:g} s that start no process. Processor time is the head's own "
+            "and that of the git processes it starts; the machine's other cores were others' at times."
+        )
+        report("crowd", TITLE, f"{about}\n\n{along(marks)}\n{afterwards(folder)}", options.write)
 
 
 if __name__ == "__main__":

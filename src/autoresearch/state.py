@@ -42,6 +42,8 @@ from autoresearch.scatter import Noise, Pairing
 from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Word
 from autoresearch.wishes import Wishes
 
+PROPOSED = ("idea", "by", "commit", "tree", "memo", "lines", "seeds", "problem", "shape", "near", "propose_s")
+
 
 class State:
     """
@@ -304,20 +306,8 @@ class State:
         self.unfinished[id] = None
 
     def _propose(self, event: TrialProposed) -> None:
-        self.trials[event.trial] = replace(
-            self.trials[event.trial],
-            idea=event.idea,
-            by=event.by,
-            commit=event.commit,
-            tree=event.tree,
-            memo=event.memo,
-            lines=event.lines,
-            seeds=event.seeds,
-            problem=event.problem,
-            shape=event.shape,
-            near=event.near,
-            propose_s=event.propose_s,
-        )
+        told = {name: getattr(event, name) for name in PROPOSED}
+        self.trials[event.trial] = replace(self.trials[event.trial], **told)
         self.trees.setdefault(event.tree, event.trial)
         if event.shape and not event.problem:
             self.shapes.setdefault(event.shape, event.trial)
