@@ -95,7 +95,7 @@ def _spawn(program: str, argv: list[str], stdin: int, stderr: int, env: dict[str
     """
     Run a program to its end; its standard output and exit code.
 
-    Not subprocess.run: git is started eight times a trial, and this costs a third of the processor time
+    Not subprocess.run: git is started five times a trial, and this costs a third of the processor time
     (benchmarks/overhead.py). In a process group of its own, so that Ctrl-C does not cut it short.
     """
     read, write = os.pipe()

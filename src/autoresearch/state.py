@@ -7,6 +7,7 @@ Knows no files, no git, no clock: the same events always give the same state.
 import copy
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -43,6 +44,7 @@ from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measure
 from autoresearch.wishes import Wishes
 
 PROPOSED = ("idea", "by", "commit", "tree", "memo", "lines", "seeds", "problem", "shape", "near", "propose_s")
+_told = attrgetter(*PROPOSED)
 
 
 class State:
@@ -306,7 +308,7 @@ class State:
         self.unfinished[id] = None
 
     def _propose(self, event: TrialProposed) -> None:
-        told = {name: getattr(event, name) for name in PROPOSED}
+        told = dict(zip(PROPOSED, _told(event), strict=True))
         self.trials[event.trial] = replace(self.trials[event.trial], **told)
         self.trees.setdefault(event.tree, event.trial)
         if event.shape and not event.problem:
