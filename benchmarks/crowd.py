@@ -1,9 +1,9 @@
 """
 How far one head goes: many slots at once, and a long history in one study.
 
-The real loop with its log, git and policy, on an executor of its own: a run reads what its trial wrote, waits until so
-many slots are in use at one time, and returns. No process is started for a run, and no folder made: what is measured is
-the head. One trial in 1,000 is a gain, a new best for those that are under way; all others are losses.
+The real loop with its log, git and policy, on an executor of its own: a run waits, so that slots fill, then reads what its
+trial wrote and returns. No process is started for a run, and no folder made: what is measured is the head. One trial in
+1,000 is a gain, a new best for those that are under way; all others are losses.
 
     python -m benchmarks.crowd --slots 1000 --trials 100000 --run-s 20 --write
 
@@ -244,7 +244,7 @@ def along(marks: Sequence[Mark]) -> str:
                 f"{now.memory:.0f}",
             ]
         )
-    header = ["trials", "trials/s", "lines/s", "slots in use, mean", "head, ms a trial", "git, ms a trial", "cores had"]
+    header = ["trials", "trials/s", "lines/s", "slots in use, mean", "head, ms a trial", "git, ms a trial", "cores"]
     return markdown([*header, "head, MiB at the end"], rows)
 
 
@@ -324,8 +324,8 @@ def main() -> None:
         night(folder, path, options.slots, options.trials, options.run_s)
         marks = msgspec.json.Decoder(Mark).decode_lines(path.read_bytes())
         about = (
-            f"{options.slots:,} slots, runs of {options.run_s:g} s that start no process. Processor time is the head's own "
-            "and that of the git processes it starts; the machine's other cores were others' at times."
+            f"{options.slots:,} slots, runs of {options.run_s:g} s that start no process. Processor time is that of the head and "
+            "of the git processes that it starts; `cores` is what both got of a machine that others may have used too."
         )
         report("crowd", TITLE, f"{about}\n\n{along(marks)}\n{afterwards(folder)}", options.write)
 
