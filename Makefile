@@ -55,6 +55,7 @@ model: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.overhead --write
 	$(BIN)/python -m benchmarks.replay --write
+	$(BIN)/python -m benchmarks.crowd --write
 	$(BIN)/python -m benchmarks.sandbox --write
 	$(BIN)/python -m benchmarks.scorer --write
 	$(BIN)/python -m benchmarks.kmodule --write

@@ -286,8 +286,11 @@ class Bench:
     def of(self, commit: str) -> str:
         return together({path: shape(path, content) for path, content in self.contents[commit].items()})
 
-    def near(self, patch: str, trials: Sequence[Trial]) -> int | None:
+    def near(self, patch: str, back: Iterable[Trial]) -> int | None:
         return None
+
+    def learn(self, commit: str, patch: str) -> None:
+        pass
 
     def commit(self, tree: Tree, change: Change, trial: Trial, proposal: Proposal) -> str:
         return change.tree

@@ -1,5 +1,6 @@
 """Winners that raced each other: together first, and each by itself where that was no gain."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from autoresearch import carrying, session
 from autoresearch.events import Event
 from autoresearch.session import Goal
 from autoresearch.state import State
-from autoresearch.trial import Word
+from autoresearch.trial import Trial, Word
 
-# All three begin before the first ends, and the first ends before the others do.
+# All three begin before the first ends, or wait for its slot; which of them ends first is chance.
 WAIT = "sleep $(cat part/* | awk '{s += $1 * (NR == 2 ? 1 : 2)} END {print s < 3 ? s : 0}'); "
 
 
@@ -32,14 +33,25 @@ def race(folder: Path, monkeypatch: pytest.MonkeyPatch, loss: str) -> State:
     return session.run(folder, Goal(workers=3), Recorder())
 
 
+def stale(trials: Sequence[Trial]) -> list[int]:
+    return [trial.id for trial in trials if trial.word == "stale"]
+
+
 def test_winners_of_one_race_are_measured_together_and_kept_in_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = race(tmp_path / "s", monkeypatch, "100 - n")
-    assert [trial.word for trial in state.trials.values()] == ["keep", "keep", "stale", "stale", "keep"]
-    together = list(state.trials.values())[4]
-    assert (sorted(together.stack), together.by, together.again) == ([2, 3], carrying.BY, None)
-    assert together.idea in ("trials 2 and 3 together: part 2; part 3", "trials 3 and 2 together: part 3; part 2")
+    start, *racers, together = state.trials.values()
+    assert (start.word, *sorted(trial.word for trial in racers), together.word) == (
+        "keep",
+        "keep",
+        "stale",
+        "stale",
+        "keep",
+    )
+    a, b = together.stack
+    assert (sorted([a, b]), together.by, together.again) == (stale(racers), carrying.BY, None)
+    assert together.idea == f"trials {a} and {b} together: part {a}; part {b}"
     assert len(together.runs) == 1
     assert state.best is not None
     assert state.mean(state.best.tree) == 97
@@ -48,18 +60,11 @@ def test_winners_of_one_race_are_measured_together_and_kept_in_one_run(
 
 def test_winners_that_spoil_each_other_are_tried_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = race(tmp_path / "s", monkeypatch, "100 - n + 9 * (n > 2)")
-    words = [trial.word for trial in state.trials.values()]
-    assert words == [
-        "keep",
-        "keep",
-        "stale",
-        "stale",
-        "discard",
-        "keep",
-        "rejected",
-    ]  # which would be the stack once more
-    stack, *alone = list(state.trials.values())[4:]
-    assert sorted(stack.stack) == [2, 3]
+    start, *trials = state.trials.values()
+    racers, (stack, *alone) = trials[:3], trials[3:]
+    assert (start.word, *sorted(trial.word for trial in racers)) == ("keep", "keep", "stale", "stale")
+    assert [trial.word for trial in (stack, *alone)] == ["discard", "keep", "rejected"]  # the stack once more
+    assert sorted(stack.stack) == stale(racers)
     assert [trial.again for trial in alone] == list(stack.stack)
     assert state.best is not None
     assert state.mean(state.best.tree) == 98

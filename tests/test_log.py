@@ -1,5 +1,6 @@
 """The journal: what was written is read back, whatever happens to the process, the disk or the file's end."""
 
+import errno
 import json
 import os
 import resource
@@ -295,6 +296,52 @@ def test_a_full_disk_is_an_error_and_loses_nothing(small_disk: Path) -> None:
     with Log(path) as journal:
         assert journal.state.decided == 2
         journal.append(SessionEnded(why="room again"))
+
+
+def test_one_sync_does_for_all_who_wait_and_nobody_waits_for_it_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go_on, synced = threading.Event(), threading.Event(), []
+
+    def slow(file: int) -> None:
+        synced.append(os.fstat(file).st_size)
+        entered.set()
+        assert go_on.wait(20)
+
+    with Log(tmp_path / "events.jsonl") as journal:
+        monkeypatch.setattr(os, "fsync", slow)
+        events = [SessionEnded(why=str(n)) for n in range(8)]
+        threads = [threading.Thread(target=journal.append, args=(event,)) for event in events]
+        threads[0].start()
+        assert entered.wait(20)
+        heard: list[Event] = []
+        journal.listener = heard.append
+        for thread in threads[1:]:
+            thread.start()
+        while len(heard) < len(events) - 1:  # all are folded in while the disk is busy
+            threading.Event().wait(0.01)
+        assert all(thread.is_alive() for thread in threads), "each waits until its own line is on disk"
+        go_on.set()
+        for thread in threads:
+            thread.join(20)
+    whole = (tmp_path / "events.jsonl").stat().st_size
+    assert len(synced) == 2
+    assert synced[0] < synced[1] == whole
+
+
+def test_once_a_sync_failed_nothing_passes_for_safe_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Log(tmp_path / "events.jsonl") as journal:
+        journal.append(SessionEnded(why="safe"))
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", broken)
+            with pytest.raises(LogError, match="Input/output error"):
+                journal.append(SessionEnded(why="not safe"))
+        assert journal.stopping is not None
+        with pytest.raises(LogError, match="Input/output error"):  # the kernel may have dropped what it failed to write
+            journal.append(SessionEnded(why="not safe either"))
 
 
 def as_anybody(code: str, *args: object) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,7 @@
 """Ideas that are had while places are taken: in time, not too many, not on a best that moved, and none lost."""
 
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -227,3 +228,34 @@ def test_nobody_begins_between_an_error_and_the_end_of_the_study() -> None:
     thread.join()
     with pytest.raises(Stopped), held.taken(Trial(2, "b", "t")):
         raise AssertionError("there was no place")
+
+
+def test_of_many_who_wait_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "LOOK_S", 60.0)  # whoever is not woken is not seen to be there
+    monkeypatch.setattr(places, "SHORT_S", 0.0)
+    held, most, done = 0, 0, 0
+    lock = threading.Lock()
+    found = Places(3)
+    found.learn([(60.0, 60.0)])  # ideas are had ahead
+
+    def work() -> None:
+        nonlocal held, most, done
+        for number in range(5):
+            found.turn()
+            with found.taken(Trial(number, "b", "t", propose_s=60.0)):
+                with lock:
+                    held += 1
+                    most = max(most, held)
+                time.sleep(0.001)
+                with lock:
+                    held -= 1
+                    done += 1
+        found.leave()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert done == 150
+    assert most == 3

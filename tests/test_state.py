@@ -13,6 +13,12 @@ from autoresearch.trial import Machine
 
 
 @given(histories())
+def test_back_is_every_trial_from_the_latest(past: list[Event]) -> None:
+    state = fold(past)
+    assert list(state.back()) == list(reversed(state.trials.values()))
+
+
+@given(histories())
 def test_every_trial_is_unfinished_or_decided_and_never_both(past: list[Event]) -> None:
     state = fold(past)
     decided = [e.trial for e in past if isinstance(e, TrialDecided)]

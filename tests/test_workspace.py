@@ -27,7 +27,7 @@ from helpers import (
     write,
 )
 
-from autoresearch import session
+from autoresearch import session, worktrees
 from autoresearch.errors import ProposerError, StudyError, WorkspaceError
 from autoresearch.patch import code_lines
 from autoresearch.study import Study, load, parse
@@ -94,6 +94,35 @@ def test_the_worktrees_are_gone_afterwards(tmp_path: Path) -> None:
     assert not (folder / ".git" / "worktrees").exists()
     assert not list((folder / ".autoresearch" / "trees").iterdir())
     assert git(folder, "status", "--porcelain") == ""
+
+
+def test_a_worktree_of_ours_is_one_to_git_and_leaves_one_of_the_same_name_alone(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "repo", says(9))
+    theirs = tmp_path / "0"
+    git(folder, "worktree", "add", "--quiet", "--detach", str(theirs))
+    head = git(folder, "rev-parse", "HEAD")
+    workspace = Workspace(folder, load(folder))
+    with workspace.at("0", head, head) as tree:
+        listed = git(folder, "worktree", "list", "--porcelain").split("\n\n")
+        assert [entry.splitlines()[0] for entry in listed] == [f"worktree {top}" for top in (folder, theirs, tree.top)]
+        assert f"HEAD {head}\ndetached" in listed[2]
+        assert git(tree.top, "status", "--porcelain") == ""
+        git(folder, "worktree", "prune", "--expire", "now")
+        (tree.top / ".git").unlink()  # whatever a candidate does to it
+    listed = git(folder, "worktree", "list", "--porcelain").split("\n\n")
+    assert [entry.splitlines()[0] for entry in listed] == [f"worktree {top}" for top in (folder, theirs)]
+
+
+def test_what_a_killed_program_left_of_a_worktree_is_removed(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, says(9))
+    left = folder / ".git" / f"{worktrees.ASIDE}0123"
+    half = folder / ".autoresearch" / "trees" / "7"
+    for made in (left, half):
+        made.mkdir(parents=True)
+    os.utime(left, (1e9, 1e9))
+    play(folder)
+    assert not left.exists()
+    assert not half.exists()
 
 
 def test_our_folder_ignores_itself(tmp_path: Path) -> None:

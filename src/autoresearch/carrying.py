@@ -21,6 +21,8 @@ def next_up(state: State, only: str | None = None) -> tuple[int, ...]:
     runs on the same base. `only` is the key of an idea, where nothing else is wanted.
     """
     due = [state.trials[i] for i in state.stale if only in (None, state.trials[i].wish)]
+    if not due:
+        return ()
     winners = [trial for trial in due if won(trial) and trial.id not in state.apart]
     if alone := next((trial for trial in due if trial not in winners), None):
         return (alone.id,)

@@ -54,8 +54,19 @@ def git_in_turn(folder: Path, *commands: list[str]) -> bytes:
 
     For what happens every trial: one process started by us, whatever their number (benchmarks/overhead.py).
     """
-    lines = [shlex.join([_git(), "-C", str(folder), *_OPTIONS, *words]) for words in commands]
+    lines = [_line(folder, words) for words in commands]
     return _run("/bin/sh", ["sh", "-c", " && ".join(lines)], folder, commands[0][-1])
+
+
+def git_commit(folder: Path, made: list[str], ref: str, then: list[str], message: bytes) -> str:
+    """What a git command that reads a message makes of it, put under a ref; then another. One process, as above."""
+    keep, last = _line(folder, ["update-ref", ref]), _line(folder, then)
+    script = f'made=$({_line(folder, made)}) && {keep} "$made" && {last} && echo "$made"'
+    return text(_run("/bin/sh", ["sh", "-c", script], folder, made[0], message))
+
+
+def _line(folder: Path, words: list[str]) -> str:
+    return shlex.join([_git(), "-C", str(folder), *_OPTIONS, *words])
 
 
 def _run(
@@ -84,7 +95,7 @@ def _spawn(program: str, argv: list[str], stdin: int, stderr: int, env: dict[str
     """
     Run a program to its end; its standard output and exit code.
 
-    Not subprocess.run: git is started eight times a trial, and this costs a third of the processor time
+    Not subprocess.run: git is started five times a trial, and this costs a third of the processor time
     (benchmarks/overhead.py). In a process group of its own, so that Ctrl-C does not cut it short.
     """
     read, write = os.pipe()

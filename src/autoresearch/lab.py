@@ -101,7 +101,8 @@ def run_once(
             tier=lab.tier,
         )
         hopeless = watch(lab, run)
-        log.append(RunStarted(run=run))
+        log.add(RunStarted(run=run))
+    log.sync()
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
     # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.

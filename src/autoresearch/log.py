@@ -124,7 +124,11 @@ class Log:
         self.exhausted: str | None = None  # why no new idea is to be expected
         self.paused = False  # whether workers wait before they claim
         self._held: set[int] = set()  # trials that a worker of this process is at
+        self._syncing = threading.Lock()  # may be asked for by who holds `lock`, and never the other way
         self._broken = False  # the disk refused a line: write nothing more
+        self._unsynced: OSError | None = (
+            None  # why nothing is safe since: asked again, the disk might say that all is well
+        )
         with contextlib.ExitStack() as opening:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +139,7 @@ class Log:
                 data = path.read_bytes()
             except OSError as error:
                 raise LogError(f"{path}: {error.strerror}; the study's folder must be writable") from error
-            self._size = complete_part(data)
+            self._size = self._synced = complete_part(data)
             self.state = _fold_lines(data[: self._size], path)
             if self._size < len(data):
                 os.ftruncate(self._file, self._size)
@@ -143,10 +147,18 @@ class Log:
 
     def append(self, event: Event) -> None:
         """
-        Write an event, sync it, and fold it in.
+        Write an event, fold it in, and sync it.
 
         Raises:
-            LogError: the disk refused; what was written before is intact, and so is the state.
+            LogError: the disk refused; what was written before is intact.
+        """
+        self.add(event)
+        self.sync()
+
+    def add(self, event: Event) -> None:
+        """
+        The same without waiting for the disk, for who holds `lock`: to be followed by `sync` once it is given up, and
+        before anything is done that the event is to be older than. Errors as in `append`.
         """
         with self.lock:
             event = msgspec.structs.replace(event, at=event.at or round(time.time(), 3))
@@ -154,20 +166,43 @@ class Log:
             try:
                 if os.write(self._file, line) != len(line):
                     raise OSError(28, "No space left on device")
-                os.fsync(self._file)
             except OSError as error:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._file, self._size)
-                self._broken = True
-                self.stop(f"the journal could not be written: {error.strerror}")
-                raise LogError(
-                    f"{self.path}: {error.strerror}. Everything before is safe; make room (or the folder "
-                    "writable) and type `autoresearch run` again"
-                ) from error
+                raise self._refused(error) from error
             self._size += len(line)
             self.state.apply(event)
             self.lock.notify_all()
             self.listener(event)
+
+    def sync(self) -> None:
+        """
+        Wait until all that was added so far is on disk. One sync does for all who wait: lines go there in their order, so
+        no line is ever there without those that it follows from.
+
+        Raises:
+            LogError: the disk refused.
+        """
+        wanted = self._size
+        with self._syncing:
+            if self._synced < wanted and self._unsynced is None:
+                upto = self._size
+                try:
+                    os.fsync(self._file)
+                    self._synced = upto
+                except OSError as error:
+                    self._unsynced = error
+            refused = self._unsynced if self._synced < wanted else None
+        if refused is not None:
+            raise self._refused(refused) from refused
+
+    def _refused(self, error: OSError) -> LogError:
+        self._broken = True
+        self.stop(f"the journal could not be written: {error.strerror}")
+        return LogError(
+            f"{self.path}: {error.strerror}. Everything before is safe; make room (or the folder writable) and type "
+            "`autoresearch run` again"
+        )
 
     def lose(self, number: int) -> None:
         """Record a run that nobody will hear of again as stopped."""
@@ -197,29 +232,40 @@ class Log:
         the key of an idea, where the session is about nothing else.
         """
         with self.lock:
-            while not self.stopping:
-                if self.paused:
-                    self.lock.wait()
+            found = self._claim(may_start, base, only, beside)
+        self.sync()
+        return found
+
+    def _claim(
+        self, may_start: Callable[[State, int], bool], base: Callable[[State], Best], only: str | None, beside: int
+    ) -> Trial | None:
+        while not self.stopping:
+            if self.paused:
+                self.lock.wait()
+                continue
+            state = self.state
+            waiting = [state.trials[i] for i in sorted(state.unfinished.keys() - self._held)]
+            early = bool(self._held) and len(self._held) <= beside and self._has_value()
+            if not state.ready and state.best is not None and not early:
+                if self._held:
+                    self.lock.wait()  # another worker is measuring the value to beat
                     continue
-                state = self.state
-                waiting = [state.trials[i] for i in state.unfinished if i not in self._held]
-                early = len(self._held) <= beside and state.best is not None and bool(state.values(state.best.tree))
-                if not state.ready and state.best is not None and not (self._held and early):
-                    if self._held:
-                        self.lock.wait()  # another worker is measuring the value to beat
-                        continue
-                    begun = next((trial for trial in waiting if trial.is_baseline), None)
-                    return self._hold(begun.id) if begun else self._start(state.best, baseline=True)
-                begun = next((trial for trial in waiting if only in (None, trial.wish)), None)
-                if begun:
-                    return self._hold(begun.id)
-                wish = next((idea.key for idea in state.wishes.pending if only in (None, idea.key)), "")
-                stale = () if wish else carrying.next_up(state, only)
-                nothing = not wish and not stale and (self.exhausted or only is not None)
-                if nothing or not may_start(state, len(self._held)):
-                    return None
-                return self._start(base(state), stale, wish=wish)
-            return None
+                begun = next((trial for trial in waiting if trial.is_baseline), None)
+                return self._hold(begun.id) if begun else self._start(state.best, baseline=True)
+            begun = next((trial for trial in waiting if only in (None, trial.wish)), None)
+            if begun:
+                return self._hold(begun.id)
+            wish = next((idea.key for idea in state.wishes.pending if only in (None, idea.key)), "")
+            stale = () if wish else carrying.next_up(state, only)
+            nothing = not wish and not stale and (self.exhausted or only is not None)
+            if nothing or not may_start(state, len(self._held)):
+                return None
+            return self._start(base(state), stale, wish=wish)
+        return None
+
+    def _has_value(self) -> bool:
+        """Whether the baseline works: it was run once at least."""
+        return self.state.best is not None and bool(self.state.values(self.state.best.tree))
 
     def _start(self, base: Best, stale: tuple[int, ...] = (), baseline: bool = False, wish: str = "") -> Trial:
         id = self.state.next_trial
@@ -230,7 +276,7 @@ class Log:
             "baseline": baseline,
             "wish": wish,
         }
-        self.append(TrialStarted(trial=id, base=base.commit, base_tree=base.tree, **carries))
+        self.add(TrialStarted(trial=id, base=base.commit, base_tree=base.tree, **carries))
         return self._hold(id)
 
     def _hold(self, id: int) -> Trial:

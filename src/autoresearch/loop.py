@@ -4,6 +4,7 @@ The loop, and nothing else: propose a change, measure it, keep it or not, until 
 Knows no file format, no process and no statistics; what it holds together is in Lab.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -221,10 +222,11 @@ def told(lab: Lab, trial: Trial) -> Brief:
 def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: str, took_s: float = 0.0) -> Trial:
     """Write down what a trial is going to try, and whether it may be tried at all."""
     log, workspace = lab.log, lab.workspace
-    near = workspace.sketches.near(change.patch, tuple(log.state.trials.values()))
+    near = workspace.sketches.near(change.patch, log.state.back())
+    workspace.sketches.learn(commit, change.patch)
     with log.lock:
         problem = workspace.problem(change) or twin(lab, change)
-        log.append(
+        log.add(
             TrialProposed(
                 trial=trial.id,
                 idea=one_line(proposal.idea),
@@ -240,6 +242,7 @@ def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: s
                 propose_s=round(took_s, 3),
             )
         )
+    log.sync()
     return log.state.trials[trial.id]
 
 
@@ -283,9 +286,11 @@ def decide(lab: Lab, trial: Trial) -> None:
         if lab.tier:  # its value compares with nothing here
             verdict = replace(verdict, value=None, base_value=None, why=f"{verdict.why}, on {lab.tier}")
         kept_as = workspace.keep(trial, verdict) if verdict.word == "keep" else None
-        log.append(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
+        log.add(TrialDecided(trial=trial.id, verdict=verdict, kept_as=kept_as))
         if kept_as:
+            log.sync()
             move_best(log, workspace, lab.tell)
+    log.sync()
     if trial.is_baseline and verdict.word == "keep" and (noise := state.noise):
         runs, most = len(state.values(trial.tree or "")), lab.study.decide.repeats
         lab.tell(f"Calibrated: {calibration.sentence(noise.sd, noise.dof, runs, most, lab.study.budget.trials)}.")
@@ -339,7 +344,7 @@ def out_of_date(state: State, trial: Trial) -> Verdict | None:
 
 def stop_if_hopeless(lab: Lab) -> None:
     """A proposer that fails every time would fail all night."""
-    last = list(lab.log.state.trials.values())[-GIVE_UP_AFTER:]
+    last = list(itertools.islice(lab.log.state.back(), GIVE_UP_AFTER))
     if len(last) == GIVE_UP_AFTER and all(t.word == "rejected" and not t.idea for t in last):
-        verdict = last[-1].verdict
+        verdict = last[0].verdict
         lab.log.stop(f"the proposer failed {GIVE_UP_AFTER} times in a row: {verdict.why if verdict else ''}")

@@ -105,15 +105,27 @@ class Sketches:
         self.folder = folder
         self._known: dict[str, Sketch] = {}  # commit -> sketch
 
-    def near(self, patch: str, trials: Iterable[Trial]) -> int | None:
-        """The latest of these trials that did not help and that a patch comes near to."""
-        dull = [trial for trial in trials if trial.word in DULL and not trial.problem]
-        latest = {trial.commit: trial.id for trial in dull[: -LOOK_BACK - 1 : -1] if trial.commit}
-        known = {commit: self._known[commit] for commit in latest if commit in self._known}
+    def learn(self, commit: str, patch: str) -> None:
+        """What a commit did to its base, where that is known without asking git."""
+        self._known[commit] = sketch(patch)
+
+    def near(self, patch: str, back: Iterable[Trial]) -> int | None:
+        """The latest trial that did not help and that a patch comes near to; `back` are all, from the latest."""
+        latest: dict[str, int] = {}
+        open_: set[str] = set()
+        for trial in back:
+            if trial.commit and trial.verdict is None:
+                open_.add(trial.commit)
+            elif trial.commit and trial.word in DULL and not trial.problem:
+                latest.setdefault(trial.commit, trial.id)
+                if len(latest) == LOOK_BACK:
+                    break
+        known = self._known
         new = [commit for commit in latest if commit not in known]
         for some in (new[i : i + AT_ONCE] for i in range(0, len(new), AT_ONCE)):
-            known |= self._read(some)
-        self._known = known
+            known.update(self._read(some))
+        if len(known) > 4 * LOOK_BACK + 2 * len(open_):
+            self._known = {commit: one for commit, one in tuple(known.items()) if commit in latest or commit in open_}
         return near(patch, ((number, known[commit]) for commit, number in latest.items()))
 
     def _read(self, commits: Sequence[str]) -> dict[str, Sketch]:

@@ -6,13 +6,14 @@ their ideas ahead of time: no more of them than the places that are to become fr
 than that, since an idea that was had without the latest results is a worse one.
 """
 
+import bisect
 import collections
 import contextlib
 import heapq
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from autoresearch.errors import Stopped
 from autoresearch.trial import Trial
@@ -40,11 +41,14 @@ class Places:
     ) -> None:
         self.rooms = {"": room, **(others or {})}
         self.room, self._stopping, self._clock = sum(self.rooms.values()), stopping, clock
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)  # where one waits for its turn; others wait for the door
+        self._door = threading.Lock()
         self._since: dict[int, tuple[str, float]] = {}  # who has a place -> where, and since when
         self._ahead: set[int] = set()  # who has an idea, or is having one
         self._failed = False  # somebody's trial ended in an error: nobody begins until the study knows
-        self._order: dict[int, bool] = {}  # who waits for a place, in order -> whether only one of our own kind will do
+        # Who waits for a place, in order -> whether only one of our own kind will do, and what tells that it is there.
+        self._order: dict[int, tuple[bool, threading.Condition]] = {}
         self._took: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds from place to verdict
         self._thought: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds that ideas took
 
@@ -56,11 +60,11 @@ class Places:
 
     def withdraw(self, tier: str) -> bool:
         """Give no more places of another kind. Whether there were any."""
-        with self._change:
+        with self._lock:
             were = self.rooms.get(tier, 0)
             self.rooms[tier] = 0
             self.room -= were
-            self._change.notify_all()
+            self._tell()
         return were > 0
 
     @property
@@ -71,18 +75,19 @@ class Places:
     def turn(self) -> bool:
         """Wait until it is time to begin with a trial. Always true."""
         me = threading.get_ident()
-        with self._change:
+        with self._lock:
             self._ahead.discard(me)
+        with self._door, self._lock:
             while not self._stopping() and (wait_s := self._early_s()) > 0:
-                self._change.wait(min(wait_s, LOOK_S))
+                self._turn.wait(min(wait_s, LOOK_S))
             self._ahead.add(me)
         return True
 
     def leave(self) -> None:
         """This worker begins with no other trial."""
-        with self._change:
+        with self._lock:
             self._ahead.discard(threading.get_ident())
-            self._change.notify_all()
+            self._tell()
 
     @contextlib.contextmanager
     def taken(self, trial: Trial, own: bool = True) -> Iterator[str]:
@@ -94,40 +99,51 @@ class Places:
             Stopped: the study is stopping, and there is none.
         """
         me = threading.get_ident()
-        with self._change:
+        bell = threading.Condition(self._lock)
+        with self._lock:
             if not trial.is_baseline and not trial.carries:
                 self._thought.append(trial.propose_s)
-            self._order[me] = own
+            self._order[me] = own, bell
             try:
                 while (tier := self._given().get(me)) is None:
                     if self._stopping():
                         raise Stopped("stopped before it began")
-                    self._change.wait(LOOK_S)
+                    bell.wait(LOOK_S)
                 began = self._clock()
                 self._since[me] = tier, began
                 self._ahead.discard(me)
             finally:
                 del self._order[me]
-                self._change.notify_all()
+                self._tell()
         try:
             yield tier
         except BaseException:
             self._failed = True
             raise
         finally:
-            with self._change:
+            with self._lock:
                 del self._since[me]
                 if not trial.is_baseline:
                     self._took.append(self._clock() - began)
-                self._change.notify_all()
+                self._tell()
+
+    def _tell(self) -> None:
+        """Wake whom a change concerns: of a thousand workers that all look, each change costs a thousand looks."""
+        self._turn.notify()
+        for who in self._given():
+            self._order[who][1].notify()
 
     def _given(self) -> dict[int, str]:
         """Who of those that wait has a place now, and where."""
+        if self._failed or not self._order:
+            return {}
         left = dict(self.rooms)
         for tier, _ in self._since.values():
             left[tier] -= 1
         given: dict[int, str] = {}
-        for who, own in () if self._failed else self._order.items():
+        for who, (own, _) in self._order.items():
+            if not any(left.values()):
+                break
             free = next((tier for tier in left if left[tier] > 0 and not (own and tier)), None)
             if free is not None:
                 given[who] = free
@@ -143,12 +159,12 @@ class Places:
             return 0.0
         if short >= self._most():
             return math.inf
-        now = self._clock()
+        now, took = self._clock(), sorted(self._took)
         free = [0.0] * (self.room - len(self._since))
-        free += [self._expected_s(now - since) for _, since in self._since.values()]
+        free += [_expected_s(now - since, took) for _, since in self._since.values()]
         heapq.heapify(free)
         for _ in self._ahead:  # each takes the first place that is free, for as long as a trial takes
-            heapq.heapreplace(free, free[0] + self._expected_s(0.0))
+            heapq.heapreplace(free, free[0] + _expected_s(0.0, took))
         return free[0] - EARLY * max(self._thought)
 
     def _most(self) -> int:
@@ -160,6 +176,11 @@ class Places:
         among = self.room * thought / took
         return min(math.ceil(among + math.sqrt(among)), self.workers - self.room)
 
-    def _expected_s(self, elapsed: float) -> float:
-        """Seconds until a trial that was begun so long ago has its verdict, if it is as short as most are short."""
-        return max(0.0, min((took for took in self._took if took > elapsed), default=elapsed) - elapsed)
+
+def _expected_s(elapsed: float, took: Sequence[float]) -> float:
+    """
+    Seconds until a trial that was begun so long ago has its verdict, if it is as short as most are short. `took` is what
+    others took, in order of length.
+    """
+    place = bisect.bisect_right(took, elapsed)
+    return took[place] - elapsed if place < len(took) else 0.0

@@ -5,8 +5,9 @@ Knows no files, no git, no clock: the same events always give the same state.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -42,13 +43,16 @@ from autoresearch.scatter import Noise, Pairing
 from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measurement, Metric, Run, Trial, Word
 from autoresearch.wishes import Wishes
 
+PROPOSED = ("idea", "by", "commit", "tree", "memo", "lines", "seeds", "problem", "shape", "near", "propose_s")
+_told = attrgetter(*PROPOSED)
+
 
 class State:
     """
     The fold of the log.
 
     Readers on other threads may look up single entries at any time; whoever iterates takes a tuple first
-    (`tuple(state.trials.values())` is one step under the interpreter's lock).
+    (`tuple(state.trials.values())` is one step under the interpreter's lock) or goes `back` from the latest.
     """
 
     def __init__(self) -> None:
@@ -82,6 +86,7 @@ class State:
         self.next_run = 0
         self._scatter_of: dict[str, tuple[Noise | None, Pairing]] = {}  # by tier, until something of it changes
         self._runs_on: dict[tuple[str, str], list[int]] = {}  # (tree, digest) -> runs, in order
+        self._repeated: dict[int, None] = {}  # trials with more than one run, in order
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -92,6 +97,11 @@ class State:
         seen = copy.copy(self)
         seen.tier = tier
         return seen
+
+    def back(self) -> Iterator[Trial]:
+        """Trials from the latest back, on any thread, at the cost of as many as are taken."""
+        found = (self.trials.get(id) for id in range(self.next_trial - 1, -1, -1))
+        return (trial for trial in found if trial is not None)
 
     @property
     def digest(self) -> str:
@@ -145,7 +155,7 @@ class State:
         if self.tier not in self._scatter_of:
             kept = [self.trials[i].tree for i in self.kept]
             best = [*kept, self.best.tree if self.best else None]
-            again = (trial.tree for trial in reversed(self.trials.values()) if len(trial.runs) > 1)
+            again = (self.trials[i].tree for i in reversed(tuple(self._repeated)) if i in self.trials)
             noise = scatter.noise([list(values.values()) for values in self._groups(best)])
             pairing = scatter.pairing(self._groups([*kept, *islice(again, scatter.TREES)]), noise)
             self._scatter_of[self.tier] = noise, pairing
@@ -263,6 +273,7 @@ class State:
         trial = self.trials[run.trial]
         self.trials[run.trial] = replace(trial, runs=(*trial.runs, run.id))
         if trial.runs:
+            self._repeated[trial.id] = None
             self._scatter_of.clear()
 
     def _finish_run(self, event: RunFinished) -> None:
@@ -297,20 +308,8 @@ class State:
         self.unfinished[id] = None
 
     def _propose(self, event: TrialProposed) -> None:
-        self.trials[event.trial] = replace(
-            self.trials[event.trial],
-            idea=event.idea,
-            by=event.by,
-            commit=event.commit,
-            tree=event.tree,
-            memo=event.memo,
-            lines=event.lines,
-            seeds=event.seeds,
-            problem=event.problem,
-            shape=event.shape,
-            near=event.near,
-            propose_s=event.propose_s,
-        )
+        told = dict(zip(PROPOSED, _told(event), strict=True))
+        self.trials[event.trial] = replace(self.trials[event.trial], **told)
         self.trees.setdefault(event.tree, event.trial)
         if event.shape and not event.problem:
             self.shapes.setdefault(event.shape, event.trial)

@@ -9,7 +9,6 @@ branch `autoresearch/<study>`.
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ import msgspec
 
 from autoresearch.change import AS_CHANGE, Change, Shapes
 from autoresearch.errors import ProposerError, WorkspaceError
-from autoresearch.files import remove, traces
-from autoresearch.git import PLAIN_DIFF, git, git_in_turn, text
+from autoresearch.files import traces
+from autoresearch.git import PLAIN_DIFF, git, git_commit, git_in_turn, text
 from autoresearch.near import Sketches
 from autoresearch.study import FILE, Study
 from autoresearch.trial import Best, Proposal, Trial, Verdict
+from autoresearch.worktrees import Worktrees
 
 HOME = ".autoresearch"
 REFEREE = "referee"  # the worktree of the study's own commit, where frozen code runs
@@ -43,10 +43,10 @@ class Tree:
     def __init__(self, workspace: "Workspace", top: Path, base: str) -> None:
         self.workspace, self.top, self.base = workspace, top, base
         self.path = top / workspace.prefix
-        self._git_dir = (top / ".git").read_text().removeprefix("gitdir: ").strip()
+        self.git_dir = (top / ".git").read_text().removeprefix("gitdir: ").strip()
 
     def git(self, *args: str, input: bytes | None = None) -> bytes:
-        return git(self.top, f"--git-dir={self._git_dir}", f"--work-tree={self.top}", *args, input=input)
+        return git(self.top, f"--git-dir={self.git_dir}", f"--work-tree={self.top}", *args, input=input)
 
     def asset_files(self) -> list[Path]:
         """Files that may change, as they stand on the base, relative to `path`, sorted."""
@@ -68,7 +68,7 @@ class Tree:
 
     def _stored(self, *more: list[str]) -> bytes:
         """Put the worktree's content into the repository; its identity, then what `more` prints."""
-        here = [f"--git-dir={self._git_dir}", f"--work-tree={self.top}"]
+        here = [f"--git-dir={self.git_dir}", f"--work-tree={self.top}"]
         commands = (["add", "--all"], ["write-tree"], *more)
         try:
             return git_in_turn(self.top, *([*here, *words] for words in commands))
@@ -117,18 +117,21 @@ class Workspace:
         self.folder, self.study = folder, study
         self.home = folder / HOME
         try:
-            self.prefix = text(git(folder, "rev-parse", "--show-prefix"))
+            self.prefix, _, common = text(git(folder, "rev-parse", "--show-prefix", "--git-common-dir")).rpartition(
+                "\n"
+            )
         except WorkspaceError as error:
             raise WorkspaceError(
                 f"{folder} is not inside a git repository ({error}); make one with `git init && git add -A && "
                 "git commit -m start`"
             ) from None
+        self.worktrees = Worktrees(folder, (folder / common).resolve())
         self.refs = f"refs/autoresearch/{study.name}"
         self.branch = f"refs/heads/autoresearch/{study.name}"
         self.sketches = Sketches(folder)
         self.shapes = Shapes(folder, lambda commit: self._asset(commit).values())
         self._assets: dict[str, list[Path]] = {}
-        self._worktrees, self._restoring = threading.Lock(), threading.Lock()
+        self._restoring = threading.Lock()
         self._referee: dict[Path, tuple[int, int, int] | None] = {}  # files of the referee's worktree, as checked out
 
     # -- the study's own commit ------------------------------------------------------------------------
@@ -235,32 +238,14 @@ class Workspace:
 
     def add_worktree(self, top: Path, commit: str) -> None:
         """In place of what was there."""
-        self.remove_worktree(top)
-        self._one_at_a_time("worktree", "add", "--quiet", "--force", "--detach", str(top), commit)
+        self.worktrees.add(top, commit)
 
     def remove_worktree(self, top: Path) -> None:
-        if top.exists():
-            with contextlib.suppress(WorkspaceError):
-                self._one_at_a_time("worktree", "remove", "--force", "--force", str(top))
-            remove(top)  # not registered, or with files git will not remove
-
-    def _one_at_a_time(self, *args: str) -> bytes:
-        """
-        A git command that looks through all worktrees. It fails on one that is just being made: by another
-        worker, or by a git that outlived a killed session for some milliseconds.
-        """
-        with self._worktrees:
-            for pause_s in (0.05, 0.2, 0.8):
-                try:
-                    return git(self.folder, *args)
-                except WorkspaceError:
-                    time.sleep(pause_s)
-            return git(self.folder, *args)
+        self.worktrees.remove(top)
 
     def clean(self) -> None:
         """Remove the worktrees that a killed session left."""
-        for top in sorted((self.home / "trees").glob("*")):
-            self.remove_worktree(top)
+        self.worktrees.clean(self.home / "trees")
 
     # -- commits and refs ------------------------------------------------------------------------------
 
@@ -288,10 +273,12 @@ class Workspace:
             proposal.idea,
             {"Study": self.study.name, "Trial": trial.id, "Proposed-by": proposal.by, "Memo": _json(proposal.memo)},
         )
-        commit = self.commit_tree(change.tree, trial.base, said)
-        git(self.folder, "update-ref", f"{self.refs}/trials/{trial.id}", commit)
-        tree.git("clean", "-ffdxq")  # ignored files are no part of the commit, so none of the run either
-        return commit
+        made = ["commit-tree", change.tree, "-p", trial.base, "-F", "-"]
+        # Ignored files are no part of the commit, so none of the run either.
+        clean = [f"--git-dir={tree.git_dir}", f"--work-tree={tree.top}", "clean", "-ffdxq"]
+        return git_commit(
+            tree.top, made, f"{self.refs}/trials/{trial.id}", clean, said.encode(errors="surrogateescape")
+        )
 
     def recover(self, trial: Trial) -> tuple[Proposal, Change, str] | None:
         """What was proposed for a trial, if its commit was made just before the program was killed."""
@@ -354,7 +341,7 @@ class Workspace:
         the reason is returned, and `refs/autoresearch/<study>/best` still says what is best.
         """
         moves = [f"update {self.refs}/best {best.commit}"]
-        shown = text(self._one_at_a_time("for-each-ref", "--format=%(objectname) %(worktreepath)", self.branch))
+        shown = text(self.worktrees.ask("for-each-ref", "--format=%(objectname) %(worktreepath)", self.branch))
         tip, _, checked_out = shown.partition(" ")
         problem = None
         if tip and tip not in ours:

@@ -98,7 +98,7 @@ def clean_room(state: State, study: Study, trial: Trial, verdict: Verdict) -> li
         return []
     assert trial.tree is not None
     mine = [run for run in (state.runs[i] for i in state.trials[trial.id].runs) if run.careful]
-    tried = {run.seed_index for run in state.runs.values() if run.tree in (trial.tree, trial.base_tree)}
+    tried = {run.seed_index for run in tuple(state.runs.values()) if run.tree in (trial.tree, trial.base_tree)}
     index = mine[0].seed_index if mine else max(tried, default=-1) + 1
     asks = {trial.base_tree: Ask(index, base=True, purpose="careful"), trial.tree: Ask(index, purpose="careful")}
     return [ask for tree, ask in asks.items() if tree not in _careful(state, trial)]

@@ -55,7 +55,7 @@ def scatter(state: State) -> float | None:
     first = [run.value for run in state.runs_on(baseline.tree or "") if run.purpose == "record"] if baseline else []
     steps = [after - before for before, after in pairwise(v for v in first if v is not None)]
     squares, dof = math.fsum(step * step for step in steps), len(steps)
-    repeated = (trial for trial in reversed(state.trials.values()) if len(trial.runs) > 3 and not trial.is_baseline)
+    repeated = (trial for trial in state.back() if len(trial.runs) > 3 and not trial.is_baseline)
     for trial in islice(repeated, RECENT):
         gains = [mine - base for base, mine in pairs(state, trial)]
         if len(gains) > 1:
