@@ -75,9 +75,9 @@ ALLOWED_IN = {
     "audit": {"errors", "events", "scatter", "state", "interchange", "log", "stats", "trial"},
     "tell": {"errors", "events", "export", "listener", "report", "state", "study", "trial"},
     "export": {"errors", "report", "state", "trial"},
-    "policy": {"errors", "guard", "scatter", "state", "stats", "study", "trial"},
+    "policy": {"carrying", "errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {"audit", "carrying", "errors", "final", "ledger", "rungs", "scatter", "state", "stats", "trial"},
-    "propose": {"agent_table", "errors", "events", "execute", "files", "hosts", "models", "patterns", "proposing"}
+    "propose": {"agent_table", "carrying", "errors", "events", "execute", "files", "hosts", "models", "patterns", "proposing"}
     | {"report", "scatter", "shape", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }

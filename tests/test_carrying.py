@@ -10,9 +10,10 @@ from hypothesis import given
 
 from autoresearch import carrying, session
 from autoresearch.events import Event
+from autoresearch.policy import unless_moved
 from autoresearch.session import Goal
 from autoresearch.state import State
-from autoresearch.trial import Trial, Word
+from autoresearch.trial import Trial, Verdict, Word
 
 # All three begin before the first ends, or wait for its slot; which of them ends first is chance.
 WAIT = "sleep $(cat part/* | awk '{s += $1 * (NR == 2 ? 1 : 2)} END {print s < 3 ? s : 0}'); "
@@ -85,16 +86,46 @@ def test_winners_wait_for_others_that_run_on_the_same_base() -> None:
     past.end_run(past.state.trials[third].runs[-1], 7.0)
     assert carrying.next_up(past.state) == ()
     past.decide(third, "stale", 7.0, gain=3.0)
-    assert carrying.next_up(past.state) == (second, third)
-    stack = past.start(stack=(second, third))
+    assert carrying.next_up(past.state) == (third, second)
+    stack = past.start(stack=(third, second))
     assert carrying.next_up(past.state) == ()
     past.propose(stack)
     past.decide(stack, "stale", 7.0)  # best moved again, and it was better than its base: nothing is known of it
-    assert carrying.next_up(past.state) == (second, third)
-    stack = past.start(stack=(second, third))
+    assert carrying.next_up(past.state) == (third, second)
+    stack = past.start(stack=(third, second))
     past.propose(stack)
     past.decide(stack, "crash")
-    assert carrying.next_up(past.state) == (second,)
+    assert carrying.next_up(past.state) == (third,)
+
+
+def test_winners_do_not_wait_for_the_last_run_on_their_base_nor_are_they_overtaken() -> None:
+    past = History()
+    past.baseline(10.0)
+    racers = [past.start() for _ in range(5)]
+    for trial in racers:
+        past.propose(trial)
+        past.begin_run(trial)
+
+    def end(trial: int, word: Word) -> None:
+        past.end_run(past.state.trials[trial].runs[-1], 8.0)
+        past.decide(trial, word, 8.0, gain=2.0)
+
+    end(racers[0], "keep")
+    end(racers[1], "stale")
+    end(racers[2], "stale")
+    assert carrying.next_up(past.state) == ()  # two may yet come
+    end(racers[3], "stale")
+    assert carrying.next_up(past.state) == tuple(racers[1:4])
+    stack, beside = past.start(stack=tuple(racers[1:4])), past.start()
+    for trial in (stack, beside):
+        past.propose(trial)
+        past.begin_run(trial)
+    end(racers[4], "stale")
+    assert carrying.next_up(past.state) == ()  # the next stack comes after this one
+    gain, ours, theirs = Verdict("keep", "", 7.0, 8.0, 1.0), past.state.trials[beside], past.state.trials[stack]
+    held = unless_moved(gain, past.state, ours)
+    assert (held.word, f"beside trial {stack}" in held.why) == ("stale", True)
+    assert unless_moved(gain, past.state, theirs).word == "keep"
 
 
 @given(histories())

@@ -6,7 +6,7 @@ Knows no file format, no process and no statistics; what it holds together is in
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from msgspec.structs import replace
@@ -188,10 +188,7 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
     """Give a trial its commit: from its proposer, from who asked for it, or from the stale trials it carries on."""
     log, workspace, took_s = lab.log, lab.workspace, 0.0
     if trial.carries:
-        carried = [log.state.trials[number] for number in trial.carries]
-        for stale in carried:
-            tree.carry(stale.base, stale.commit or "", f"the change of trial {stale.id}")
-        proposal = carrying.proposal(carried)
+        proposal = carrying.proposal(carry(tree, [log.state.trials[number] for number in trial.carries]))
         change = tree.change()
     elif trial.wish:
         asked = log.state.wishes.asked[trial.wish]
@@ -209,6 +206,25 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
             raise
         took_s = time.monotonic() - began
     return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal), took_s)
+
+
+def carry(tree: Tree, stale: Sequence[Trial]) -> list[Trial]:
+    """
+    Make the changes of stale trials on the new best. Of several, those that fit, in their order; the others would not
+    fit by themselves either, once these are kept.
+
+    Raises:
+        ProposerError: none fits.
+    """
+    fits = []
+    for trial in stale:
+        try:
+            tree.carry(trial.base, trial.commit or "", f"the change of trial {trial.id}")
+            fits.append(trial)
+        except ProposerError:
+            if trial is stale[-1] and not fits:
+                raise
+    return fits
 
 
 def told(lab: Lab, trial: Trial) -> Brief:

@@ -8,6 +8,7 @@ branch `autoresearch/<study>`.
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ REFEREE = "referee"  # the worktree of the study's own commit, where frozen code
 IDEA_LENGTH = 300  # characters that reach a commit's first line
 PLAIN_FILES = {"100644", "100755", "000000"}  # modes: no links, no nested repositories
 
+# The head of a hunk that only adds lines, and of one that does when it is taken back.
+_INSERTS = re.compile(rb"^@@ -\d+,0 ", re.MULTILINE), re.compile(rb"^@@ -\S+ \+\d+,0 ", re.MULTILINE)
 _AS_PATCH = ["--binary", "--full-index", *PLAIN_DIFF]
 
 
@@ -80,22 +83,30 @@ class Tree:
         Apply what leads from one commit to another.
 
         Raises:
-            ProposerError: it does not fit here.
+            ProposerError: it does not fit here, and what is here is as it was.
         """
-        try:
-            self.git("apply", "--3way", "--index", "-", input=self.git("diff", *_AS_PATCH, before, after))
-        except WorkspaceError:
-            raise ProposerError(f"{what} does not fit on the new best") from None
+        if not self._apply(before, after):
+            raise ProposerError(f"{what} does not fit on the new best")
 
     def take_out(self, kept: Trial) -> bool:
         """Undo the patch of a kept trial; False where later changes build on it."""
         assert kept.commit is not None
+        return self._apply(kept.base, kept.commit, "-R")
+
+    def _apply(self, before: str, after: str, *reverse: str) -> bool:
+        """
+        By git's three-way merge, or, where only the lines around it have changed, line for line: constants stand in
+        adjacent lines. Not where that would put lines in place of none: nothing says where they belong.
+        """
+        now = self.snapshot()
         for context, how in (("-U3", ["--3way", "--index"]), ("-U0", ["--unidiff-zero", "--index"])):
-            patch = self.git("diff", *_AS_PATCH, context, kept.base, kept.commit)
+            patch = self.git("diff", *_AS_PATCH, context, before, after)
+            if context == "-U0" and _INSERTS[bool(reverse)].search(patch):
+                return False
             with contextlib.suppress(WorkspaceError):
-                self.git("apply", "-R", *how, "-", input=patch)
+                self.git("apply", *reverse, *how, "-", input=patch)
                 return True
-            self.git("reset", "--quiet", "--hard")
+            self.reset(now)
         return False
 
     def reset(self, tree: str) -> None:

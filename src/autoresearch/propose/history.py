@@ -13,12 +13,13 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from autoresearch import carrying
+from autoresearch.carrying import CONSTANTS as CONSTANTS
 from autoresearch.propose.ranges import Value
 from autoresearch.report.brief import Brief
 from autoresearch.trial import Trial
 
 BY = "search"
-CONSTANTS = "constants"  # in the memo of another's trial: what it set, where it changed nothing else
 WINDOW = 300  # trials that a sampler learns from; its cost grows with them
 TOGETHER = 4  # constants: of a trial that changed more, one that hurts hides what two of them do
 CLEAR = 2.0  # standard errors beyond which a gain or a loss is not noise
@@ -108,7 +109,8 @@ class History:
 
     def _fold(self, trial: Trial) -> None:
         ours = trial.by == BY and "kind" in trial.memo
-        known = ours or (bool(trial.asked) and CONSTANTS in trial.memo and trial.word != "rejected")
+        others = bool(trial.asked) or trial.by == carrying.BY
+        known = ours or (others and CONSTANTS in trial.memo and trial.word != "rejected")
         if known and trial.id not in self._proposed:
             self._propose(trial, ours)
         if trial.verdict is None or trial.id in self._decided:
@@ -232,17 +234,17 @@ def cut_key(cut: str) -> Key:
 
 def changes_of(trial: Trial) -> dict[str, Change]:
     """What a trial's memo says it set; of another proposer's trial, what the portfolio saw it set. Empty for a cut."""
-    told = trial.memo.get("set" if trial.by == BY else CONSTANTS, {})
-    return {knob: (old, new) for knob, (old, new) in dict(told).items()}
+    return {knob: (old, new) for knob, (old, new) in carrying.constants(trial).items()}
 
 
 def _outcome(trial: Trial) -> Outcome:
     verdict = trial.verdict
     assert verdict is not None
     changes = changes_of(trial)
+    others = "stack" if trial.by == carrying.BY else "one" if len(changes) == 1 else "group"
     return Outcome(
         trial=trial.id,
-        kind=str(trial.memo["kind"]) if trial.by == BY else "one" if len(changes) == 1 else "group",
+        kind=str(trial.memo["kind"]) if trial.by == BY else others,
         base_tree=trial.base_tree,
         changes=changes,
         word=verdict.word,

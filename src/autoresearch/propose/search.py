@@ -187,7 +187,7 @@ class Plan:
         """One more step in the direction that was kept, the latest first."""
         latest: dict[str, tuple[Change, Outcome]] = {}
         for outcome in reversed(self.history.kept[-10:]):
-            if outcome.kind in ("one", "pair", "fitted"):  # a sampler's draw has no direction
+            if outcome.kind in ("one", "pair", "fitted", "stack"):  # a sampler's draw has no direction
                 for key, change in outcome.changes.items():
                     latest.setdefault(key, (change, outcome))
         for key, ((old, new), outcome) in latest.items():
@@ -298,7 +298,14 @@ class Plan:
         good: dict[str, Outcome] = {}
         for outcome in best_first(o for o in self.history.window.values() if len(o.changes) == 1):
             [(key, (old, _))] = outcome.changes.items()
-            if outcome.looked_good and outcome.word != "keep" and key in self.knobs and self.knobs[key].value == old:
+            waits = outcome.word == "stale"  # to be tried on the new best as it is
+            if (
+                outcome.looked_good
+                and outcome.word != "keep"
+                and not waits
+                and key in self.knobs
+                and self.knobs[key].value == old
+            ):
                 good.setdefault(key, outcome)
         for size in [len(good), 2] if len(good) > 2 else [2]:
             for group in itertools.combinations(list(good)[: COMBINE if size == 2 else size], size):

@@ -1,0 +1,309 @@
+"""
+Sixteen slots of two kinds against one: how much sooner, how idle, at what cost in the head, and is the comparison fair.
+
+    python -m benchmarks.hands --write
+
+Real studies by the built-in search under the default policy, with real processes for runs, which wait where a card would
+train (hands_train.py). The machine says that it has cards, 13 of one kind and 3 of a faster one. One slot works on the same study
+all the time beside the others, so that what the machine does to one it does to all:
+
+- 13 + 3 slots, as they are;
+- the same without factorial waves;
+- the same with all cards called by one name, so that kinds are confounded.
+"""
+
+import argparse
+import ast
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from rich.progress import Progress
+
+from autoresearch import log, session
+from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted
+from autoresearch.git import git
+from autoresearch.listener import Listener
+from autoresearch.propose import waves
+from autoresearch.session import Goal
+from autoresearch.state import State, fold
+from benchmarks import hands_train as train
+from benchmarks.tables import markdown, report
+
+TITLE = "Sixteen slots against one"
+SLOW, FAST = 13, 3
+STUDY = """\
+name = "hands"
+asset = ["settings.py"]
+[metric]
+name = "loss"
+[measure]
+run = "python -I -S train.py"
+[execute]
+sandbox = "none"
+"""
+KINDS = {"told": ("Card", "Fast card"), "mixed": ("Card", "Card")}
+
+
+class Night(Struct, frozen=True):
+    """What a session left. `path` are the seconds at which best became what, by its true loss, and whether it has the pair."""
+
+    began: float
+    runs: int
+    trials: int
+    kept: int
+    false: int  # kept though it is truly worse than what it replaced by more than half a run's noise
+    screened: int
+    idle: float
+    idle_all: float
+    head: float
+    path: list[tuple[float, float, bool]]
+
+
+class Head(Struct, frozen=True):
+    own_s: float  # processor seconds
+    wall_s: float
+
+
+# -- a session, in a process of its own -------------------------------------------------------------------
+
+
+class Enough(Listener):
+    """Stops the study after so many runs."""
+
+    def __init__(self, runs: int) -> None:
+        self.runs = runs
+        self.stop: Callable[[], None] = lambda: None
+
+    def event(self, event: Event, state: State) -> None:
+        if isinstance(event, RunStarted) and event.run.id >= self.runs:
+            self.stop()
+
+
+def work(folder: Path, runs: int, hours: float, with_waves: bool) -> None:
+    """The study in this folder until so many runs were begun or the time is over; then, what the head took."""
+    if not with_waves:
+        waves.FEWEST = 10**9
+    ears = Enough(runs)
+    with session.opened(folder, Goal(hours=hours), ears) as lab, session.stoppable(lab):
+        ears.stop = lambda: lab.log.stop("enough runs")
+        before, began = time.process_time(), time.monotonic()
+        session.see_through(lab, "done")
+        took = Head(time.process_time() - before, time.monotonic() - began)
+    (folder / "head.json").write_bytes(msgspec.json.encode(took))
+
+
+def make(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "settings.py").write_text("".join(f"{name} = 1.0\n" for name in train.NAMES))
+    (folder / "train.py").write_text(Path(train.__file__).read_text().replace("RUN_S = 8.0", f"RUN_S = {train.RUN_S}"))
+    (folder / "study.toml").write_text(STUDY)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=b", "-c", "user.email=b@localhost", "commit", "-q", "-m", "start")
+
+
+def begin(folder: Path, cards: int, names: tuple[str, str], *words: object) -> subprocess.Popen[bytes]:
+    """A session on a machine that says it has so many cards, the last three of them of the second kind."""
+    make(folder)
+    listed = "\\n".join(f"GPU {i}: {names[i >= SLOW]} (UUID: GPU-{i})" for i in range(cards))
+    smi = folder.parent / f"smi-{folder.name}"
+    smi.mkdir()
+    (smi / "nvidia-smi").write_text(f'#!/bin/sh\nprintf "{listed}\\n"\n')
+    (smi / "nvidia-smi").chmod(0o755)
+    command = [sys.executable, "-m", "benchmarks.hands", "--one", str(folder), *map(str, words)]
+    return subprocess.Popen(command, env=machine(folder), stdout=(folder.parent / f"{folder.name}.log").open("wb"))
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """The environment in which nvidia-smi says what it said for this study."""
+    env = {**os.environ, "PATH": f"{folder.parent / f'smi-{folder.name}'}:{os.environ['PATH']}"}
+    env.pop("CUDA_VISIBLE_DEVICES", None)
+    return env
+
+
+# -- what it left ---------------------------------------------------------------------------------------------
+
+
+def looked_at(folder: Path, slots: int) -> Night:
+    events = list(log.decode(session.journal(folder).read_bytes()))
+    state, settings = fold(events), {}
+    began = next(event.at for event in events if isinstance(event, SessionStarted))
+    path, false = [], 0
+    for number in state.kept:
+        trial = state.trials[number]
+        settings[trial.kept_as] = now = at(folder, trial.kept_as or "")
+        path.append(((trial.decided_at or 0.0) - began, train.truth(now), train.both(now)))
+        false += not trial.is_baseline and train.truth(now) > train.truth(settings[trial.base]) + train.NOISE / 2
+    head = msgspec.json.decode((folder / "head.json").read_bytes(), type=Head)
+    decided = [trial for trial in state.trials.values() if trial.runs and not trial.is_baseline]
+    return Night(
+        began=began,
+        runs=len(state.runs),
+        trials=len(decided),
+        kept=len(state.kept) - 1,
+        false=false,
+        screened=sum(any(state.runs[run].tier for run in trial.runs) for trial in decided),
+        idle=idle(events, slots, first_run=True),
+        idle_all=idle(events, slots, first_run=False),
+        head=head.own_s / head.wall_s,
+        path=path,
+    )
+
+
+def at(folder: Path, commit: str) -> dict[str, float]:
+    body = ast.parse(git(folder, "show", f"{commit}:settings.py")).body
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in body if isinstance(node, ast.Assign)}  # type: ignore[attr-defined]
+
+
+def idle(events: Sequence[Event], slots: int, first_run: bool) -> float:
+    """
+    Share of the slots' time in which no run was under way, to the beginning of the last run; from the session's first
+    event, or from the end of the first run, before which nobody knows that the code works.
+    """
+    ends = {event.run: event.at for event in events if isinstance(event, RunFinished)}
+    runs = [(event.at, ends[event.run.id]) for event in events if isinstance(event, RunStarted)]
+    first = runs[0][1] if first_run else next(event.at for event in events if isinstance(event, SessionStarted))
+    last = max(began for began, _ in runs)
+    busy = sum(max(0.0, min(end, last) - max(began, first)) for began, end in runs)
+    return 1 - busy / (slots * (last - first))
+
+
+def certified(folder: Path, seeds: int) -> tuple[float, float, float]:
+    """The best's gain over the start on fresh seeds, with its 95 % interval."""
+    command = [sys.executable, "-m", "autoresearch", "certify", "--runs", str(seeds), "--no-shares"]
+    done = subprocess.run(command, check=False, cwd=folder, env=machine(folder), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"certify in {folder.name}: {done.stderr[-2000:]}")
+    claim = fold(log.decode(session.journal(folder).read_bytes())).claims[-1]
+    return claim.gain, claim.low, claim.high
+
+
+def reached(night: Night, loss: float) -> float | None:
+    """Seconds until best was truly this good."""
+    return next((seconds for seconds, value, _ in night.path if value <= loss), None)
+
+
+# -- the whole ----------------------------------------------------------------------------------------------------
+
+
+def together(folder: Path, runs: int, alone_hours: float) -> dict[str, Night]:
+    """One slot beside the others, which come one after another."""
+    hours = 24.0
+    one = begin(folder / "one", 1, KINDS["told"], 10**9, alone_hours, 1)
+    nights = {}
+    try:
+        for name, kinds, words in (
+            ("sixteen", "told", (runs, hours, 1)),
+            ("no waves", "told", (runs, hours, 0)),
+            ("mixed", "mixed", (runs // 2, hours, 1)),
+        ):
+            if begin(folder / name, SLOW + FAST, KINDS[kinds], *words).wait():
+                raise SystemExit(f"{name} failed: {(folder / f'{name}.log').read_text()[-2000:]}")
+            nights[name] = looked_at(folder / name, SLOW + FAST)
+        if one.wait():
+            raise SystemExit(f"one slot failed: {(folder / 'one.log').read_text()[-2000:]}")
+    finally:
+        one.terminate()
+    return {"one": looked_at(folder / "one", 1), **nights}
+
+
+def table(nights: Mapping[str, Night], claims: Mapping[str, tuple[float, float, float]]) -> str:
+    start = nights["one"].path[0][1]
+    rows = []
+    for name, night in nights.items():
+        gain, low, high = claims[name]
+        rows.append(
+            [
+                NAMES[name],
+                f"{night.runs}",
+                f"{night.trials} ({night.screened})",
+                f"{night.kept} ({night.false})",
+                f"{gain:.3f} [{low:.3f}, {high:.3f}]",
+                f"{start - night.path[-1][1]:.3f}",
+                "yes" if night.path[-1][2] else "no",
+                f"{night.idle:.2%}",
+                f"{night.idle_all:.2%}",
+                f"{night.head:.1%}",
+            ]
+        )
+    header = [
+        "",
+        "runs",
+        "trials (screened on the fast kind)",
+        "kept (of them truly worse)",
+        "certified gain",
+        "true gain",
+    ]
+    header += ["A and B found", "slots idle", "with the first run", "head, of a core"]
+    return markdown(header, rows)
+
+
+def sooner(nights: Mapping[str, Night]) -> str:
+    one, rows = nights["one"], []
+    start, end = one.path[0][1], min(value for _, value, _ in one.path)
+    for share in (0.25, 0.5, 0.75, 0.9, 1.0):
+        loss = start - share * (start - end)
+        alone = reached(one, loss)
+        cells = [f"{share:.0%} ({start - loss:.3f})", f"{alone:.0f} s"]
+        for name in ("sixteen", "no waves"):
+            took = reached(nights[name], loss)
+            cells += [f"{took:.0f} s", f"{alone / took:.1f}"] if took and alone else ["not reached", ""]
+        rows.append(cells)
+    header = [
+        "of one slot's true gain",
+        "one slot",
+        "13 + 3 slots",
+        "times sooner",
+        "13 + 3 slots without waves",
+        "times sooner",
+    ]
+    return markdown(header, rows)
+
+
+NAMES = {
+    "one": "one slot",
+    "sixteen": "13 + 3 slots",
+    "no waves": "13 + 3 slots, no waves",
+    "mixed": "13 + 3 slots by one name",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--runs", type=int, default=910, help="of each study on sixteen slots")
+    parser.add_argument("--run-s", type=float, default=8.0, help="what a run takes")
+    parser.add_argument("--alone-minutes", type=float, default=40.0, help="for the study on one slot")
+    parser.add_argument("--seeds", type=int, default=5, help="of each certificate")
+    parser.add_argument("--folder", type=Path, help="where the studies are to be kept")
+    parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        folder, runs, hours, with_waves = options.one
+        work(Path(folder), int(runs), float(hours), with_waves == "1")
+        return
+    train.RUN_S = options.run_s
+    with tempfile.TemporaryDirectory() as name, Progress() as progress:
+        folder = options.folder or Path(name)
+        shown = progress.add_task("four studies", total=None)
+        nights = together(folder, options.runs, options.alone_minutes / 60)
+        progress.update(shown, description="certificates")
+        claims = {key: certified(folder / key, options.seeds) for key in nights}
+    about = (
+        f"Runs of {options.run_s:g} s, {SLOW} + {FAST} slots; on the fast kind each loss is better by {train.HEAD_START}, and a run "
+        f"scatters by {train.NOISE} besides what its seed shares. A and B bring {train.TOGETHER} together and cost {train.ALONE} "
+        "each alone. *Slots idle*: of the slots' time from the end of the first run to the beginning of the last, the share "
+        "in which no run was under way. Truly worse: by more than half a run's noise."
+    )
+    report("hands", TITLE, f"{about}\n\n{table(nights, claims)}\n\n{sooner(nights)}", options.write)
+
+
+if __name__ == "__main__":
+    main()
