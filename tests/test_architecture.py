@@ -77,7 +77,18 @@ ALLOWED_IN = {
     "export": {"errors", "report", "state", "trial"},
     "policy": {"carrying", "errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {"audit", "carrying", "errors", "final", "ledger", "rungs", "scatter", "state", "stats", "trial"},
-    "propose": {"agent_table", "carrying", "errors", "events", "execute", "files", "hosts", "models", "patterns", "proposing"}
+    "propose": {
+        "agent_table",
+        "carrying",
+        "errors",
+        "events",
+        "execute",
+        "files",
+        "hosts",
+        "models",
+        "patterns",
+        "proposing",
+    }
     | {"report", "scatter", "shape", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
 }

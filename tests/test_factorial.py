@@ -25,7 +25,7 @@ def test_no_main_effect_is_mixed_up_with_another_or_with_a_pair(runs: int, facto
         assert sum(a * b for a, b in zip(one, other, strict=True)) == 0
 
 
-def seen(factors: int, truth: dict[factorial.Term, float], noise: float, seed: int) -> list[factorial.Seen]:
+def seen(factors: int, truth: dict[factorial.Term, float], noise: float, seed: int) -> tuple[factorial.Seen, ...]:
     """A wave on a base whose own error all gains share, and each factor by itself on another base, as search has them."""
     rng = random.Random(seed)
     rows = factorial.rows(16, factors)[1:]
@@ -36,7 +36,7 @@ def seen(factors: int, truth: dict[factorial.Term, float], noise: float, seed: i
 
     base = rng.gauss(0, noise)
     here = [(row, gain(row, base), 2 * noise**2) for row in rows]
-    return here + [(row, gain(row, rng.gauss(0, noise)), 4 * noise**2) for row in alone]
+    return (*here, *((row, gain(row, rng.gauss(0, noise)), 4 * noise**2) for row in alone))
 
 
 def test_a_pair_that_helps_only_together_is_told_from_those_it_is_mixed_up_with() -> None:
@@ -69,7 +69,7 @@ def test_the_standard_error_of_a_main_effect_is_what_it_says() -> None:
     )
 )
 def test_any_runs_can_be_fitted(runs: list[factorial.Seen]) -> None:
-    effects = factorial.fit(4, runs)
+    effects = factorial.fit(4, tuple(runs))
     for row in itertools.product((False, True), repeat=4):
         gain, error = effects.gain(row)
         assert gain == gain  # a number

@@ -60,7 +60,7 @@ def test_the_runs_of_a_wave_say_which_they_are_and_go_on_in_the_next_process(tmp
     assert found is None
     done = [trial for trial in bench.state.trials.values() if trial.memo.get("kind") == "wave"]
     of = done[0].memo["of"]
-    rows = waves.runs(Wave(done[0].base_tree, tuple(tuple(factor) for factor in of)))
+    rows = waves.runs(Wave(tuple((name, old, new) for name, old, new in of)))
     again = Search(1)
     done += [bench.state.trials[bench.propose(again)] for _ in range(len(rows) - len(done))]
     for trial in done:

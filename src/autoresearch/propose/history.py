@@ -7,6 +7,7 @@ decided. Knows trials and their memos; no files, no strategy.
 """
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Iterable
@@ -56,23 +57,21 @@ class Outcome(Struct, frozen=True):
         return self.gain is not None and self.gain > 0
 
 
-class Wave(Struct, frozen=True):
-    """Constants that are changed several at once on one base: of each its key, what it is and what it might be."""
+class Wave(Struct, frozen=True, dict=True):
+    """Constants that are changed several at once: of each its key, what it is and what it might be."""
 
-    base_tree: str
     factors: tuple[tuple[str, Value, Value], ...]
 
-    def has(self, key: Key) -> bool:
-        """Whether this proposal changes nothing else, on its base."""
-        base, changed = key
-        return base == self.base_tree and changed <= {(knob, new) for knob, _, new in self.factors}
+    @functools.cached_property
+    def levels(self) -> frozenset[tuple[str, Value]]:
+        return frozenset((knob, new) for knob, _, new in self.factors)
 
 
 class History:
     """
     `single[knob][value]` is the latest trial that changed this knob alone, to this value. `keys` are all
     proposals ever made, `pending` those without a verdict. `window` are the latest decided ones. `waves` are
-    factorial waves with the first trial of each; `met` is what was ever changed together.
+    factorial waves with their trials and what those set; `met` is what was ever changed together.
     """
 
     def __init__(self) -> None:
@@ -83,7 +82,7 @@ class History:
         self.keys: set[Key] = set()
         self.pending: dict[int, Key] = {}
         self.window: dict[int, Outcome] = {}
-        self.waves: dict[Wave, int] = {}
+        self.waves: dict[Wave, dict[int, frozenset[tuple[str, Value]]]] = {}
         self.met: set[frozenset[Way]] = set()
         self.kept: list[Outcome] = []  # ours, in order
         self.proposed = 0
@@ -140,8 +139,8 @@ class History:
         if ours and trial.memo["kind"] == "pair":
             self.combined[trial.base_tree] = self.combined.get(trial.base_tree, 0) + 1
         if ours and trial.memo["kind"] == "wave":
-            wave = Wave(trial.base_tree, tuple((knob, old, new) for knob, old, new in trial.memo["of"]))
-            self.waves[wave] = min(self.waves.get(wave, trial.id), trial.id)
+            wave = Wave(tuple((knob, old, new) for knob, old, new in trial.memo["of"]))
+            self.waves.setdefault(wave, {})[trial.id] = key[1]
         if ours and "cut" in trial.memo:
             self.keys.add(cut_key(str(trial.memo["cut"])))
 
@@ -182,11 +181,12 @@ class History:
     @property
     def wave(self) -> Wave | None:
         """The latest."""
-        return max(self.waves, key=self.waves.__getitem__, default=None)
+        return max(self.waves, key=lambda wave: min(self.waves[wave]), default=None)
 
-    def on(self, base_tree: str) -> list[Outcome]:
-        """The window's trials on one base, in order."""
-        return [self.window[id] for id in sorted(self.window) if self.window[id].base_tree == base_tree]
+    def about(self, wave: Wave) -> list[Outcome]:
+        """The window's trials that changed some of a wave's constants and nothing else, in order."""
+        found = (self.window[id] for id in sorted(self.window))
+        return [one for one in found if {(knob, new) for knob, (_, new) in one.changes.items()} <= wave.levels]
 
     def configurations(self, now: dict[str, Value]) -> list[tuple[dict[str, Value], Outcome]]:
         """

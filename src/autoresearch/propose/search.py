@@ -263,9 +263,10 @@ class Plan:
         if self.wave is None:
             return
         yield from self.rows(self.wave)
-        if not any(map(self.wave.has, (*self.history.pending.values(), *self.claimed))):
+        going = (*self.history.pending.values(), *self.claimed)
+        if not any(changed <= self.wave.levels for _, changed in going):
             now = {key: knob.value for key, knob in self.knobs.items()}
-            for values, why in waves.conclusions(self.wave, self.history, now):
+            for values, why in waves.conclusions(self.wave, self.history, self.base, now):
                 yield self.several("fitted", values, why)
 
     def set_out(self) -> Iterator[Move]:
@@ -274,17 +275,20 @@ class Plan:
         steps = ((knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value))
         if self.slots < waves.FEWEST or any(self.is_awaited(knob, value) for knob, value in steps):
             return
-        if last is None or self.history.last - self.history.waves[last] >= 2 * len(waves.runs(last)):
-            wave = waves.begin(self.knobs.values(), self.history, self.base, self.rng)
+        if last is None or self.history.last - min(self.history.waves[last]) >= 2 * len(waves.runs(last)):
+            wave = waves.begin(self.knobs.values(), self.history, self.rng)
             yield from self.rows(wave) if wave else ()
 
     def rows(self, wave: Wave) -> Iterator[Move]:
-        """The runs of a wave, while its base is the best."""
-        rows = waves.runs(wave) if wave.base_tree == self.base else []
+        """The runs of a wave that are left, while its constants are what they were; on whatever is best."""
+        if any(key not in self.knobs or self.knobs[key].value != old for key, old, _ in wave.factors):
+            return
+        done = {*self.history.waves.get(wave, {}).values(), *(changed for _, changed in self.claimed)}
+        rows = waves.runs(wave)
         for number, values in enumerate(rows, 1):
-            why = f"{number} of {len(rows)} that tell what {len(wave.factors)} constants do together"
-            move = self.several("wave", values, why)
-            yield structs.replace(move, kind="wave", wave=wave)
+            if frozenset(values.items()) not in done:
+                why = f"{number} of {len(rows)} that tell what {len(wave.factors)} constants do together"
+                yield structs.replace(self.several("wave", values, why), kind="wave", wave=wave)
 
     def about(self, batch: Sequence[Knob]) -> list[Outcome]:
         """Decided trials that changed several of these choices and nothing else."""

@@ -5,6 +5,7 @@ Which constants a wave is about, which of its runs come next, and what to combin
 are in stats/factorial.py; what trials say in history.py. Knows no files.
 """
 
+import functools
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,8 +26,8 @@ ELSEWHERE = 2.0  # times the variance of a gain over another base: the constant 
 Level = tuple[Knob, Value, float]  # a constant, what it might be, and how good that looked by itself
 
 
-def begin(knobs: Iterable[Knob], history: History, base: str, rng: random.Random) -> Wave | None:
-    """The next wave on this base: of the levels that did no clear harm by themselves, those that met the least."""
+def begin(knobs: Iterable[Knob], history: History, rng: random.Random) -> Wave | None:
+    """The next wave: of the levels that did no clear harm by themselves, those that met the least."""
     harm = HARM * median(history.strongest.values()) if history.strongest else 0.0
     levels = [level for knob in knobs for level in _promising(knob, history, harm)]
     rng.shuffle(levels)
@@ -39,26 +40,29 @@ def begin(knobs: Iterable[Knob], history: History, base: str, rng: random.Random
     together = pairs(map(_way, chosen))
     if len(chosen) < 3 or len(together - history.met) < NEW * len(together):
         return None
-    return Wave(base, tuple(sorted((knob.key, knob.value, value) for knob, value, _ in chosen)))
+    return Wave(tuple(sorted((knob.key, knob.value, value) for knob, value, _ in chosen)))
 
 
-def runs(wave: Wave) -> list[dict[str, Value]]:
+@functools.lru_cache(maxsize=64)
+def runs(wave: Wave) -> tuple[dict[str, Value], ...]:
     """What each run of a wave sets, those that change the fewest first."""
     n = len(wave.factors)
     design = factorial.rows(max(8, 1 << (2 * n - 1).bit_length()), n)
     chosen = sorted(design[1:], key=sum)
-    return [{knob: new for (knob, _, new), on in zip(wave.factors, row, strict=True) if on} for row in chosen]
+    return tuple({knob: new for (knob, _, new), on in zip(wave.factors, row, strict=True) if on} for row in chosen)
 
 
-def conclusions(wave: Wave, history: History, now: Mapping[str, Value]) -> Iterator[tuple[dict[str, Value], str]]:
+def conclusions(
+    wave: Wave, history: History, base: str, now: Mapping[str, Value]
+) -> Iterator[tuple[dict[str, Value], str]]:
     """
     What to set together after a wave, the most promising first, and why; nothing where too few of its runs are in, or
     where the best has gone elsewhere since.
     """
-    tried = {row for one in history.on(wave.base_tree) if (row := _row(wave, one))}
+    tried = {_row(wave, one) for one in history.about(wave)}
     if len(tried) < len(runs(wave)) // 2 or any(now.get(knob) not in (old, new) for knob, old, new in wave.factors):
         return
-    effects = effects_of(wave, history)
+    effects = effects_of(wave, history, base)
     here, _ = effects.gain(tuple(now[knob] == new for knob, _, new in wave.factors))
     rows = [row for row in itertools.product((False, True), repeat=len(wave.factors)) if row not in tried]
     for row in sorted(rows, key=lambda row: -effects.gain(row)[0])[:BEST]:
@@ -68,27 +72,27 @@ def conclusions(wave: Wave, history: History, now: Mapping[str, Value]) -> Itera
             yield values, f"{len(tried)} trials together say {gain - here:+.3g} ± {error:.2g}"
 
 
-def effects_of(wave: Wave, history: History) -> factorial.Effects:
-    """What the trials of a wave's constants say of each and of each pair: those on its base, and each alone elsewhere."""
-    here = [one for one in history.on(wave.base_tree) if _row(wave, one)]
+def effects_of(wave: Wave, history: History, base: str) -> factorial.Effects:
+    """What the trials of a wave's constants say of each and of each pair, and each alone, however long ago."""
+    seen = history.about(wave)
     alone = (history.tried(knob, new) for knob, _, new in wave.factors)
-    elsewhere = [one for one in alone if one and one.base_tree != wave.base_tree]
-    worst = min((one.gain for one in here if one.gain is not None), default=0.0)
+    seen += [one for one in alone if one and one.trial not in history.window]
+    worst = min((one.gain for one in seen if one.gain is not None), default=0.0)
     return factorial.fit(
         len(wave.factors),
-        [
-            (_row(wave, one) or (), min(worst, 0.0) if one.gain is None else one.gain, one.error**2 * times)
-            for times, group in ((1.0, here), (ELSEWHERE, elsewhere))
-            for one in group
-        ],
+        tuple(
+            (
+                _row(wave, one),
+                min(worst, 0.0) if one.gain is None else one.gain,
+                one.error**2 * (1.0 if one.base_tree == base else ELSEWHERE),
+            )
+            for one in seen
+        ),
     )
 
 
-def _row(wave: Wave, outcome: Outcome) -> factorial.Row | None:
-    """Which factors of a wave a trial changed; None where it changed something else."""
-    levels = {(knob, new) for knob, _, new in wave.factors}
-    if not {(knob, new) for knob, (_, new) in outcome.changes.items()} <= levels:
-        return None
+def _row(wave: Wave, outcome: Outcome) -> factorial.Row:
+    """Which factors of a wave a trial changed."""
     return tuple(knob in outcome.changes for knob, _, _ in wave.factors)
 
 

@@ -57,12 +57,12 @@ def promising(trials: Sequence[Trial]) -> list[Trial]:
 def known(trials: Sequence[Trial]) -> list[str]:
     """The clearest effects that the latest factorial wave of the built-in search shows, in words."""
     wave = [trial for trial in islice(reversed(trials), LATELY) if trial.memo.get("kind") == "wave"]
-    wave = [trial for trial in wave if (trial.base_tree, _of(trial)) == (wave[0].base_tree, _of(wave[0]))]
+    wave = [trial for trial in wave if _of(trial) == _of(wave[0])]
     done = [(t, t.verdict.gain, t.verdict.error or 0.0) for t in wave if t.verdict and t.verdict.gain is not None]
     if not done:
         return []
     of = _of(wave[0])
-    seen = [(tuple(name in t.memo["set"] for name, *_ in of), gain, error**2) for t, gain, error in done]
+    seen = tuple((tuple(name in t.memo["set"] for name, *_ in of), gain, error**2) for t, gain, error in done)
     effects = factorial.fit(len(of), seen)
     ranked = sorted(effects.terms, key=lambda term: -abs(effects.of(term)[0]))[:SHOWN]
     return [f"- {_named(of, term)}: {effects.of(term)[0]:+.3g} +- {effects.of(term)[1]:.2g}" for term in ranked]
