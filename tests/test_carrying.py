@@ -1,19 +1,22 @@
 """Winners that raced each other: together first, and each by itself where that was no gain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from asking import cards
-from helpers import History, Recorder, histories, make_study
+from helpers import History, Recorder, commit, git, histories, make_study, write
 from hypothesis import given
 
-from autoresearch import carrying, session
+from autoresearch import carrying, loop, session
+from autoresearch.errors import ProposerError
 from autoresearch.events import Event
 from autoresearch.policy import unless_moved
 from autoresearch.session import Goal
 from autoresearch.state import State
+from autoresearch.study import load
 from autoresearch.trial import Trial, Verdict, Word
+from autoresearch.workspace import Tree, Workspace
 
 # All three begin before the first ends, or wait for its slot; which of them ends first is chance.
 WAIT = "sleep $(cat part/* | awk '{s += $1 * (NR == 2 ? 1 : 2)} END {print s < 3 ? s : 0}'); "
@@ -143,3 +146,66 @@ def test_what_is_carried_was_stale_and_comes_back_unless_it_was_kept(past: list[
                 carried = [t for t in state.trials.values() if trial.id in t.carries and t.verdict]
                 done = any(not t.stack or t.word == "keep" for t in carried)
                 assert done or trial.id in state.stale or trial.id in under_way
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Callable[[str, str, str], str]:
+    """What a change of a file, from one text to the next, makes of a third."""
+
+    def carried(before: str, after: str, best: str) -> str:
+        folder = make_study(tmp_path / "repo", start=before)
+        one = git(folder, "rev-parse", "HEAD").strip()
+        write(folder, {"step.sh": after})
+        other = commit(folder)
+        write(folder, {"step.sh": best})
+        here = commit(folder)
+        with Workspace(folder, load(folder)).at("x", here, here) as tree:
+            tree.carry(one, other, "the change")
+            return (tree.path / "step.sh").read_text()
+
+    return carried
+
+
+def test_a_change_of_a_line_fits_where_its_neighbours_changed(moved: Callable[[str, str, str], str]) -> None:
+    assert moved("A=1\nB=1\nC=1\n", "A=1\nB=2\nC=1\n", "A=5\nB=1\nC=5\n") == "A=5\nB=2\nC=5\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "best"),
+    [
+        ("A=1\nB=1\nC=1\n", "A=1\nB=2\nC=1\n", "A=5\nB=3\nC=5\n"),  # the line itself
+        ("A=1\nB=1\nC=1\n", "A=1\nB=1\nmore\nC=1\n", "A=1\nB=5\nC=5\n"),  # nothing says where it belongs
+    ],
+)
+def test_a_change_that_does_not_fit_leaves_all_as_it_was(
+    tmp_path: Path, moved: Callable[[str, str, str], str], before: str, after: str, best: str
+) -> None:
+    with pytest.raises(ProposerError, match="the change does not fit on the new best"):
+        moved(before, after, best)
+    assert not list((tmp_path / "repo" / ".autoresearch" / "trees").glob("*"))
+
+
+def test_of_several_changes_those_that_fit_are_made() -> None:
+    made = []
+
+    class Fitting(Tree):
+        def __init__(self) -> None:
+            pass
+
+        def carry(self, before: str, after: str, what: str) -> None:
+            if before == "odd":
+                raise ProposerError(f"{what} does not fit on the new best")
+            made.append(after)
+
+    trials = [Trial(n, "odd" if n % 2 else "even", "t", commit=f"c{n}") for n in range(1, 5)]
+    assert [trial.id for trial in loop.carry(Fitting(), trials)] == [2, 4]
+    assert made == ["c2", "c4"]
+    with pytest.raises(ProposerError, match="trial 3 does not fit"):
+        loop.carry(Fitting(), trials[2:3])
+
+
+def test_what_a_stack_of_constants_sets_is_known() -> None:
+    one = Trial(1, "b", "t", by="search", idea="a", memo={"kind": "one", "set": {"a.py:A": [1, 2]}})
+    other = Trial(2, "b", "t", by="llm", idea="b", memo={"constants": {"a.py:B": [3, 4]}})
+    assert carrying.proposal([one, other]).memo == {"constants": {"a.py:A": [1, 2], "a.py:B": [3, 4]}}
+    assert carrying.proposal([one, Trial(3, "b", "t", by="llm", idea="c")]).memo == {}

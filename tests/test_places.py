@@ -1,18 +1,20 @@
 """Ideas that are had while places are taken: in time, not too many, not on a best that moved, and none lost."""
 
+import os
 import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from asking import cards
 from helpers import Recorder, make_study
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch import places, session
 from autoresearch.errors import Stopped
-from autoresearch.events import Event, RunFinished, RunStarted, TrialProposed
+from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted, TrialDecided, TrialProposed
 from autoresearch.places import Places
 from autoresearch.session import Goal
 from autoresearch.state import State
@@ -259,3 +261,43 @@ def test_of_many_who_wait_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -
         thread.join(20)
     assert done == 150
     assert most == 3
+
+
+def test_the_baseline_takes_all_places_and_trials_begin_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cards(tmp_path / "smi", 4).items():
+        monkeypatch.setenv(name, value)
+    folder = make_study(
+        tmp_path / "s",
+        start=SUM,
+        files=PARTS,
+        asset=["part/*"],
+        propose={"with": ["ideas:Gains"], "sandbox": "none"},
+        execute={"sandbox": "none", "workers": 4},
+        decide={"calibrate": 3},
+    )
+    recorder = Recorder()
+    state = session.run(folder, Goal(trials=2), recorder)
+    first, *others = state.trials.values()
+    judged = next(i for i, e in enumerate(recorder.events) if isinstance(e, TrialDecided))
+    before = [event.run.trial for event in recorder.events[:judged] if isinstance(event, RunStarted)]
+    assert sorted(before) == [0, 0, 0, 1]
+    assert sorted(state.runs[run].seed_index for run in first.runs) == [0, 1, 2]
+    assert recorder.events[judged].trial == 0  # type: ignore[attr-defined]
+    assert all(trial.verdict for trial in others)
+    under_way = 0
+    most = 0
+    for event in recorder.events[:judged]:
+        under_way += isinstance(event, RunStarted) - isinstance(event, RunFinished)
+        most = max(most, under_way)
+    assert most == 3
+
+
+def test_more_workers_than_there_is_room_for_are_told_of_and_not_heeded(tmp_path: Path) -> None:
+    recorder = Recorder()
+    state = session.run(thinking(tmp_path), Goal(trials=1, workers=1000), recorder)
+    assert sum("1000 workers were asked for, and this machine has room for" in said for said in recorder.said) == 1
+    started = next(event for event in recorder.events if isinstance(event, SessionStarted))
+    assert started.workers <= (os.cpu_count() or 1)
+    assert state.decided == 1
