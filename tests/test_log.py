@@ -584,3 +584,14 @@ def test_listeners_hear_every_event_after_it_counts(desk: Desk) -> None:
     desk.decide(trial, "keep")
     desk.journal.append(TrialsImported(source="x", trials=(Imported("i", "keep"),)))
     assert [name for name, _ in heard] == ["TrialStarted", "TrialDecided", "TrialsImported"]
+
+
+@pytest.mark.parametrize("part", [1, 40, 100, 1 << 20])
+def test_a_log_is_decoded_the_same_in_parts_of_any_size(monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    monkeypatch.setattr(log, "PART", part)
+    lines = [b'{"event": "session_ended", "at": %d, "why": "x"}\n' % n for n in range(9)]
+    lines.insert(4, b'{"event": "from_the_future", "at": 4}\n')
+    assert [event.at for event in log.decode(b"".join(lines))] == list(range(9))
+    lines[7] = b'{"event": "session_ended", "why": 1}\n'
+    with pytest.raises(LogError, match=r"events\.jsonl, line 8: damaged"):
+        list(log.decode(b"".join(lines)))

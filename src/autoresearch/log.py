@@ -36,6 +36,7 @@ class _AnyLine(msgspec.Struct):
 
 
 _KNOWN = {cls.__struct_config__.tag for cls in Event.__subclasses__()}
+PART = 4 << 20  # bytes that are decoded at once
 
 
 def decode(data: bytes, name: str = "events.jsonl") -> Iterator[Event]:
@@ -45,14 +46,18 @@ def decode(data: bytes, name: str = "events.jsonl") -> Iterator[Event]:
     Raises:
         LogError: a line is damaged; the message names it.
     """
-    try:
-        yield from _decoder.decode_lines(data)
-        return
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass  # an unknown kind or a damaged line: go through them one by one
-    for number, line in enumerate(data.splitlines(), start=1):
-        if line and (event := _decode_line(line, f"{name}, line {number}")):
-            yield event
+    begin = before = 0
+    while begin < len(data):  # a part at a time: all events at once would take three times the memory of the state
+        end = data.find(b"\n", begin + PART) + 1 or len(data)
+        part = data[begin:end]
+        begin = end
+        try:
+            yield from _decoder.decode_lines(part)
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # an unknown kind or a damaged line: one by one
+            for number, line in enumerate(part.split(b"\n"), start=before + 1):
+                if line and (event := _decode_line(line, f"{name}, line {number}")):
+                    yield event
+        before += part.count(b"\n")
 
 
 def _decode_line(line: bytes, where: str) -> Event | None:
@@ -93,7 +98,7 @@ def _fold_lines(data: bytes, path: Path) -> State:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return fold(list(decode(data, path.name)))
+        return fold(decode(data, path.name))
     except KeyError as error:
         raise LogError(
             f"{path.name}: a line is missing: something numbered {error} goes on that never began. Nothing was "
