@@ -209,3 +209,5 @@ def test_what_a_stack_of_constants_sets_is_known() -> None:
     other = Trial(2, "b", "t", by="llm", idea="b", memo={"constants": {"a.py:B": [3, 4]}})
     assert carrying.proposal([one, other]).memo == {"constants": {"a.py:A": [1, 2], "a.py:B": [3, 4]}}
     assert carrying.proposal([one, Trial(3, "b", "t", by="llm", idea="c")]).memo == {}
+    for odd in ({"set": 5}, {"constants": 5}, {"constants": {"A": 1}}, {"constants": {"A": [1, 2, 3]}}):
+        assert carrying.constants(Trial(4, "b", "t", by="mine", memo=odd)) == {}

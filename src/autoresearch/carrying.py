@@ -14,6 +14,7 @@ from autoresearch.state import State
 from autoresearch.trial import Proposal, Trial
 
 BY = "stack"
+SEARCH = "search"  # the built-in proposer, whose memo says by itself what it set
 CONSTANTS = "constants"  # in the memo of who is not the built-in search: what it set, where it changed nothing else
 MOST = 8  # changes in one trial
 IDEA = 60  # characters of each
@@ -67,5 +68,11 @@ def proposal(carried: Sequence[Trial]) -> Proposal:
 
 
 def constants(trial: Trial) -> dict[str, list[Any]]:
-    """What a trial set and from what, by constant, where it is known to have changed nothing else."""
-    return dict(trial.memo.get("set") or trial.memo.get(CONSTANTS) or {})
+    """
+    What a trial set and from what, by constant, where it is known to have changed nothing else. A memo is whatever its
+    proposer wrote.
+    """
+    told = trial.memo.get("set" if trial.by == SEARCH else CONSTANTS)
+    if not isinstance(told, dict) or not all(isinstance(one, list | tuple) and len(one) == 2 for one in told.values()):
+        return {}
+    return {str(name): list(one) for name, one in told.items()}

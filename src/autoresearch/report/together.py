@@ -7,6 +7,7 @@ Pure functions of a study's trials. Ideas are quoted.
 from collections.abc import Sequence
 from itertools import islice
 
+from autoresearch.carrying import SEARCH, constants
 from autoresearch.report.past import IDEA
 from autoresearch.report.quoting import quote
 from autoresearch.stats import factorial
@@ -49,20 +50,22 @@ def promising(trials: Sequence[Trial]) -> list[Trial]:
         verdict = trial.verdict
         if verdict is None or verdict.gain is None or trial.is_baseline or trial.carries or trial.word == "keep":
             continue
-        if verdict.gain >= -CLEAR * (verdict.error or 0.0) and len(trial.memo.get("set", "1")) == 1:
+        alone = trial.by != SEARCH or len(constants(trial)) == 1
+        if verdict.gain >= -CLEAR * (verdict.error or 0.0) and alone:
             found.append(trial)
     return sorted(found, key=lambda trial: -(trial.verdict.gain or 0.0) if trial.verdict else 0.0)[:FACTORS]
 
 
 def known(trials: Sequence[Trial]) -> list[str]:
     """The clearest effects that the latest factorial wave of the built-in search shows, in words."""
-    wave = [trial for trial in islice(reversed(trials), LATELY) if trial.memo.get("kind") == "wave"]
+    lately = (trial for trial in islice(reversed(trials), LATELY) if trial.by == SEARCH)
+    wave = [trial for trial in lately if trial.memo.get("kind") == "wave"]
     wave = [trial for trial in wave if _of(trial) == _of(wave[0])]
     done = [(t, t.verdict.gain, t.verdict.error or 0.0) for t in wave if t.verdict and t.verdict.gain is not None]
     if not done:
         return []
     of = _of(wave[0])
-    seen = tuple((tuple(name in t.memo["set"] for name, *_ in of), gain, error**2) for t, gain, error in done)
+    seen = tuple((tuple(name in constants(t) for name, *_ in of), gain, error**2) for t, gain, error in done)
     effects = factorial.fit(len(of), seen)
     ranked = sorted(effects.terms, key=lambda term: -abs(effects.of(term)[0]))[:SHOWN]
     return [f"- {_named(of, term)}: {effects.of(term)[0]:+.3g} +- {effects.of(term)[1]:.2g}" for term in ranked]
