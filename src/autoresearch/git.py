@@ -58,10 +58,13 @@ def git_in_turn(folder: Path, *commands: list[str]) -> bytes:
     return _run("/bin/sh", ["sh", "-c", " && ".join(lines)], folder, commands[0][-1])
 
 
-def git_commit(folder: Path, made: list[str], ref: str, then: list[str], message: bytes) -> str:
-    """What a git command that reads a message makes of it, put under a ref; then another. One process, as above."""
-    keep, last = _line(folder, ["update-ref", ref]), _line(folder, then)
-    script = f'made=$({_line(folder, made)}) && {keep} "$made" && {last} && echo "$made"'
+def git_commit(folder: Path, here: list[str], made: list[str], ref: str, then: list[str], message: bytes) -> str:
+    """
+    What a git command that reads a message makes of it, put under a ref; then another. One process, as above. `here` are
+    options that name the repository: what a folder says of itself may be a candidate's word.
+    """
+    first, keep, last = (_line(folder, [*here, *words]) for words in (made, ["update-ref", ref], then))
+    script = f'made=$({first}) && {keep} "$made" && {last} && echo "$made"'
     return text(_run("/bin/sh", ["sh", "-c", script], folder, made[0], message))
 
 

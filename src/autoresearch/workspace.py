@@ -286,10 +286,10 @@ class Workspace:
         )
         made = ["commit-tree", change.tree, "-p", trial.base, "-F", "-"]
         # Ignored files are no part of the commit, so none of the run either.
-        clean = [f"--git-dir={tree.git_dir}", f"--work-tree={tree.top}", "clean", "-ffdxq"]
-        return git_commit(
-            tree.top, made, f"{self.refs}/trials/{trial.id}", clean, said.encode(errors="surrogateescape")
-        )
+        clean = ["clean", "-ffdxq"]
+        here = [f"--git-dir={tree.git_dir}", f"--work-tree={tree.top}"]
+        ref = f"{self.refs}/trials/{trial.id}"
+        return git_commit(tree.top, here, made, ref, clean, said.encode(errors="surrogateescape"))
 
     def recover(self, trial: Trial) -> tuple[Proposal, Change, str] | None:
         """What was proposed for a trial, if its commit was made just before the program was killed."""
