@@ -42,6 +42,7 @@ class Bad(Scripted):
 
 class Failing:
     def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        time.sleep(0.002)  # failures are timed, to the millisecond
         raise ProposerError("it never works")
 
 
