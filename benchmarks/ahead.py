@@ -97,11 +97,15 @@ def night(slots: int, trials: int, ahead: bool) -> Outcome:
     )
 
 
-def idle(events: Sequence[Event], slots: int) -> float:
-    """From the end of the first run to the beginning of the last, which is when slots still had something to do."""
+def idle(events: Sequence[Event], slots: int, first: float | None = None) -> float:
+    """
+    Share of the slots' time in which no run was under way, to the beginning of the last run, which is when slots still had
+    something to do; from `first`, in seconds since 1970, or the end of the first run.
+    """
     ends = {event.run: event.at for event in events if isinstance(event, RunFinished)}
     runs = [(event.at, ends[event.run.id]) for event in events if isinstance(event, RunStarted)]
-    first, last = runs[0][1], max(began for began, _ in runs)
+    first = runs[0][1] if first is None else first
+    last = max(began for began, _ in runs)
     busy = sum(max(0.0, min(end, last) - max(began, first)) for began, end in runs)
     return 1 - busy / (slots * (last - first))
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,13 +27,14 @@ from msgspec import Struct
 from rich.progress import Progress
 
 from autoresearch import log, session
-from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted
+from autoresearch.events import Event, RunStarted, SessionStarted
 from autoresearch.git import git
 from autoresearch.listener import Listener
 from autoresearch.propose import waves
 from autoresearch.session import Goal
 from autoresearch.state import State, fold
 from benchmarks import hands_train as train
+from benchmarks.ahead import idle
 from benchmarks.tables import markdown, report
 
 TITLE = "Sixteen slots against one"
@@ -151,8 +152,8 @@ def looked_at(folder: Path, slots: int) -> Night:
         kept=len(state.kept) - 1,
         false=false,
         screened=sum(any(state.runs[run].tier for run in trial.runs) for trial in decided),
-        idle=idle(events, slots, first_run=True),
-        idle_all=idle(events, slots, first_run=False),
+        idle=idle(events, slots),
+        idle_all=idle(events, slots, began),
         head=head.own_s / head.wall_s,
         lasted=head.wall_s,
         path=path,
@@ -162,19 +163,6 @@ def looked_at(folder: Path, slots: int) -> Night:
 def at(folder: Path, commit: str) -> dict[str, float]:
     body = ast.parse(git(folder, "show", f"{commit}:settings.py")).body
     return {node.targets[0].id: ast.literal_eval(node.value) for node in body if isinstance(node, ast.Assign)}  # type: ignore[attr-defined]
-
-
-def idle(events: Sequence[Event], slots: int, first_run: bool) -> float:
-    """
-    Share of the slots' time in which no run was under way, to the beginning of the last run; from the session's first
-    event, or from the end of the first run, before which nobody knows that the code works.
-    """
-    ends = {event.run: event.at for event in events if isinstance(event, RunFinished)}
-    runs = [(event.at, ends[event.run.id]) for event in events if isinstance(event, RunStarted)]
-    first = runs[0][1] if first_run else next(event.at for event in events if isinstance(event, SessionStarted))
-    last = max(began for began, _ in runs)
-    busy = sum(max(0.0, min(end, last) - max(began, first)) for began, end in runs)
-    return 1 - busy / (slots * (last - first))
 
 
 def certified(folder: Path, seeds: int) -> tuple[float, float, float]:

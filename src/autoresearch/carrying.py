@@ -23,7 +23,8 @@ IDEA = 60  # characters of each
 def next_up(state: State, only: str | None = None) -> tuple[int, ...]:
     """
     The stale trials whose changes the next trial carries; none where there are none, or where winners are being measured
-    already, or as many may yet come of runs on the same base: those that come later are together the next. `only` is the key of an idea, where nothing else is wanted.
+    already, or as many may yet come of runs on the same base: those that come later are together the next. `only` is the
+    key of an idea, where nothing else is wanted.
     """
     due = [state.trials[i] for i in state.stale if only in (None, state.trials[i].wish)]
     if not due:
@@ -34,7 +35,7 @@ def next_up(state: State, only: str | None = None) -> tuple[int, ...]:
     bases = {trial.base_tree for trial in winners}
     unfinished = (state.trials[i] for i in state.unfinished)
     racing = sum(trial.base_tree in bases and bool(trial.runs) for trial in unfinished)
-    if under_way(state) or racing >= max(1, len(winners)):
+    if under_way(state) or racing >= len(winners):
         return ()
     winners.sort(key=lambda trial: -_gain(trial))  # of those that do not go together, the best goes first
     return tuple(trial.id for trial in winners[:MOST])

@@ -39,9 +39,7 @@ class Lab(Struct, frozen=True):
     workers: int = 1
     beside: int = 0  # trials that may begin while the baseline is calibrated, once it has a value
     tier: str = ""  # the kind of machine that a worker's place is on, where it is not the study's own
-    board: halving.Board = field(
-        default_factory=halving.Board
-    )  # how far the session's runs are, where that is asked for
+    board: halving.Board = field(default_factory=halving.Board)  # how far the session's runs are
     only: str | None = None  # the key of an idea, where the session is about nothing else
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
 

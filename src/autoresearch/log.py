@@ -131,9 +131,8 @@ class Log:
         self._held: set[int] = set()  # trials that a worker of this process is at
         self._syncing = threading.Lock()  # may be asked for by who holds `lock`, and never the other way
         self._broken = False  # the disk refused a line: write nothing more
-        self._unsynced: OSError | None = (
-            None  # why nothing is safe since: asked again, the disk might say that all is well
-        )
+        # Why nothing is safe since: asked again, the disk might say that all is well.
+        self._unsynced: OSError | None = None
         with contextlib.ExitStack() as opening:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)

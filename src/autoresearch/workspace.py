@@ -46,10 +46,11 @@ class Tree:
     def __init__(self, workspace: "Workspace", top: Path, base: str) -> None:
         self.workspace, self.top, self.base = workspace, top, base
         self.path = top / workspace.prefix
-        self.git_dir = (top / ".git").read_text().removeprefix("gitdir: ").strip()
+        git_dir = (top / ".git").read_text().removeprefix("gitdir: ").strip()
+        self.here = [f"--git-dir={git_dir}", f"--work-tree={top}"]  # whatever its own .git says later
 
     def git(self, *args: str, input: bytes | None = None) -> bytes:
-        return git(self.top, f"--git-dir={self.git_dir}", f"--work-tree={self.top}", *args, input=input)
+        return git(self.top, *self.here, *args, input=input)
 
     def asset_files(self) -> list[Path]:
         """Files that may change, as they stand on the base, relative to `path`, sorted."""
@@ -71,10 +72,9 @@ class Tree:
 
     def _stored(self, *more: list[str]) -> bytes:
         """Put the worktree's content into the repository; its identity, then what `more` prints."""
-        here = [f"--git-dir={self.git_dir}", f"--work-tree={self.top}"]
         commands = (["add", "--all"], ["write-tree"], *more)
         try:
-            return git_in_turn(self.top, *([*here, *words] for words in commands))
+            return git_in_turn(self.top, *([*self.here, *words] for words in commands))
         except WorkspaceError as error:
             raise ProposerError(f"what was left in the worktree cannot be committed: {error}") from None
 
@@ -285,11 +285,9 @@ class Workspace:
             {"Study": self.study.name, "Trial": trial.id, "Proposed-by": proposal.by, "Memo": _json(proposal.memo)},
         )
         made = ["commit-tree", change.tree, "-p", trial.base, "-F", "-"]
-        # Ignored files are no part of the commit, so none of the run either.
-        clean = ["clean", "-ffdxq"]
-        here = [f"--git-dir={tree.git_dir}", f"--work-tree={tree.top}"]
+        clean = ["clean", "-ffdxq"]  # ignored files are no part of the commit, so none of the run either
         ref = f"{self.refs}/trials/{trial.id}"
-        return git_commit(tree.top, here, made, ref, clean, said.encode(errors="surrogateescape"))
+        return git_commit(tree.top, tree.here, made, ref, clean, said.encode(errors="surrogateescape"))
 
     def recover(self, trial: Trial) -> tuple[Proposal, Change, str] | None:
         """What was proposed for a trial, if its commit was made just before the program was killed."""

@@ -7,8 +7,8 @@ Knows files before and after, and knobs; not who made the change.
 import os
 from collections.abc import Mapping
 
+from autoresearch.carrying import CONSTANTS
 from autoresearch.propose import Tree, knobs
-from autoresearch.propose.history import CONSTANTS
 from autoresearch.propose.ranges import Value
 from autoresearch.shape import LARGEST
 from autoresearch.trial import Proposal

@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from autoresearch import carrying
-from autoresearch.carrying import CONSTANTS as CONSTANTS
+from autoresearch.carrying import CONSTANTS
 from autoresearch.propose.ranges import Value
 from autoresearch.report.brief import Brief
 from autoresearch.trial import Trial
 
-BY = "search"
+BY = carrying.SEARCH
 WINDOW = 300  # trials that a sampler learns from; its cost grows with them
 TOGETHER = 4  # constants: of a trial that changed more, one that hurts hides what two of them do
 CLEAR = 2.0  # standard errors beyond which a gain or a loss is not noise

@@ -302,14 +302,8 @@ class Plan:
         good: dict[str, Outcome] = {}
         for outcome in best_first(o for o in self.history.window.values() if len(o.changes) == 1):
             [(key, (old, _))] = outcome.changes.items()
-            waits = outcome.word == "stale"  # to be tried on the new best as it is
-            if (
-                outcome.looked_good
-                and outcome.word != "keep"
-                and not waits
-                and key in self.knobs
-                and self.knobs[key].value == old
-            ):
+            settled = outcome.word in ("keep", "stale")  # what is stale is tried on the new best as it is
+            if outcome.looked_good and not settled and key in self.knobs and self.knobs[key].value == old:
                 good.setdefault(key, outcome)
         for size in [len(good), 2] if len(good) > 2 else [2]:
             for group in itertools.combinations(list(good)[: COMBINE if size == 2 else size], size):
