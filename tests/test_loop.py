@@ -41,7 +41,7 @@ from autoresearch.seeds import seed
 from autoresearch.trial import Trial
 
 # A value that scatters with the seed, so that no single run is certain.
-NOISY = "echo METRIC loss=$(( {base} + AUTORESEARCH_SEED % {spread} ))\n"
+NOISY = "echo METRIC loss=$(( {base}000000 + AUTORESEARCH_SEED % {spread}000003 ))\n"  # no two seeds alike
 
 
 def verdict_of(trial: Trial) -> tuple[float | None, float | None, float | None]:
@@ -142,7 +142,7 @@ def test_a_gain_within_the_noise_is_inconclusive_after_its_repeats(tmp_path: Pat
 def test_what_is_clearly_worse_is_decided_by_one_run_and_a_gain_by_two(tmp_path: Path) -> None:
     start = NOISY.format(base=1000, spread=97)
     better, worse = (step(NOISY.format(base=base, spread=97)) for base in (100, 2000))
-    changes: dict[str, Any] = {"decide": {"calibrate": 4, "repeats": 5}, "metric": {"max_step": 1000.0}}
+    changes: dict[str, Any] = {"decide": {"calibrate": 4, "repeats": 5}, "metric": {"max_step": 1e9}}
     state = play(make_study(tmp_path, worse, better, start=start, **changes))
     assert words(state) == ["discard", "keep"]
     assert [len(t.runs) for t in state.trials.values()] == [4, 1, 2]

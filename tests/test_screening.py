@@ -11,6 +11,7 @@ from autoresearch import check, session
 from autoresearch.events import SessionEnded
 from autoresearch.execute import Hopeless
 from autoresearch.execute.local import Local
+from autoresearch.policy import screening
 from autoresearch.session import Goal
 from autoresearch.state import State
 from autoresearch.study import Study
@@ -148,3 +149,17 @@ def test_a_study_goes_on_without_a_kind_that_is_gone(tmp_path: Path, fast: list[
     assert max(run.id for run in state.runs.values() if run.tier) < max(state.runs)
     done = {run.trial for run in state.runs.values() if not run.tier}
     assert {run.trial for run in stopped} <= done | {t.id for t in state.trials.values() if t.word == "stale"}
+
+
+@pytest.mark.usefixtures("fast")
+def test_while_others_run_the_base_there_a_trial_is_run_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screening, "BASE_RUNS", 1)
+    state = night(tmp_path, "ideas:Nothing", 8, f"sleep 0.5; {NOISE}\n", decide={"calibrate": 1, "policy": "greedy"})
+    there = [run for run in state.runs.values() if run.tier]
+    assert [run.purpose for run in there[:2]] == ["record", "trial"]
+    base, own = there[:2]
+    assert base.tree == state.trials[own.trial].base_tree
+    assert base.measurement is not None
+    assert own.started_at < base.started_at + base.measurement.slot_s, "it waited for the run of its base"
+    assert own.seed_index == base.seed_index, "a pair"
+    assert all(trial.verdict for trial in state.trials.values())

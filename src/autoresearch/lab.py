@@ -54,6 +54,13 @@ class Terms(Struct, frozen=True):
     usual: Measurement | None = None
 
 
+class Begun(Struct, frozen=True):
+    """A run that was written down, and what tells while it goes on that it is to be ended early."""
+
+    run: Run
+    hopeless: Hopeless | None
+
+
 def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
     """
     One run of a trial, or of its base.
@@ -62,13 +69,22 @@ def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
         Stopped: it was ended from outside; the run is recorded so, and does not count.
         KindLost: the same, on another kind of machine: the study goes on without that kind.
     """
-    log = lab.log
+    go_on(lab, trial, tree, begin(lab, trial, ask))
+
+
+def begin(lab: Lab, trial: Trial, ask: Ask) -> Begun:
+    """Write down a run of a trial, or of its base, which `go_on` is to do. Raises KindLost as in `measure`."""
     content, commit = (trial.base_tree, trial.base) if ask.base else (trial.tree, trial.commit)
     assert content is not None
     assert commit is not None
-    if log.state.trials[trial.id].runs or ask.base:
-        tree.reset(content)  # what an earlier run left behind must not help this one
-    run_once(lab, trial, tree, ask, content, commit)
+    return _begin(lab, trial, ask, content, commit, lab.log.state.digest)
+
+
+def go_on(lab: Lab, trial: Trial, tree: Tree, begun: Begun) -> None:
+    """Do what was written down. Raises as in `measure`."""
+    if begun.run.tree != trial.tree or len(lab.log.state.trials[trial.id].runs) > 1:
+        tree.reset(begun.run.tree)  # what an earlier run left behind must not help this one
+    _go_on(lab, trial, tree, begun)
 
 
 def run_once(
@@ -80,6 +96,11 @@ def run_once(
     Raises:
         Stopped, KindLost: as in `measure`.
     """
+    digest = terms.digest if terms else lab.log.state.digest
+    return _go_on(lab, trial, tree, _begin(lab, trial, ask, content, commit, digest), terms)
+
+
+def _begin(lab: Lab, trial: Trial, ask: Ask, content: str, commit: str, digest: str) -> Begun:
     log = lab.log
     assert log.state.opened is not None
     if lab.tier and not lab.places.rooms[lab.tier]:
@@ -92,23 +113,29 @@ def run_once(
             commit=commit,
             seed_index=ask.index,
             seed=seed(log.state.opened.seed, ask.index),
-            digest=terms.digest if terms else log.state.digest,
+            digest=digest,
             started_at=round(time.time(), 3),
             held=ask.held,
             purpose=ask.purpose,
             tier=lab.tier,
         )
-        hopeless = watch(lab, run)
+        begun = Begun(run, watch(lab, run))
         log.add(RunStarted(run=run))
+    return begun
+
+
+def _go_on(lab: Lab, trial: Trial, tree: Tree, begun: Begun, terms: Terms | None = None) -> Measurement:
+    log, run = lab.log, begun.run
     log.sync()
+    assert log.state.opened is not None
     if changed := lab.workspace.restore_referee(log.state.opened.start):
         lab.tell(f"{changed[0].name} of the frozen code was changed by somebody; it is again as it was committed")
     # What is claimed was kept, or is part of it: that it costs more than the start is told, and no reason to stop.
-    free = trial.is_baseline or ask.purpose == "claim"
+    free = trial.is_baseline or run.purpose == "claim"
     usual = None if free else dearer.usual(log.state.on(lab.tier), lab.study, trial)
     usual = terms.usual if terms else usual
     began = time.monotonic()
-    result = lab.executor.run(run, tree.path, lab.study, usual, hopeless)
+    result = lab.executor.run(run, tree.path, lab.study, usual, begun.hopeless)
     if not result.held_s:  # an executor that does not say for how long a slot was held
         result = replace(result, slot_s=round(time.monotonic() - began, 3))
     lost = bool(lab.tier) and result.status == "stopped" and log.stopping is None

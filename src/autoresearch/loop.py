@@ -16,7 +16,7 @@ from autoresearch.change import Change
 from autoresearch.errors import BaselineError, KindLost, NothingLeft, ProposerError, Stopped
 from autoresearch.events import TrialAccepted, TrialDecided, TrialProposed
 from autoresearch.inbox import Inbox
-from autoresearch.lab import Lab, measure
+from autoresearch.lab import Lab, begin, go_on, measure
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
 from autoresearch.policy import Ask, calibrating, dearer, doubt, failure, no_worse, screening
@@ -102,16 +102,19 @@ def is_ours(lab: Lab, trial: Trial) -> bool:
 
 
 def know_base(lab: Lab, trial: Trial, tree: Tree) -> None:
-    """Run the base of a trial on another kind of machine, as often as it has to be known there, beside others who do."""
+    """
+    Run the base of a trial on another kind of machine, as often as it has to be known there, beside others who do, and
+    the trial itself while they are at it.
+    """
     log = lab.log
     while True:
         with log.lock:
-            while (state := log.state.on(lab.tier)) and screening.waits(state, lab.study, trial):
+            while not (ask := screening.ask(log.state.on(lab.tier), lab.study, trial)):
+                if not screening.waits(log.state.on(lab.tier), lab.study, trial):
+                    return
                 log.lock.wait()
-            ask = screening.ask(state, lab.study, trial)
-        if ask is None:
-            return
-        measure(lab, trial, tree, ask)
+            begun = begin(lab, trial, ask)  # before another worker looks
+        go_on(lab, trial, tree, begun)
 
 
 def calibrate(lab: Lab, trial: Trial, tree: Tree) -> None:

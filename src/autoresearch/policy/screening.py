@@ -41,11 +41,18 @@ def sentence(study: Study, own: str, others: Iterable[str]) -> str:
 
 
 def ask(state: State, study: Study, trial: Trial) -> Ask | None:
-    """A run of the base that nobody does yet; None where there are enough."""
+    """
+    A run of the base that nobody does yet; while others do the last of them, the first of the trial itself, so that the
+    place is not idle. None where there is nothing to do but to wait, or to judge.
+    """
+    assert trial.tree is not None
     running = _under_way(state, trial)
-    if len(_done(state, trial)) + len(running) >= _wanted(state, study):
-        return None
-    return Ask(next_seed(state, trial.base_tree, but=[run.seed_index for run in running]), base=True, purpose="record")
+    if len(_done(state, trial)) + len(running) < _wanted(state, study):
+        index = next_seed(state, trial.base_tree, but=[run.seed_index for run in running])
+        return Ask(index, base=True, purpose="record")
+    if waits(state, study, trial) and not _was_run(state, trial):
+        return Ask(next_seed(state, trial.tree))
+    return None
 
 
 def waits(state: State, study: Study, trial: Trial) -> bool:
@@ -57,6 +64,11 @@ def waits(state: State, study: Study, trial: Trial) -> bool:
 def _done(state: State, trial: Trial) -> list[Run]:
     """Runs that failed are among them: where the base does not run at all, nothing more is to be learnt."""
     return [run for run in state.runs_on(trial.base_tree) if run.purpose == "record"]
+
+
+def _was_run(state: State, trial: Trial) -> bool:
+    runs = (state.runs[run] for run in state.trials[trial.id].runs)
+    return any((run.tree, run.tier) == (trial.tree, state.tier) for run in runs)
 
 
 def _wanted(state: State, study: Study) -> int:

@@ -6,6 +6,7 @@ Each call starts from the history alone, so a resumed study draws what it would 
 outcomes; no files.
 """
 
+import functools
 import random
 import warnings
 from collections.abc import Sequence
@@ -69,9 +70,21 @@ def nearby(knobs: Sequence[Knob], rng: random.Random) -> dict[str, Value]:
 
 
 def _distribution(knob: Knob, box: tuple[float, float]) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution
 
-    return CategoricalDistribution(knob.range.options) if knob.range.is_choice else FloatDistribution(*box)
+    return CategoricalDistribution(knob.range.options) if knob.range.is_choice else _box()(*box)
+
+
+@functools.cache
+def _box() -> Any:
+    """A distribution that is not copied: a study copies each trial it is given with its whole space, half of a draw."""
+    from optuna.distributions import FloatDistribution
+
+    class Box(FloatDistribution):
+        def __deepcopy__(self, memo: object) -> "Box":
+            return self
+
+    return Box
 
 
 def _inside(knob: Knob, value: Value, box: tuple[float, float]) -> Value:
