@@ -8,6 +8,7 @@ for runs of five. Each slot counts from the end of the baseline to the last run'
 """
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -97,15 +98,15 @@ def night(slots: int, trials: int, ahead: bool) -> Outcome:
     )
 
 
-def idle(events: Sequence[Event], slots: int, first: float | None = None) -> float:
+def idle(events: Sequence[Event], slots: int, first: float | None = None, last: float = math.inf) -> float:
     """
-    Share of the slots' time in which no run was under way, to the beginning of the last run, which is when slots still had
-    something to do; from `first`, in seconds since 1970, or the end of the first run.
+    Share of the slots' time in which no run was under way. From `first`, in seconds since 1970, or the end of the first run;
+    to `last`, or the beginning of the last run: until then slots had something to do.
     """
     ends = {event.run: event.at for event in events if isinstance(event, RunFinished)}
     runs = [(event.at, ends[event.run.id]) for event in events if isinstance(event, RunStarted)]
     first = runs[0][1] if first is None else first
-    last = max(began for began, _ in runs)
+    last = min(last, max(began for began, _ in runs))
     busy = sum(max(0.0, min(end, last) - max(began, first)) for began, end in runs)
     return 1 - busy / (slots * (last - first))
 

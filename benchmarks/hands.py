@@ -14,6 +14,7 @@ all the time beside the others, so that what the machine does to one it does to 
 
 import argparse
 import ast
+import math
 import os
 import subprocess
 import sys
@@ -71,6 +72,7 @@ class Night(Struct, frozen=True):
 class Head(Struct, frozen=True):
     own_s: float  # processor seconds
     wall_s: float
+    told_at: float  # to stop, in seconds since 1970; there is nothing for slots to do from then on
 
 
 # -- a session, in a process of its own -------------------------------------------------------------------
@@ -80,11 +82,12 @@ class Enough(Listener):
     """Stops the study after so many runs."""
 
     def __init__(self, runs: int) -> None:
-        self.runs = runs
+        self.runs, self.told_at = runs, math.inf
         self.stop: Callable[[], None] = lambda: None
 
     def event(self, event: Event, state: State) -> None:
         if isinstance(event, RunStarted) and event.run.id >= self.runs:
+            self.told_at = min(self.told_at, event.at)
             self.stop()
 
 
@@ -97,7 +100,7 @@ def work(folder: Path, runs: int, hours: float, with_waves: bool) -> None:
         ears.stop = lambda: lab.log.stop("enough runs")
         before, began = time.process_time(), time.monotonic()
         session.see_through(lab, "done")
-        took = Head(time.process_time() - before, time.monotonic() - began)
+        took = Head(time.process_time() - before, time.monotonic() - began, min(ears.told_at, time.time()))
     (folder / "head.json").write_bytes(msgspec.json.encode(took))
 
 
@@ -152,8 +155,8 @@ def looked_at(folder: Path, slots: int) -> Night:
         kept=len(state.kept) - 1,
         false=false,
         screened=sum(any(state.runs[run].tier for run in trial.runs) for trial in decided),
-        idle=idle(events, slots),
-        idle_all=idle(events, slots, began),
+        idle=idle(events, slots, last=head.told_at),
+        idle_all=idle(events, slots, began, head.told_at),
         head=head.own_s / head.wall_s,
         lasted=head.wall_s,
         path=path,
@@ -286,7 +289,7 @@ def main() -> None:
     about = (
         f"Runs of {options.run_s:g} s, {SLOW} + {FAST} slots; on the fast kind each loss is better by {train.HEAD_START}, and a run "
         f"scatters by {train.NOISE} besides what its seed shares. A and B bring {train.TOGETHER} together and cost {train.ALONE} "
-        "each alone. *Slots idle*: of the slots' time from the end of the first run to the beginning of the last, the share "
+        "each alone. *Slots idle*: of the slots' time from the end of the first run until the study was told to stop, the share "
         "in which no run was under way. Truly worse: by more than half a run's noise."
     )
     report("hands", TITLE, f"{about}\n\n{table(nights, claims)}\n\n{sooner(nights)}", options.write)

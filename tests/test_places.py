@@ -263,6 +263,33 @@ def test_of_many_who_wait_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -
     assert most == 3
 
 
+def test_an_idea_that_came_to_nothing_lets_the_next_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "LOOK_S", 60.0)
+    found, failed, begun = Places(1), threading.Event(), threading.Event()
+
+    def first() -> None:
+        found.turn()
+        failed.wait()
+        found.turn()  # its idea came to nothing, so it begins with another, behind who waits already
+        found.leave()
+
+    def second() -> None:
+        found.turn()
+        begun.set()
+        found.leave()
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (first, second)]
+    threads[0].start()
+    while not found._ahead:
+        time.sleep(0.01)
+    threads[1].start()
+    assert not begun.wait(0.2)
+    failed.set()
+    assert begun.wait(10)
+    for thread in threads:
+        thread.join(10)
+
+
 def test_the_baseline_takes_all_places_and_trials_begin_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ class Places:
         me = threading.get_ident()
         with self._lock:
             self._ahead.discard(me)
+            self._turn.notify()  # its idea may have come to nothing
         with self._door, self._lock:
             while not self._stopping() and (wait_s := self._early_s()) > 0:
                 self._turn.wait(min(wait_s, LOOK_S))

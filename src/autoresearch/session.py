@@ -110,7 +110,8 @@ def opened(folder: Path, goal: Goal, listener: Listener, proposer: Proposer | No
             places=places(room, kinds, log),
             around=around(study, workspace, purse, room + sum(kinds.values())),
             workers=room,
-            beside=max(0, room - study.decide.baseline_runs),  # more would wait for its places, and it for theirs
+            # More would wait for its places, and it for theirs.
+            beside=max(0, room + sum(kinds.values()) - study.decide.baseline_runs),
             tell=listener.say,
         )
         data = study.data_digest(workspace.frozen(start))
