@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from autoresearch.policy import race
 from autoresearch.policy.race import GRID, LOOKS, Limit, behind, margin, on_grid
+from autoresearch.trial import Verdict
 
 SCATTER = 0.01  # of the final value, from seed to seed
 BATCH = 0.08  # of a single point of the curve: which batches it was, the same for all runs of a seed
@@ -192,6 +193,25 @@ def test_a_run_is_held_against_the_bases_run_with_its_own_seed() -> None:
 def test_nothing_is_stopped_while_little_is_known() -> None:
     for tries in range(5):
         assert watched(hopeless_study(tries)) is None
+
+
+@pytest.mark.parametrize("behind_by", [0.25, 0.5, 3.0])
+def test_what_was_ended_early_would_have_gained_as_its_curve_says_it_would(behind_by: float) -> None:
+    past = hopeless_study()
+    trial = past.tried()
+    run = past.begin_run(trial)
+    past.end_run(run, None, status="hopeless", curve=line(4.0, 5.101 + behind_by)[:14])
+    found = past.state.trials[trial]
+    verdict = race.examined(past.state, found, Verdict("discard", "hopeless"))
+    assert verdict.gain is None
+    assert verdict.promise is not None
+    gain, error = verdict.promise
+    assert gain == pytest.approx(-behind_by, abs=0.02), "a curve that is behind by 1 ended worse by 1"
+    assert 0 <= error < 0.05
+    few = hopeless_study(2)
+    trial = few.tried()
+    few.end_run(few.begin_run(trial), None, status="hopeless", curve=line(4.0, 6.0)[:14])
+    assert race.examined(few.state, few.state.trials[trial], verdict).foreseen is None
 
 
 def test_a_run_without_a_curve_is_never_stopped() -> None:

@@ -19,7 +19,7 @@ from autoresearch.inbox import Inbox
 from autoresearch.lab import Lab, begin, go_on, measure
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
-from autoresearch.policy import Ask, calibrating, dearer, doubt, failure, no_worse, screening
+from autoresearch.policy import Ask, calibrating, dearer, doubt, failure, no_worse, race, screening
 from autoresearch.report import calibration
 from autoresearch.report.brief import Brief, brief
 from autoresearch.state import State
@@ -148,7 +148,8 @@ def next_run(lab: Lab, trial: Trial) -> Ask | None:
 def judge(lab: Lab, trial: Trial) -> Verdict:
     """What the policy says, unless its cost or a guard speaks against it."""
     state = lab.log.state.on(lab.tier)
-    verdict = dearer.examined(state, lab.study, trial, lab.policy.judge(state, trial))
+    verdict = race.examined(state, trial, lab.policy.judge(state, trial))
+    verdict = dearer.examined(state, lab.study, trial, verdict)
     return no_worse.examined(state, lab.study, trial, verdict)
 
 

@@ -165,7 +165,9 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
 
     `value` and `base_value` are means over the runs that were compared; `gain` is positive when better;
     `error` is the standard error of the gain (None while the noise is unknown). `cost` is what a run took,
-    in multiples of the base's. `flags` are sentences that a person should read before believing it.
+    in multiples of the base's. `flags` are sentences that a person should read before believing it. `foreseen`: of a run
+    that was ended early, the gain that its curve spoke for and the standard error of that; for whoever has ideas, and
+    for no decision.
     """
 
     word: Word
@@ -176,6 +178,12 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     error: float | None = None
     cost: float | None = None
     flags: tuple[str, ...] = ()
+    foreseen: tuple[float, float] | None = None
+
+    @property
+    def promise(self) -> tuple[float, float] | None:
+        """The gain and its standard error, as measured or foreseen."""
+        return self.foreseen if self.gain is None else (self.gain, self.error or 0.0)
 
 
 class Trial(Struct, frozen=True, omit_defaults=True):

@@ -16,11 +16,12 @@ from itertools import islice, pairwise
 from statistics import median
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoresearch.policy import DECIDING
 from autoresearch.state import State
 from autoresearch.stats import gain_error
-from autoresearch.trial import Run, Trial
+from autoresearch.trial import Run, Trial, Verdict
 
 Points = tuple[tuple[float, float], ...]  # (fraction of the budget, loss), in order
 Levels = tuple[float | None, ...]  # one for each of GRID or LOOKS; None where the curve has not got to
@@ -39,10 +40,11 @@ RECENT = 300  # runs that are learnt from; the cost of a look at the past grows 
 
 
 class Past(Struct, frozen=True):
-    """A run that was seen to its end: how far behind it was at each of LOOKS, and whether it ended well."""
+    """A run that was seen to its end: how far behind it was at each of LOOKS, what it gained, and whether it ended well."""
 
     tree: str
     behind: Levels
+    gain: float
     well: bool
 
 
@@ -84,6 +86,35 @@ def watch(state: State, trial: Trial, run: Run) -> Limit | None:
     return Limit(limits, on_grid(base.measurement.curve)) if any(limit is not None for limit in limits) else None
 
 
+def examined(state: State, trial: Trial, verdict: Verdict) -> Verdict:
+    """The verdict, with what a run that was ended early would have gained."""
+    runs = (state.runs[i] for i in state.trials[trial.id].runs)
+    ended = next((run for run in runs if run.measurement and run.measurement.status == "hopeless"), None)
+    return replace(verdict, foreseen=foreseen(state, trial, ended)) if ended else verdict
+
+
+def foreseen(state: State, trial: Trial, run: Run) -> tuple[float, float] | None:
+    """
+    What a run that was ended early would have gained, with the standard error of that: in proportion to how far behind it
+    was, as with those that were seen to their end. None where there are too few of them.
+    """
+    base = beside(state, trial.base_tree, run)
+    if base is None or base.measurement is None or run.measurement is None:
+        return None
+    gaps = behind(run.measurement.curve, on_grid(base.measurement.curve))
+    reached = [(look, gap) for look, gap in enumerate(gaps) if gap is not None]
+    if not reached:
+        return None
+    look, gap = reached[-1]
+    seen = [(there, one.gain) for one in evidence(state) if (there := one.behind[look]) is not None]
+    squares = sum(there * there for there, _ in seen)
+    if len(seen) < ENOUGH or not squares:
+        return None
+    slope = sum(there * gain for there, gain in seen) / squares
+    scatter = sum((gain - slope * there) ** 2 for there, gain in seen) / (len(seen) - 1)
+    return slope * gap, math.sqrt(scatter * (1 + gap * gap / squares))
+
+
 def evidence(state: State) -> list[Past]:
     """The latest runs with a curve and a value, under the current referee and on this kind of machine."""
     sd = state.noise.sd if state.noise else 0.0
@@ -98,7 +129,8 @@ def evidence(state: State) -> list[Past]:
         if base is None or base.measurement is None or base.value is None or len(found) == RECENT:
             continue
         gaps = behind(measured.curve, on_grid(base.measurement.curve))
-        found.append(Past(run.tree, gaps, state.metric.gain(base.value, run.value) >= -scatter))
+        gain = state.metric.gain(base.value, run.value)
+        found.append(Past(run.tree, gaps, gain, gain >= -scatter))
     return found
 
 

@@ -31,7 +31,10 @@ Key = tuple[str, frozenset[tuple[str, Value]]]  # base tree ("" for a cut: one b
 
 
 class Outcome(Struct, frozen=True):
-    """What became of one proposal. `gain` is None where it did not run to a value."""
+    """
+    What became of one proposal. `gain` is None where it did not run to a value; where its run was ended early, it is what
+    its curve spoke for, with an error that says how far that can be believed.
+    """
 
     trial: int
     kind: str
@@ -241,6 +244,7 @@ def _outcome(trial: Trial) -> Outcome:
     verdict = trial.verdict
     assert verdict is not None
     changes = changes_of(trial)
+    gain, error = verdict.promise or (None, 0.0)
     others = "stack" if trial.by == carrying.BY else "one" if len(changes) == 1 else "group"
     return Outcome(
         trial=trial.id,
@@ -248,8 +252,8 @@ def _outcome(trial: Trial) -> Outcome:
         base_tree=trial.base_tree,
         changes=changes,
         word=verdict.word,
-        gain=verdict.gain,
-        error=verdict.error or 0.0,
+        gain=gain,
+        error=error,
         value=verdict.value,
     )
 

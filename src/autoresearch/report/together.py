@@ -4,6 +4,7 @@ What several changes do together, for a brief where many trials go on at once: w
 Pure functions of a study's trials. Ideas are quoted.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import islice
 
@@ -47,13 +48,11 @@ def promising(trials: Sequence[Trial]) -> list[Trial]:
     """The latest changes that were measured and neither kept nor clearly worse, the best of them first."""
     found = []
     for trial in islice(reversed(trials), LATELY):
-        verdict = trial.verdict
-        if verdict is None or verdict.gain is None or trial.is_baseline or trial.carries or trial.word == "keep":
-            continue
+        gain, error = (trial.verdict and trial.verdict.promise) or (-math.inf, 0.0)
         alone = trial.by != SEARCH or len(constants(trial)) == 1
-        if verdict.gain >= -CLEAR * (verdict.error or 0.0) and alone:
-            found.append(trial)
-    return sorted(found, key=lambda trial: -(trial.verdict.gain or 0.0) if trial.verdict else 0.0)[:FACTORS]
+        if gain >= -CLEAR * error and alone and not (trial.is_baseline or trial.carries or trial.word == "keep"):
+            found.append((gain, trial))
+    return [trial for _, trial in sorted(found, key=lambda one: -one[0])[:FACTORS]]
 
 
 def known(trials: Sequence[Trial]) -> list[str]:
@@ -61,7 +60,7 @@ def known(trials: Sequence[Trial]) -> list[str]:
     lately = (trial for trial in islice(reversed(trials), LATELY) if trial.by == SEARCH)
     wave = [trial for trial in lately if trial.memo.get("kind") == "wave"]
     wave = [trial for trial in wave if _of(trial) == _of(wave[0])]
-    done = [(t, t.verdict.gain, t.verdict.error or 0.0) for t in wave if t.verdict and t.verdict.gain is not None]
+    done = [(trial, *trial.verdict.promise) for trial in wave if trial.verdict and trial.verdict.promise]
     if not done:
         return []
     of = _of(wave[0])
