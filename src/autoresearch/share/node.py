@@ -1,0 +1,199 @@
+"""
+One peer, for as long as a session of its study lasts: tells others what was measured, hears what they say, and says which of
+their findings come next.
+
+All of it is done by one thread of its own, apart from the workers; whatever fails there is told once and stops nothing. What is
+told is read from the study's log, so that nothing is forgotten by being killed, and nothing told twice.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from autoresearch.events import Event, TrialDecided, TrialProposed
+from autoresearch.listener import Listener
+from autoresearch.share import findings, identity, leases, settings, trust
+from autoresearch.share.board import Swarm, fold
+from autoresearch.share.book import Book
+from autoresearch.share.exchange import Exchange, Share
+from autoresearch.share.identity import Identity
+from autoresearch.share.membership import Door
+from autoresearch.share.receipt import Caught, Entry, Finding, Hello, Word
+from autoresearch.share.settings import Settings
+from autoresearch.share.trust import Candidate, View
+from autoresearch.state import State
+from autoresearch.study import Study
+from autoresearch.trial import Trial
+
+BEAT_S = 1.0  # between two beacons
+FAREWELL_S = 10.0  # that the end of a session waits for what is still to be told
+BOOK = "receipts.jsonl"
+TRUSTED = 0.5  # a peer whose claims held more often than that is believed when it says that something does not help
+NO_GAIN: set[Word] = {"discard", "crash", "timeout"}
+
+
+class Node(Listener):
+    """
+    `patch` gives the patch of one of the study's trials, relative to its folder. `ways` are how others are reached; `say` tells
+    the person.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        chosen: Settings,
+        study: Study,
+        state: State,
+        patch: Callable[[Trial], str],
+        say: Callable[[str], None],
+    ) -> None:
+        where = settings.folder(home)
+        self.settings, self.study, self.state, self._patch, self._say = chosen, study, state, patch, say
+        self.me: Identity = identity.own(where)
+        self._swarm, self._refold, self._seen = Swarm(), False, (-1, View(self.me.peer, {}, {}, {}))
+        self.book = Book(where / BOOK, Door(chosen, self.me.peer), self._told)
+        self.exchange = Exchange(self.book, self.me, epoch(where), time.monotonic)
+        self.ways: Sequence[Share] = ()
+        self._failed: set[str] = set()
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="swarm", daemon=True)
+
+    def start(self, tier: str, ways: Sequence[Share]) -> None:
+        """Introduce oneself, and begin."""
+        self.ways = ways
+        hello = Hello(self.settings.name, tier[:120], self.me.box_key, self.settings.ticket)
+        mine = [self.book.entries[id].receipt.body for id in self.book.chains.get(self.me.peer, ())]
+        if next((body for body in reversed(mine) if isinstance(body, Hello)), None) != hello:
+            self.book.say(self.me, hello)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Tell what is still to be told, for so long at most, and end."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(FAREWELL_S)
+        for way in self.ways:
+            way.close()
+        if not self._thread.is_alive():
+            self.book.close()
+
+    # -- what the study hears of it ------------------------------------------------------------------------
+
+    def event(self, event: Event, state: State) -> None:
+        if isinstance(event, TrialDecided | TrialProposed):
+            self._wake.set()
+
+    def swarm(self) -> Swarm:
+        """What all receipts say. Not to be changed; who iterates takes a tuple first."""
+        with self.book.lock:
+            if self._refold:
+                self._swarm, self._refold = fold(self.book.entries.values()), False
+            caught = [(peer, head.caught) for peer, head in self.book.heads().items() if head.caught]
+            self._swarm.tell_apart(caught)
+            return self._swarm
+
+    def view(self) -> View:
+        """What others' words are worth here."""
+        with self.book.lock:
+            swarm, size = self.swarm(), len(self.book.entries) + len(self.book.caught)
+            if self._seen[0] != size:
+                self._seen = size, trust.view(swarm, self.me.peer)
+            return self._seen[1]
+
+    def alive(self) -> set[str]:
+        """Peers that were heard lately, and ourselves."""
+        return leases.alive(self.exchange.heard.copy(), time.monotonic()) | {self.me.peer}
+
+    def candidates(self, known: Collection[str]) -> list[Candidate]:
+        """The findings of others that are worth a run here, the best first; `known` are keys that were tried here."""
+        place = self.state.digest, self.state.tier[:120], findings.budget(self.study)
+        with self.book.lock:
+            return trust.candidates(self.swarm(), self.view(), place, self.alive(), known)
+
+    def spared(self, key: str) -> str:
+        """Why a change of one's own need not be measured here: somebody else does, or did; empty where nobody does."""
+        lease = leases.key(self.state.digest, key)
+        if who := leases.holder(lease, self.exchange.heard.copy(), time.monotonic()):
+            return f"{self.name(who)} is measuring the same now"
+        with self.book.lock:
+            seen = self.view()
+            for id in self.swarm().keys.get((self.state.digest, key), ()):
+                told = self.swarm().findings[id]
+                same = told.finding.tier == self.state.tier[:120] and told.finding.budget == findings.budget(self.study)
+                if (
+                    told.peer != self.me.peer
+                    and same
+                    and told.finding.word in NO_GAIN
+                    and seen.trust(told.peer) > TRUSTED
+                ):
+                    return f"{self.name(told.peer)} measured the same: {told.finding.word}"
+        return ""
+
+    def name(self, peer: str) -> str:
+        """What a peer calls itself, with the beginning of its key, since names are free."""
+        member = self._swarm.members.get(peer)
+        shown = "".join(c for c in member.name if c.isprintable()) if member else ""
+        return f"{shown or 'somebody'} ({peer[:6]})"
+
+    # -- its thread ----------------------------------------------------------------------------------------
+
+    def _told(self, entry: Entry) -> None:
+        if isinstance(entry.receipt.body, Caught):
+            self._refold = True
+        elif not self._refold:
+            self._swarm.add(entry)
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(BEAT_S)
+            self._wake.clear()
+            self._round()
+
+    def _round(self) -> None:
+        for step in (self._publish, self._beat, *(way.turn for way in self.ways)):
+            try:
+                problem = step()
+            except Exception as error:  # sharing must never stop a study
+                problem = f"sharing failed ({type(error).__name__}: {str(error)[:200]}); the study goes on"
+            if problem and problem not in self._failed:
+                self._failed.add(problem)
+                self._say(problem)
+
+    def _publish(self) -> str:
+        """Tell what was decided and not told yet."""
+        mine = (self.book.entries[id].receipt.body for id in tuple(self.book.chains.get(self.me.peer, ())))
+        told = {(body.trial, body.base, body.key) for body in mine if isinstance(body, Finding)}
+        for trial in findings.due(self.state):
+            if (trial.id, trial.base_tree, trial.shape or trial.tree) in told:
+                continue
+            found = findings.finding(self.state, self.study, trial, self._patch(trial))
+            data = self.book.say(self.me, found)
+            for way in self.ways:
+                way.show(data)
+        return ""
+
+    def _beat(self) -> str:
+        state = self.state
+        trials = (state.trials[id] for id in tuple(state.unfinished))
+        keys = [
+            leases.key(state.digest, trial.shape)
+            for trial in trials
+            if trial.shape and findings.FINDING not in trial.memo
+        ]
+        beacon = self.exchange.beacon(keys)
+        for way in self.ways:
+            way.beat(beacon)
+        return ""
+
+
+def epoch(folder: Path) -> int:
+    """A number that is larger each time, so that beacons of a session are later than those of the one before."""
+    path = folder / "epoch"
+    try:
+        last = int(path.read_text())
+    except (OSError, ValueError):
+        last = 0
+    path.write_text(f"{last + 1}\n")
+    return last + 1
