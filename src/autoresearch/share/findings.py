@@ -7,6 +7,9 @@ study's own kind of machine alone. No name of a file outside the asset, no host 
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
+from autoresearch.share.board import measured
 from autoresearch.share.receipt import LARGEST, MOST_PATCH, MOST_RUNS, Finding, Ran, Word
 from autoresearch.state import State
 from autoresearch.study import Study
@@ -51,7 +54,7 @@ def finding(state: State, study: Study, trial: Trial, patch: str) -> Finding:
     mine = [run for run in own if run.tree == trial.tree]
     beside = [run for run in (*state.runs_on(trial.base_tree), *own) if run.tree == trial.base_tree != trial.tree]
     about = str(trial.memo.get(FINDING, ""))
-    return Finding(
+    found = Finding(
         study=state.digest,
         tier=state.tier[:120],
         direction=state.metric.direction,
@@ -65,12 +68,12 @@ def finding(state: State, study: Study, trial: Trial, patch: str) -> Finding:
         base_runs=_ran(beside),
         patch=patch if len(patch) <= MOST_PATCH and not trial.is_baseline else "",
         noise=state.noise.sd if state.noise else None,
-        gain=verdict.gain,
-        error=verdict.error,
         cost=verdict.cost,
         about=about,
         on=tuple(dict.fromkeys(_held(state, trial)))[-64:],
     )
+    said = measured(found)  # as whoever reads it works it out, and not as the study's policy did
+    return replace(found, gain=said.gain, error=said.error)
 
 
 def _ran(runs: list[Run]) -> tuple[Ran, ...]:

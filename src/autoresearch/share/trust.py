@@ -8,7 +8,8 @@ hash, and until most of those who were drawn have spoken for it, nobody else spe
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -73,7 +74,7 @@ def view(swarm: Swarm, me: str) -> View:
     heard = {peer: tally.trust for peer, tally in words.items()}
     for told in swarm.findings.values():
         if told.id not in mine and told.claims and told.peer != me:
-            held, lost = _spoken(told, heard, None)
+            held, lost = _spoken(told, heard)
             weight = min(1.0, LISTENED / (held + lost)) if held + lost else 0.0
             _count(claims.setdefault(told.peer, Tally()), True, held * weight)
             _count(claims[told.peer], False, lost * weight)
@@ -91,11 +92,11 @@ def _count(tally: Tally, held: bool, weight: float) -> None:
         tally.lost += weight
 
 
-def _spoken(told: Told, words: Mapping[str, float], among: Collection[str] | None) -> tuple[float, float]:
+def _spoken(told: Told, words: Mapping[str, float]) -> tuple[float, float]:
     """How much was said for a claim and against it, by those who measured it where its values compare."""
     held = lost = 0.0
     for peer, again in told.again.items():
-        if again.place == told.place and (among is None or peer in among):
+        if again.place == told.place:
             said, weight = standing(told, again), words.get(peer, STRANGER)
             held += weight * (said == "holds")
             lost += weight * (said == "refuted")
@@ -117,19 +118,17 @@ def _carries(swarm: Swarm, words: Mapping[str, float]) -> dict[tuple[str, str], 
     return {way: (yes + t.held) / (yes + no + t.held + t.lost) for way, t in seen.items()}
 
 
-def drawn(told: Told, peers: Iterable[str], strong: bool) -> list[str]:
-    """Who measures a claim first: nobody can choose them, and whoever knows the same peers comes to the same."""
-    others = (peer for peer in peers if peer != told.peer)
-    ranked = sorted(others, key=lambda peer: hashlib.sha256(f"{told.id} {peer}".encode()).digest())
-    return ranked[: MORE if strong else VERIFIERS]
+def order(told: Told, peers: Iterable[str]) -> list[str]:
+    """Who measures a claim first: nobody can choose, and whoever knows the same peers comes to the same."""
+    others = {peer for peer in peers if peer != told.peer}
+    return sorted(others, key=lambda peer: hashlib.sha256(f"{told.id} {peer}".encode()).digest())
 
 
 class Candidate(Struct, frozen=True):
-    """A finding that is worth a run here: what it is expected to gain, and why it comes now."""
+    """A finding that is worth a run here, and what it is expected to gain."""
 
     told: Told
     expected: float
-    why: str
 
 
 def candidates(
@@ -137,15 +136,19 @@ def candidates(
 ) -> list[Candidate]:
     """
     The claims of others that are worth a run on this place, the best first: by what they are expected to gain here for what a
-    run costs. Those that nobody confirmed yet are only for who was drawn to measure them.
+    run costs. What nobody confirmed yet is only for who was drawn to measure it: first among machines of its author's kind,
+    then among those of each other kind.
 
     `alive` are the peers that were heard lately, ourselves among them; `known` are keys of what was tried here already.
     """
     study, tier, budget = place
-    held = [
-        gain for told in swarm.findings.values() if told.adopted and (gain := measured(told.finding).gain) is not None
-    ]
-    most = max(held, default=0.0)
+    gains = (measured(told.finding).gain for told in swarm.findings.values() if told.adopted)
+    most = max((gain for gain in gains if gain is not None), default=0.0)
+    kinds: dict[str, list[str]] = {}
+    for peer in alive:
+        kinds.setdefault(
+            tier if peer == seen.me else swarm.members[peer].tier if peer in swarm.members else "", []
+        ).append(peer)
     found: dict[str, Candidate] = {}
     for told in swarm.findings.values():
         finding = told.finding
@@ -153,39 +156,53 @@ def candidates(
             continue
         if not finding.patch or seen.me in told.again or finding.key in known or swarm.members[told.peer].caught:
             continue
-        one = _candidate(told, seen, tier, alive, most)
-        if one is not None and (finding.key not in found or found[finding.key].expected < one.expected):
+        gain = measured(finding).gain or 0.0
+        strong = bool(most) and gain > STRONG * most
+        if gain <= 0 or not _may_try(told, seen, tier, kinds, strong):
+            continue
+        one = Candidate(told, _expected(told, gain, seen, tier) / max(1.0, finding.cost or 1.0))
+        if one.expected > 0 and (finding.key not in found or found[finding.key].expected < one.expected):
             found[finding.key] = one
     return sorted(found.values(), key=lambda one: (-one.expected, one.told.id))
 
 
-def _candidate(told: Told, seen: View, tier: str, alive: Collection[str], most: float) -> Candidate | None:
-    gain = measured(told.finding).gain
-    if gain is None or gain <= 0:
-        return None
-    strong = bool(most) and gain > STRONG * most
-    first = drawn(told, alive, strong)
-    held, lost = _spoken(told, seen.words, None)
-    by_drawn = _spoken(told, seen.words, first)
-    spoken = sum(by_drawn) > 0
+def _may_try(told: Told, seen: View, tier: str, kinds: Mapping[str, Sequence[str]], strong: bool) -> bool:
+    """
+    Whether it is this peer's turn to measure a claim: those who are drawn first, then twice as many, and so on, as long as it held
+    with most of those before. A lie is so found out by the first few, and the truth is everywhere after a few steps.
+    """
     doubted = strong or seen.trust(told.peer) < STRANGER
-    enough = by_drawn[0] > by_drawn[1] and (not doubted or sum(peer in told.again for peer in first) > len(first) / 2)
-    if lost > held and spoken:
-        return None  # refuted where it was found; elsewhere it may still be tried by whoever finds it himself
-    if seen.me not in first and not enough:
-        return None
-    there = [(measured(a.finding).gain or 0.0, seen.word(p)) for p, a in told.again.items() if a.finding.tier == tier]
-    if there:  # what was seen on this kind of machine is what it is worth here, as far as it was seen
-        weight = sum(word for _, word in there)
-        likely = seen.trust(told.peer) * seen.carry(told.finding.tier, tier)
-        expected = (gain * likely + sum(g * word for g, word in there)) / (1 + weight)
-    else:
-        expected = (
-            gain * seen.carry(told.finding.tier, tier) * (seen.trust(told.peer) if not held else held / (held + lost))
-        )
-    if expected <= 0:
-        return None
-    cost = max(1.0, told.finding.cost or 1.0)
-    return Candidate(
-        told, expected / cost, "drawn to measure it" if seen.me in first and not held else "measured by others"
-    )
+    first = MORE if strong else VERIFIERS
+    home = order(told, kinds.get(told.finding.tier, ())) or order(told, itertools.chain(*kinds.values()))
+    if seen.me in home:
+        return _is_turn(told, seen, home, first, doubted)
+    there = order(told, kinds.get(tier, ()))
+    return _is_confirmed(told, seen, home[:first], doubted) and _is_turn(told, seen, there, first, False)
+
+
+def _is_turn(told: Told, seen: View, among: Sequence[str], first: int, doubted: bool) -> bool:
+    before, size, rank = 0, first, among.index(seen.me)
+    while before + size <= rank:
+        before, size = before + size, 2 * size
+    return not before or _is_confirmed(told, seen, among[:before], doubted)
+
+
+def _is_confirmed(told: Told, seen: View, among: Sequence[str], doubted: bool) -> bool:
+    """Whether more of these say that it holds than that it does not, by what their word is worth; if doubted, most of them."""
+    said = {peer: standing(told, told.again[peer]) for peer in among if peer in told.again}
+    held = sum(seen.word(peer) for peer, word in said.items() if word == "holds")
+    lost = sum(seen.word(peer) for peer, word in said.items() if word == "refuted")
+    return held > lost and (not doubted or len(said) > len(among) / 2)
+
+
+def _expected(told: Told, gain: float, seen: View, tier: str) -> float:
+    """What a claim gains here: what it says, as far as that is likely, weighed as one run beside those that were made here."""
+    held, lost = _spoken(told, seen.words)
+    likely = (held / (held + lost) if held + lost else seen.trust(told.peer)) * seen.carry(told.finding.tier, tier)
+    there = [
+        (measured(again.finding).gain or 0.0, seen.word(peer))
+        for peer, again in told.again.items()
+        if again.finding.tier == tier
+    ]
+    weight = sum(word for _, word in there)
+    return (gain * likely + sum(one * word for one, word in there)) / (1 + weight)

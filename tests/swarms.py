@@ -1,0 +1,71 @@
+"""A swarm in one process, for tests: peers with made-up measurements, whose receipts everybody knows at once."""
+
+import random
+from collections.abc import Iterable
+
+from autoresearch.share import trust
+from autoresearch.share.board import Swarm, fold
+from autoresearch.share.book import Book
+from autoresearch.share.identity import Identity
+from autoresearch.share.receipt import Finding, Hello, Ran
+
+STUDY, BUDGET, BASE = "0" * 16, "100 steps", "a" * 40
+NOISE = 0.01
+
+
+class Crowd:
+    """Peers by number; `tiers` are theirs. What a change is truly worth on a tier is in `truth[key][tier]`."""
+
+    def __init__(self, tiers: Iterable[str], seed: int = 0) -> None:
+        self.rng = random.Random(seed)
+        self.tiers = list(tiers)
+        self.book = Book()
+        self.peers = [
+            Identity(bytes([seed % 256, number % 256, number // 256]) + bytes(29)) for number in range(len(self.tiers))
+        ]
+        self.number = {peer.peer: number for number, peer in enumerate(self.peers)}
+        self.truth: dict[str, dict[str, float]] = {}
+        self.runs = [0] * len(self.peers)
+        self.tried: list[list[str]] = [[] for _ in self.peers]  # of each peer, the findings that it measured, in order
+        for number, (peer, tier) in enumerate(zip(self.peers, self.tiers, strict=True)):
+            self.book.say(peer, Hello(f"peer {number}", tier, peer.box_key))
+
+    def say(self, number: int, key: str, gain: float, about: str = "", word: str | None = None) -> str:
+        """A receipt of a measurement that came to this; its id."""
+        self.runs[number] += 2
+        run = self.runs[number]
+        finding = Finding(
+            study=STUDY,
+            tier=self.tiers[number],
+            direction="minimize",
+            budget=BUDGET,
+            base=BASE,
+            key=key,
+            word=word or ("keep" if gain > 3 * NOISE else "discard"),  # type: ignore[arg-type]
+            idea=f"change {key}",
+            trial=run,
+            runs=(Ran(run, 7, 1.0 - gain),),
+            base_runs=(Ran(run - 1, 7, 1.0),),
+            patch="diff",
+            noise=NOISE,
+            about=about,
+        )
+        self.book.say(self.peers[number], finding)
+        return self.book.chains[self.peers[number].peer][-1]
+
+    def measure(self, number: int, key: str, about: str = "") -> str:
+        """A peer measures a change for real."""
+        gain = self.truth[key][self.tiers[number]] + self.rng.gauss(0, NOISE)
+        if about:
+            self.tried[number].append(about)
+        return self.say(number, key, gain, about)
+
+    def swarm(self) -> Swarm:
+        return fold(self.book.entries.values())
+
+    def wants(self, number: int) -> list[trust.Candidate]:
+        """What a peer would measure next, the best first."""
+        swarm, me = self.swarm(), self.peers[number].peer
+        known = {told.finding.key for told in swarm.findings.values() if told.peer == me}
+        place = STUDY, self.tiers[number], BUDGET
+        return trust.candidates(swarm, trust.view(swarm, me), place, set(self.number), known)
