@@ -374,6 +374,10 @@ class Workspace:
         name = self.branch.removeprefix("refs/heads/")
         return f"branch {name} {problem}, so it was not moved; the best is at {self.refs}/best" if problem else None
 
+    def relative_patch(self, before: str, after: str) -> str:
+        """The same as text, relative to the study's folder; nothing of what lies outside it."""
+        return git(self.folder, "diff", "--relative", *PLAIN_DIFF, before, after).decode(errors="replace")
+
     def diff(self, before: str, after: str) -> bytes:
         """The patch from one commit to another, as `git apply` takes it."""
         return git(self.folder, "diff", *_AS_PATCH, before, after)

@@ -13,8 +13,7 @@ from autoresearch.errors import NothingLeft, ProposerError
 from autoresearch.events import TrialAsked
 from autoresearch.propose import Proposer, Tree
 from autoresearch.report.brief import Brief
-from autoresearch.share import patches
-from autoresearch.share.findings import FINDING
+from autoresearch.share import FINDING, patches
 from autoresearch.share.node import Node
 from autoresearch.share.receipt import Refused
 from autoresearch.share.trust import Candidate

@@ -6,3 +6,5 @@ was measured (receipt.py), are signed (identity.py), and form a set that only gr
 each other and make equal (exchange.py) over any transport behind one small seam (`Share`). Boards, trust and counts are
 pure functions of that set (board.py, trust.py).
 """
+
+FINDING = "finding"  # in the memo of a trial that tries another peer's: that receipt's id

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from autoresearch.share import FINDING
 from autoresearch.share.board import measured
 from autoresearch.share.receipt import LARGEST, MOST_PATCH, MOST_RUNS, Finding, Ran, Word
 from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.trial import Run, Trial
 
-FINDING = "finding"  # in the memo of a trial that tries another peer's: that receipt's id
 WORDS: dict[str, Word] = {
     "keep": "keep",
     "discard": "discard",

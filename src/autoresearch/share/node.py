@@ -83,7 +83,11 @@ class Node(Listener):
 
     def event(self, event: Event, state: State) -> None:
         if isinstance(event, TrialDecided | TrialProposed):
-            self._wake.set()
+            self.wake()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
 
     def swarm(self) -> Swarm:
         """What all receipts say. Not to be changed; who iterates takes a tuple first."""

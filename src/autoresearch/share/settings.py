@@ -29,15 +29,15 @@ KEYS = {
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """
-    `name` is for people. `git` is a remote, `listen` and `connect` are addresses like "tcp/127.0.0.1:7447"; with none of these one
-    is alone. `floor` is the share of trials, 0 to 1, that is for others' findings while there are any worth a run.
+    `name` is for people. `git` is a remote, `listen` and each of `connect` an address like "tcp/192.168.0.7:7447"; with none of these
+    one is alone. `floor` is the share of trials, 0 to 1, that is for others' findings while there are any worth a run.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=40)]
     swarm: str = ""
     ticket: str = ""
     git: str = ""
-    listen: tuple[str, ...] = ()
+    listen: str = ""
     connect: tuple[str, ...] = ()
     allow: tuple[Peer, ...] = ()
     floor: Annotated[float, Meta(ge=0, le=1)] = 0.4
