@@ -110,7 +110,7 @@ class Book:
         """
         Receipts that somebody with these heads lacks, each peer's in order; all of a peer's where its stories differ.
         """
-        found = []
+        found: list[bytes] = []
         with self.lock:
             for peer in sorted(self.chains):
                 for id in self._missing(peer, theirs.get(peer, Head(0, ""))):
