@@ -113,7 +113,7 @@ class OnNet:
                     self.asking.answered(data)
         self._turns = self._turns + 1 if self.asking.asked else 0
         if self._turns > PATIENCE:
-            self.asking.answered([])
+            self.asking.lost()
         if peer := self.asking.next():
             self._turns = 0
             self.net.send(peer, ("question", self.me, self.exchange.question()))

@@ -12,7 +12,7 @@ SKIPPED = 16  # beacons, at most, of somebody whose answers brought nothing
 
 
 class Asking:
-    """Who is to be asked. The transport asks `next()`, and says `answered` in the end, also where nothing came."""
+    """Who is to be asked. The transport asks `next()`, and in the end says `answered` or `lost`."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -60,6 +60,14 @@ class Asking:
         else:
             self._vain[peer] = min(SKIPPED, self._vain.get(peer, 0) * 2 + 1)
             self._skip[peer] = self._vain[peer] - 1
+        self._forget()
+
+    def lost(self) -> None:
+        """No answer came; whoever was asked is asked again when he is heard."""
+        self.asked = ""
+        self._forget()
+
+    def _forget(self) -> None:
         for table in (self._vain, self._skip):
             for gone in [name for name in table if name not in self.exchange.heard]:
                 del table[gone]
