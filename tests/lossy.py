@@ -14,7 +14,8 @@ from autoresearch.share.receipt import Body, Caught, Finding, Hello, Letter, Ran
 
 LOST, DOUBLED, LATE = 0.2, 0.2, 0.3  # of all messages
 STUDY = "0123456789abcdef"
-PATIENCE = 4  # turns that an answer may take
+PATIENCE = 3  # turns that an answer may take
+BEAT = 3  # turns from one beacon to the next, of which each costs everybody a signature's check
 PATCH = "--- a/train.py\n+++ b/train.py\n@@ -1,3 +1,3 @@\n" + "".join(
     f"-    scale_{n} = 0.02\n+    scale_{n} = math.sqrt(2 / fan_in)\n" for n in range(4)
 )
@@ -131,6 +132,7 @@ class Node:
         self.me = identity(number)
         self.book = Book(folder / f"{number}.jsonl" if folder else None)
         self.refused: list[str] = []
+        self.turns = number
         self.exchange = Exchange(self.book, self.me, epoch, lambda: 0.0, self.refused.append)
         self.share = OnNet(net, self.exchange)
         if not self.book.head(self.me.peer).seq:
@@ -143,7 +145,9 @@ class Node:
 
     def turn(self) -> None:
         self.share.turn()
-        self.share.beat(self.exchange.beacon())
+        self.turns += 1
+        if self.turns % BEAT == 0:
+            self.share.beat(self.exchange.beacon())
 
     def killed(self) -> None:
         """Nothing is closed in good order: what the file holds is all that is left."""

@@ -1,14 +1,24 @@
 """
 Whom to ask for receipts that are missing here: one peer at a time, in the order in which their beacons came.
 
-For transports that pass messages. Counts turns and answers, never seconds.
+For transports that pass messages. Counts beacons and answers, never seconds.
 """
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from autoresearch.share.exchange import Exchange
 
-SKIPPED = 16  # beacons, at most, of somebody whose answers brought nothing
+SKIPPED = 16  # beacons, at most, of somebody who had nothing for us and says that nothing has changed
+
+
+class Vain(Struct):
+    """Answers in a row that brought nothing: how many, what the beacon said then, and how many like it are let pass."""
+
+    digest: str
+    times: int
+    skip: int
 
 
 class Asking:
@@ -17,23 +27,23 @@ class Asking:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.asked = ""  # who is being asked now
+        self._digest = ""  # what his beacon said
         self._want: dict[str, None] = {}
-        self._vain: dict[str, int] = {}  # answers in a row that brought nothing
-        self._skip: dict[str, int] = {}  # beacons that are still let pass
+        self._vain: dict[str, Vain] = {}
 
     def hear(self, beacon: bytes) -> None:
         peer = self.exchange.hear(beacon)
         if not peer:
             return
-        if self._skip.get(peer, 0):
-            self._skip[peer] -= 1
+        vain = self._vain.get(peer)
+        if vain is not None and vain.skip and vain.digest == self.exchange.heard[peer].beacon.digest:
+            vain.skip -= 1
         else:
             self._want[peer] = None
 
     def again(self, peer: str) -> None:
-        """There is reason to ask this peer, whatever its beacon says."""
+        """There is reason to ask this peer now."""
         if peer in self.exchange.heard:
-            self._skip.pop(peer, None)
             self._want[peer] = None
 
     def next(self) -> str:
@@ -42,7 +52,7 @@ class Asking:
             peer = next(iter(self._want))
             del self._want[peer]
             if self.exchange.differs(peer):  # others may have told us meanwhile
-                self.asked = peer
+                self.asked, self._digest = peer, self.exchange.heard[peer].beacon.digest
                 return peer
         return ""
 
@@ -58,16 +68,11 @@ class Asking:
             self._vain.pop(peer, None)
             self.again(peer)
         else:
-            self._vain[peer] = min(SKIPPED, self._vain.get(peer, 0) * 2 + 1)
-            self._skip[peer] = self._vain[peer] - 1
-        self._forget()
+            times = self._vain[peer].times + 1 if peer in self._vain else 0
+            self._vain[peer] = Vain(self._digest, times, min(SKIPPED, (1 << min(times, 10)) - 1))
+        for gone in [name for name in self._vain if name not in self.exchange.heard]:
+            del self._vain[gone]
 
     def lost(self) -> None:
         """No answer came; whoever was asked is asked again when he is heard."""
         self.asked = ""
-        self._forget()
-
-    def _forget(self) -> None:
-        for table in (self._vain, self._skip):
-            for gone in [name for name in table if name not in self.exchange.heard]:
-                del table[gone]
