@@ -91,6 +91,7 @@ ALLOWED_IN = {
     }
     | {"report", "scatter", "shape", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
+    "share": {"errors", "git", "trial"},
 }
 
 

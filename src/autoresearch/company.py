@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from autoresearch.errors import MissingExtra
 from autoresearch.events import Event
 from autoresearch.lab import Lab
-from autoresearch.share import settings
 from autoresearch.trial import Trial
 from autoresearch.workspace import HOME
+
+SWARM = "swarm"  # the folder, beside the log, of who takes part in one
 
 if TYPE_CHECKING:
     from autoresearch.share.exchange import Share
@@ -33,15 +33,17 @@ def in_company(folder: Path, lab: Lab) -> Iterator[Lab]:
         StudyError: what .autoresearch/swarm says cannot be used.
     """
     home = folder.resolve() / HOME
+    if not (home / SWARM).is_dir():
+        yield lab
+        return
+    from autoresearch.propose.peers import Peers, Reserved
+    from autoresearch.share import settings
+    from autoresearch.share.node import Node
+
     chosen = settings.load(home)
     if chosen is None:
         yield lab
         return
-    try:
-        from autoresearch.propose.peers import Peers, Reserved
-        from autoresearch.share.node import Node
-    except ImportError as error:
-        raise MissingExtra(str(error.name), "swarm", "sharing with others") from None
 
     def patch(trial: Trial) -> str:
         return lab.workspace.relative_patch(trial.base, trial.commit or trial.base)
@@ -70,7 +72,10 @@ def in_company(folder: Path, lab: Lab) -> Iterator[Lab]:
 
 def ways(node: "Node", folder: Path, home: Path) -> "list[Share]":
     """How others are reached, as the settings have it."""
-    chosen, study, found = node.settings, node.state.digest, list["Share"]()
+    from autoresearch.share import settings
+
+    chosen, study = node.settings, node.state.digest
+    found: list[Share] = []
     if chosen.git:
         from autoresearch.share.bare import address
         from autoresearch.share.over_git import OverGit

@@ -21,10 +21,9 @@ from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
 from autoresearch.policy import Ask, calibrating, dearer, doubt, failure, no_worse, race, screening
 from autoresearch.report import calibration
-from autoresearch.share import FINDING
 from autoresearch.report.brief import Brief, brief
 from autoresearch.state import State
-from autoresearch.trial import Best, Limits, Proposal, Trial, Verdict
+from autoresearch.trial import FINDING, Best, Limits, Proposal, Trial, Verdict
 from autoresearch.workspace import Tree, Workspace, one_line
 
 BY_THE_PERSON = "stopped by the person"

@@ -13,13 +13,13 @@ from autoresearch.errors import NothingLeft, ProposerError
 from autoresearch.events import TrialAsked
 from autoresearch.propose import Proposer, Tree
 from autoresearch.report.brief import Brief
-from autoresearch.share import FINDING, patches
+from autoresearch.share import patches
 from autoresearch.share.node import Node
 from autoresearch.share.receipt import Refused
 from autoresearch.share.trust import Candidate
 from autoresearch.state import State
 from autoresearch.study import Study
-from autoresearch.trial import Limits, Proposal, Trial
+from autoresearch.trial import FINDING, Limits, Proposal, Trial
 
 BY = "peers"
 

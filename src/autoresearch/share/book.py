@@ -20,7 +20,7 @@ from msgspec import Struct
 from autoresearch.errors import StudyError
 from autoresearch.share import identity, receipt
 from autoresearch.share.identity import Identity
-from autoresearch.share.receipt import Body, Caught, Entry, Hello, Refused, Stub
+from autoresearch.share.receipt import Body, Caught, Entry, Hello, MaybeId, Number, Refused, Stub
 
 AHEAD = 64  # receipts of one peer that wait for those before them
 MOST_OF_ONE = 64 << 20  # bytes of one peer: a stranger must not fill the disk
@@ -30,7 +30,7 @@ Outcome = Literal[
     "known",
     "waits",  # for those before it
     "split",  # it follows on another receipt than the one that is known: ask for its peer's from the first
-    "caught",  # it proves that its peer told two stories
+    "caught",  # it proves of somebody that two stories were told, which was not known
 ]
 
 
@@ -40,9 +40,9 @@ class Head(Struct, frozen=True, array_like=True):
     and the number at which it told two stories, 0 where it was not caught.
     """
 
-    seq: int
-    id: str
-    caught: int = 0
+    seq: Number
+    id: MaybeId
+    caught: Number = 0
 
 
 class Book:
@@ -67,9 +67,12 @@ class Book:
         self.entries: dict[str, Entry] = {}  # id -> receipt, in the order in which they came to count here
         self.chains: dict[str, list[str]] = {}  # peer -> ids, from its number 1 on
         self.caught: dict[str, tuple[Stub, Stub]] = {}  # peer -> the proof with the lowest number
+        self._proofs: dict[str, tuple[str, int]] = {}  # id of a receipt that shows a proof -> (peer, number)
+        self._digest = ""  # worked out when it is asked for
         self._waiting: dict[str, dict[int, bytes]] = {}
         self._bytes: dict[str, int] = {}
         self._file: int | None = None
+        self._held = 0  # how often this thread holds the file: who is told of a receipt may say one
         self._read = 0  # bytes of the file that are in here
         if path is not None:
             try:
@@ -93,21 +96,44 @@ class Book:
 
     def digest(self) -> str:
         """Equal where the same is known."""
-        return receipt.sha256(receipt.canonical(dict(sorted(self.heads().items()))))
+        with self.lock:
+            self._digest = self._digest or receipt.sha256(receipt.canonical(self.heads()))
+            return self._digest
 
-    def missing(self, theirs: Mapping[str, Head], most_bytes: int) -> Iterator[bytes]:
+    def unshown(self) -> list[Caught]:
+        """Proofs that no receipt shows which counts: who was told of them by a liar that was caught since, say."""
+        with self.lock:
+            shown = set(self._proofs.values())
+            return [Caught(peer, *proof) for peer, proof in self.caught.items() if (peer, proof[0].seq) not in shown]
+
+    def missing(self, theirs: Mapping[str, Head], most_bytes: int) -> list[bytes]:
         """
         Receipts that somebody with these heads lacks, each peer's in order; all of a peer's where its stories differ.
         """
-        for peer, mine in sorted(self.heads().items()):
-            known = theirs.get(peer, Head(0, ""))
-            same = known.seq <= mine.seq and (not known.seq or self.chains[peer][known.seq - 1] == known.id)
-            for id in tuple(self.chains.get(peer, ()))[known.seq if same else 0 :]:
-                data = receipt.canonical(self.entries[id].receipt)
-                most_bytes -= len(data)
-                if most_bytes < 0:
-                    return
-                yield data
+        found: list[bytes] = []
+        with self.lock:
+            for peer in sorted(self.chains):
+                for id in self._missing(peer, theirs.get(peer, Head(0, ""))):
+                    data = receipt.canonical(self.entries[id].receipt)
+                    most_bytes -= len(data)
+                    if most_bytes < 0:
+                        return found
+                    found.append(data)
+        return found
+
+    def _missing(self, peer: str, known: Head) -> list[str]:
+        chain = self.chains[peer]
+        if known.seq > len(chain):
+            # One of them shows whether the stories differ; if so, they ask again, knowing less.
+            start = max(0, len(chain) - 1)
+        else:
+            start = known.seq if not known.seq or chain[known.seq - 1] == known.id else 0
+        if not known.caught:
+            return chain[start:]
+        # Beyond, nothing counts for them any more, but proof counts by itself.
+        return chain[start : known.caught - 1] + [
+            id for id in chain[max(start, known.caught - 1) :] if id in self._proofs
+        ]
 
     # -- growing -------------------------------------------------------------------------------------------
 
@@ -116,12 +142,23 @@ class Book:
         Sign a receipt of one's own and write it down; on disk when this returns, so that no other can have its number.
 
         Raises:
-            ValueError: it is too large, or holds a number that is none.
-            StudyError: the disk refused.
+            ValueError: it is too large, or holds a number that is none; or it is the first and introduces nobody.
+            StudyError: the disk refused, or nobody would count it any more.
         """
         with self._writing():
             chain = self.chains.get(me.peer, ())
+            if not chain and not isinstance(body, Hello):
+                raise ValueError("a peer introduces itself first")
+            if me.peer in self.caught:
+                raise StudyError(
+                    f"{self.path or me.peer}: two receipts with number {self.caught[me.peer][0].seq} were signed with your key: it was "
+                    "used on two machines, or an old copy of the folder was. Move the folder away and join as somebody new"
+                )
             data = me.receipt(len(chain) + 1, chain[-1] if chain else "", body)
+            if self._bytes.get(me.peer, 0) + len(data) > MOST_OF_ONE:
+                raise StudyError(
+                    f"{self.path or me.peer}: you said {MOST_OF_ONE >> 20} MiB, and others take no more of one"
+                )
             self._write(data)
             self._count(receipt.read(data), len(data))
             if self._file is not None:
@@ -141,14 +178,17 @@ class Book:
             outcome, peer = self._take(entry, data), entry.receipt.peer
             while outcome == "new" and (later := self._waiting.get(peer, {}).pop(len(self.chains[peer]) + 1, None)):
                 with contextlib.suppress(Refused):
-                    self._take(receipt.read(later), later)
+                    if self._take(receipt.read(later), later) == "split":
+                        outcome = "split"
         return outcome
 
     def _take(self, entry: Entry, data: bytes) -> Outcome:
         peer, seq = entry.receipt.peer, entry.receipt.seq
         chain, caught = self.chains.get(peer, []), self.caught.get(peer)
-        if entry.id in self.entries or (caught and seq >= caught[0].seq):
+        if entry.id in self.entries:
             return "known"
+        if caught and seq >= caught[0].seq:
+            return self._learn(entry)
         identity.check(peer, entry.stub)
         if seq <= len(chain):
             self._catch(peer, self.entries[chain[seq - 1]].stub, entry.stub)
@@ -161,6 +201,19 @@ class Book:
         self._write(data)
         self._count(entry, len(data))
         return "new"
+
+    def _learn(self, entry: Entry) -> Outcome:
+        """
+        A receipt that no longer counts may still show proof, which does. Else two liars, each of whom shows the other's second
+        story, would have one half of the peers believe the one and the other half the other.
+        """
+        body = entry.receipt.body
+        known = self.caught.get(body.peer) if isinstance(body, Caught) else None
+        if not isinstance(body, Caught) or (known and known[0].seq <= body.one.seq):
+            return "known"
+        check_proof(body)
+        self._catch(body.peer, body.one, body.other)
+        return "caught"
 
     def _admit(self, entry: Entry, size: int) -> None:
         peer, body = entry.receipt.peer, entry.receipt.body
@@ -188,7 +241,9 @@ class Book:
         self.entries[entry.id] = entry
         self.chains.setdefault(peer, []).append(entry.id)
         self._bytes[peer] = self._bytes.get(peer, 0) + size
+        self._digest = ""
         if isinstance(body, Caught):
+            self._proofs[entry.id] = body.peer, body.one.seq
             self._catch(body.peer, body.one, body.other)
         self.told(entry)
 
@@ -197,9 +252,11 @@ class Book:
         known = self.caught.get(peer)
         if known is None or one.seq < known[0].seq:
             self.caught[peer] = one, other
+            self._digest = ""
             chain = self.chains.get(peer, [])
             for id in chain[one.seq - 1 :]:
                 del self.entries[id]
+                self._proofs.pop(id, None)
             del chain[one.seq - 1 :]
             self._waiting.pop(peer, None)
 
@@ -224,24 +281,29 @@ class Book:
                 f"{self.path}: a line is damaged: {error}. Restore the file from a backup; or move the folder away and join "
                 "as somebody new, since a number that was used must not be used again"
             ) from None
-        chain = self.chains.get(entry.receipt.peer, ())
-        if (entry.receipt.seq, entry.receipt.prev) == (len(chain) + 1, chain[-1] if chain else ""):
+        peer, seq = entry.receipt.peer, entry.receipt.seq
+        chain, caught = self.chains.get(peer, ()), self.caught.get(peer)
+        if caught and seq >= caught[0].seq:
+            return
+        if (seq, entry.receipt.prev) == (len(chain) + 1, chain[-1] if chain else ""):
             self._count(entry, len(line))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """Alone with the file, and up to date."""
         with self.lock:
-            if self._file is None:
+            if self._file is None or self._held:
                 yield
                 return
             fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._held += 1
             try:
                 self.refresh()
                 if os.fstat(self._file).st_size > self._read:
                     os.ftruncate(self._file, self._read)  # a line that a killed process left half-written
                 yield
             finally:
+                self._held -= 1
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _write(self, data: bytes) -> None:

@@ -18,11 +18,13 @@ from msgspec import Meta, Struct
 from autoresearch.share import identity, receipt
 from autoresearch.share.book import Book, Head
 from autoresearch.share.identity import Identity
-from autoresearch.share.receipt import Caught, Id, Peer, Refused
+from autoresearch.share.receipt import Id, Peer, Refused
 
 ANSWER = 1 << 20  # bytes of receipts in one answer; who lacks more asks again
 MOST_HEADS = 2 << 20  # bytes of a question
 MOST_LEASES = 256
+MOST_BEACON = 32 << 10  # bytes
+STRANGERS = 64  # peers that are heard, but did not introduce themselves yet
 
 
 class Beacon(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,8 +35,8 @@ class Beacon(Struct, frozen=True, forbid_unknown_fields=True):
     peer: Peer
     beat: Annotated[int, Meta(ge=1, le=receipt.LARGEST)]
     digest: Id
-    leases: Annotated[tuple[Annotated[str, Meta(pattern="^[0-9a-f]{8,64}$")], ...], Meta(max_length=MOST_LEASES)]
-    sign: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{86}$")]
+    leases: Annotated[tuple[Annotated[str, Meta(pattern=r"^[0-9a-f]{8,64}\Z")], ...], Meta(max_length=MOST_LEASES)]
+    sign: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{86}\Z")]
 
 
 class Share(Protocol):
@@ -79,7 +81,7 @@ class Exchange:
         refused: Callable[[str], None] = lambda why: None,
     ) -> None:
         self.book, self.me, self.clock, self.refused = book, me, clock, refused
-        self.heard: dict[str, Heard] = {}
+        self.heard: dict[str, Heard] = {}  # the one that was silent longest comes first
         self._beat = epoch << 32
         self._lock = threading.Lock()
 
@@ -105,20 +107,33 @@ class Exchange:
         Take a beacon. The peer to ask, where it knows what we do not or the other way round; else "".
         """
         try:
-            found = msgspec.json.decode(data, type=Beacon)
+            found = _beacon.decode(data[: MOST_BEACON + 1])
         except (msgspec.MsgspecError, ValueError):
             self.refused("a beacon is malformed")
             return ""
-        known = self.heard.get(found.peer)
-        if found.peer == self.me.peer or (known and known.beacon.beat >= found.beat):
+        if found.peer == self.me.peer or not self._later(found):
             return ""
-        if found.peer not in self.book.chains and len(self.heard) > 4 * len(self.book.chains) + 64:
-            return ""  # strangers without end
         if not identity.verify(found.peer, _line(found.peer, found.beat, found.digest, found.leases), found.sign):
             self.refused("a beacon is not signed by its peer")
             return ""
-        self.heard[found.peer] = Heard(found, self.clock())
-        return found.peer if found.digest != self.book.digest() else ""
+        with self._lock:
+            if not self._later(found):
+                return ""
+            self.heard.pop(found.peer, None)
+            self.heard[found.peer] = Heard(found, self.clock())
+            strangers = [peer for peer in self.heard if peer not in self.book.chains]
+            if len(strangers) > STRANGERS:
+                del self.heard[strangers[0]]  # names cost nothing: whoever makes up many must not keep newcomers out
+        return found.peer if self.differs(found.peer) else ""
+
+    def _later(self, found: Beacon) -> bool:
+        known = self.heard.get(found.peer)
+        return known is None or known.beacon.beat < found.beat
+
+    def differs(self, peer: str) -> bool:
+        """Whether somebody's set was another than ours is now, when it was heard last."""
+        known = self.heard.get(peer)
+        return known is not None and known.beacon.digest != self.book.digest()
 
     def answer(self, question: bytes) -> list[bytes]:
         """What somebody lacks who asks like this; nothing where it is no question."""
@@ -129,28 +144,35 @@ class Exchange:
         except (msgspec.MsgspecError, ValueError):
             self.refused("a question is malformed")
             return []
-        return list(self.book.missing(theirs, ANSWER))
+        return self.book.missing(theirs, ANSWER)
 
     def take(self, data: bytes) -> bool:
-        """Take a receipt, from whomever. Whether it, or one that follows on it, is wanted once more from the first."""
+        """
+        Take a receipt, from whomever. Whether there is reason to ask again soon: it, or one that waited for it, belongs to another
+        story than the one that is known here. A question says which story that is, so its answer then begins with the first.
+
+        Raises:
+            StudyError: the disk refused.
+        """
         try:
             outcome = self.book.take(data)
         except Refused as error:
             self.refused(str(error))
             return False
-        if outcome == "caught":
+        if outcome not in ("known", "waits"):
             self._tell_of_caught()
         return outcome in ("split", "caught")
 
     def _tell_of_caught(self) -> None:
-        """Make proof of what was found here, which nobody else may have."""
+        """Show the proof that no receipt shows which counts; not before we introduced ourselves, nor once we were caught."""
         with self.book.lock:
-            entries = tuple(self.book.entries.values())
-            bodies = (entry.receipt.body for entry in entries)
-            shown = {(body.peer, body.one.seq) for body in bodies if isinstance(body, Caught)}
-            for peer, (one, other) in self.book.caught.items():
-                if (peer, one.seq) not in shown and peer != self.me.peer:
-                    self.book.say(self.me, Caught(peer, one, other))
+            head = self.book.head(self.me.peer)
+            if head.seq and not head.caught:
+                for proof in self.book.unshown():
+                    self.book.say(self.me, proof)
+
+
+_beacon = msgspec.json.Decoder(Beacon)
 
 
 def _line(peer: str, beat: int, digest: str, leases: Iterable[str]) -> bytes:

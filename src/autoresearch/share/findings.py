@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from autoresearch.share import FINDING
 from autoresearch.share.board import measured
 from autoresearch.share.receipt import LARGEST, MOST_PATCH, MOST_RUNS, Finding, Ran, Word
 from autoresearch.state import State
 from autoresearch.study import Study
-from autoresearch.trial import Run, Trial
+from autoresearch.trial import FINDING, Run, Trial
 
 WORDS: dict[str, Word] = {
     "keep": "keep",

@@ -24,7 +24,7 @@ from autoresearch.share.settings import Settings
 from autoresearch.share.trust import Candidate, View
 from autoresearch.state import State
 from autoresearch.study import Study
-from autoresearch.trial import Trial
+from autoresearch.trial import FINDING, Trial
 
 BEAT_S = 1.0  # between two beacons
 FAREWELL_S = 10.0  # that the end of a session waits for what is still to be told
@@ -181,11 +181,7 @@ class Node(Listener):
     def _beat(self) -> str:
         state = self.state
         trials = (state.trials[id] for id in tuple(state.unfinished))
-        keys = [
-            leases.key(state.digest, trial.shape)
-            for trial in trials
-            if trial.shape and findings.FINDING not in trial.memo
-        ]
+        keys = [leases.key(state.digest, trial.shape) for trial in trials if trial.shape and FINDING not in trial.memo]
         beacon = self.exchange.beacon(keys)
         for way in self.ways:
             way.beat(beacon)

@@ -28,10 +28,10 @@ LARGEST = 2**53 - 1  # whole numbers beyond are not the same in every JSON
 PEER = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes in base64url
 ID = re.compile(r"[0-9a-f]{64}")
 
-Peer = Annotated[str, Meta(pattern=f"^{PEER.pattern}$")]
-Id = Annotated[str, Meta(pattern=f"^{ID.pattern}$")]
-MaybeId = Annotated[str, Meta(pattern=f"^({ID.pattern})?$")]
-Tree = Annotated[str, Meta(pattern="^([0-9a-f]{40}|[0-9a-f]{64})$")]  # git's id of a folder's content
+Peer = Annotated[str, Meta(pattern=f"^{PEER.pattern}\\Z")]
+Id = Annotated[str, Meta(pattern=f"^{ID.pattern}\\Z")]
+MaybeId = Annotated[str, Meta(pattern=f"^({ID.pattern})?\\Z")]
+Tree = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})\Z")]  # git's id of a folder's content
 Short = Annotated[str, Meta(max_length=120)]
 Line = Annotated[str, Meta(max_length=500)]
 Number = Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -73,12 +73,12 @@ class Finding(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     in multiples of the base's. `on` are the findings of others that its base holds.
     """
 
-    study: Annotated[str, Meta(pattern="^[0-9a-f]{16,64}$")]
+    study: Annotated[str, Meta(pattern=r"^[0-9a-f]{16,64}\Z")]
     tier: Short
     direction: Direction
     budget: Short
     base: Tree
-    key: Annotated[str, Meta(pattern="^[0-9a-f]{8,64}$")]
+    key: Annotated[str, Meta(pattern=r"^[0-9a-f]{8,64}\Z")]
     word: Word
     idea: Line
     trial: Number
@@ -112,7 +112,7 @@ class Stub(Struct, frozen=True, forbid_unknown_fields=True):
     seq: Annotated[int, Meta(ge=1, le=LARGEST)]
     prev: MaybeId
     body: Id
-    sign: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{86}$")]
+    sign: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{86}\Z")]
 
 
 class Caught(Struct, frozen=True, forbid_unknown_fields=True, tag="caught", tag_field="kind"):
@@ -134,7 +134,7 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
     seq: Annotated[int, Meta(ge=1, le=LARGEST)]
     prev: MaybeId
     body: Body
-    sign: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{86}$")]
+    sign: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{86}\Z")]
 
 
 class Entry(Struct, frozen=True):
@@ -188,12 +188,12 @@ def read(data: bytes, *, ours: bool = False) -> Entry:
         found = _decoder.decode(data)
         if not ours and canonical(found) != data:
             raise Refused("it is not canonical JSON")
+        # Sorted by name, the body comes first, and no name after it holds a text that its peer may choose freely.
+        body_id = sha256(data[len('{"body":') : data.rindex(b',"peer":"')])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(f"it is malformed ({_short(error)})") from None
     if (found.seq == 1) != (not found.prev):
         raise Refused("its number and the receipt before it do not fit")
-    # Sorted by name, the body comes first, and no name after it holds a text that its peer may choose freely.
-    body_id = sha256(data[len('{"body":') : data.rindex(b',"peer":"')])
     return Entry(found, sha256(signed(found.peer, found.seq, found.prev, body_id)), body_id)
 
 
