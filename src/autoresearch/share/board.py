@@ -13,6 +13,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from autoresearch.share.book import Book
 from autoresearch.share.receipt import Entry, Finding, Hello, Ran
 
 HALF = 0.5  # of a claimed gain: winners are lucky, so the half of it, found again, holds
@@ -80,8 +81,8 @@ class Told(Struct):
 
     @property
     def claims(self) -> bool:
-        """Whether it says that something helps, and nobody said so before."""
-        return self.finding.word == "keep" and not self.finding.about
+        """Whether it says that something helps, and is nobody else's. The start, which is kept too, is held against nothing."""
+        return self.finding.word == "keep" and not self.finding.about and bool(self.finding.base_runs)
 
     @property
     def adopted(self) -> bool:
@@ -153,6 +154,13 @@ def fold(entries: Iterable[Entry]) -> Swarm:
     found = Swarm()
     for entry in entries:
         found.add(entry)
+    return found
+
+
+def read_book(book: Book) -> Swarm:
+    """All that a book says."""
+    found = fold(tuple(book.entries.values()))
+    found.tell_apart((peer, head.caught) for peer, head in book.heads().items() if head.caught)
     return found
 
 

@@ -6,6 +6,8 @@ that he did; the invitation itself never travels in a receipt. It cannot be take
 a new one, or lists who is listened to.
 """
 
+import secrets
+
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
@@ -36,7 +38,7 @@ class Door:
 
 
 class Invitation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`key` are 32 secret bytes; `git` and `connect` are how to reach somebody."""
+    """`key` are 32 secret bytes, empty where anybody may join; `git` and `connect` are how to reach somebody."""
 
     key: str
     git: str = ""
@@ -44,17 +46,22 @@ class Invitation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
     @property
     def swarm(self) -> str:
-        return b64(self._key().public_key().public_bytes_raw())
+        """What tickets are checked against."""
+        return b64(self._key().public_key().public_bytes_raw()) if self.key else ""
 
     def ticket(self, peer: str) -> str:
         """What lets this peer in."""
-        return b64(self._key().sign(_line(peer)))
+        return b64(self._key().sign(_line(peer))) if self.key else ""
 
     def _key(self) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(unb64(self.key))
 
     def __str__(self) -> str:
         return PREFIX + b64(msgspec.json.encode(self))
+
+
+def new(git: str = "", connect: tuple[str, ...] = ()) -> Invitation:
+    return Invitation(b64(secrets.token_bytes(32)), git, connect)
 
 
 def read(text: str) -> Invitation:

@@ -150,9 +150,11 @@ class Node(Listener):
             self._swarm.add(entry)
 
     def _work(self) -> None:
-        while not self._closing.is_set():
+        last = False
+        while not last:
             self._wake.wait(BEAT_S)
             self._wake.clear()
+            last = self._closing.is_set()  # what was decided before is told before one goes
             self._round()
 
     def _round(self) -> None:

@@ -3,6 +3,7 @@ How this folder's study takes part in a swarm: .autoresearch/swarm/swarm.toml, w
 `join`, and by hand if one likes. It is no part of study.toml: whether one shares is not what is measured.
 """
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -25,6 +26,10 @@ KEYS = {
     "allow": "the only peers that are listened to; empty for all that may join",
     "floor": "the share of trials that others' findings get",
 }
+
+
+FIRST = "amber brisk calm clever copper dusty eager early faint gentle ivory jolly keen lively mellow merry"
+SECOND = "badger beetle comet crane daisy falcon finch heron lark lynx marten otter pebble raven sparrow thistle"
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -85,6 +90,28 @@ def save(home: Path, settings: Settings) -> Path:
     except OSError as error:
         raise StudyError(f"{where}: {error.strerror}; the study's folder must be writable") from None
     return where / FILE
+
+
+def keep_secret(home: Path, name: str, text: str) -> None:
+    """
+    A file in the folder that only its owner can read.
+
+    Raises:
+        StudyError: the disk refused.
+    """
+    path = folder(home) / name
+    try:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{text}\n")
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}; the study's folder must be writable") from None
+
+
+def pet_name(peer: str) -> str:
+    """Two words, of a key alone: nothing about a machine or who sits at it."""
+    first, second = hashlib.sha256(peer.encode()).digest()[:2]
+    return f"{FIRST.split()[first % 16]} {SECOND.split()[second % 16]}"
 
 
 def _toml(value: object) -> str:

@@ -76,6 +76,22 @@ class Carried(Struct, frozen=True):
     high: float
 
 
+class Listed(Struct, frozen=True):
+    """A claim, and what became of it: `word` is what most of those say who measured it on the same kind of machine."""
+
+    finding: str
+    peer: str
+    name: str
+    tier: str
+    study: str
+    gain: float | None
+    word: str  # holds, refuted or open
+    replicated: int
+    refuted: int
+    idea: str
+    known: tuple[str, ...]
+
+
 class Tables(Struct, frozen=True):
     """All that can be worked out from receipts alone."""
 
@@ -176,6 +192,22 @@ def carried(swarm: Swarm) -> Iterator[Carried]:
                 seen.setdefault(one.finding.tier, []).append((found.gain, found.error))
         for tier, gains in sorted(seen.items()):
             yield Carried(told.id, tier, len(gains), *_interval(gains))
+
+
+def findings(swarm: Swarm) -> list[Listed]:
+    """Every claim, the one that came last to be known here first."""
+    found = []
+    for told in reversed(swarm.findings.values()):
+        if not told.claims:
+            continue
+        held, lost = evidence(told)
+        member, finding = swarm.members[told.peer], told.finding
+        word = "holds" if held > lost else "refuted" if lost > held else "open"
+        known = prior_art.known(finding.idea, finding.patch)
+        gain = measured(finding).gain
+        place = (told.id, told.peer, member.name, finding.tier, finding.study)
+        found.append(Listed(*place, gain, word, held, lost, finding.idea, known))
+    return found
 
 
 def _interval(gains: list[tuple[float, float | None]]) -> tuple[float, float, float]:
