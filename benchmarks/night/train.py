@@ -28,7 +28,8 @@ Characters = NDArray[np.intp]
 Settings = Mapping[str, Any]
 
 CONTEXT, EMBEDDING, LAYERS = 8, 16, 5
-PLAIN = 0.05  # standard deviation of all weights under INIT = "plain"
+LEAK = np.float32(0.1)  # slope of a unit below zero: none dies for good
+PLAIN = 0.065  # standard deviation of every layer under INIT = "plain"; small: LAYERS in a row halve signals, each
 BLOCK, HELD = 2000, 10  # characters; of each so many blocks, one is held out
 APART = 10  # characters between the places where held text is predicted
 BIT = math.log(2)
@@ -59,11 +60,11 @@ def text(path: str) -> tuple[Characters, Characters, int]:
 def begin(settings: Settings, n_characters: int, random: np.random.Generator) -> Weights:
     """
     The weights before the first step. "scaled" gives each layer the standard deviation sqrt(2 / fan-in), under which
-    signals keep their size through rectified layers (He et al. 2015); "plain" gives all the same.
+    signals keep their size through rectified layers (He et al. 2015); "plain" gives all the same. Embeddings have 1.
     """
     scaled = {"plain": False, "scaled": True}[settings["INIT"]]
     widths = [CONTEXT * EMBEDDING, *[settings["WIDTH"]] * LAYERS, n_characters]
-    weights = [random.standard_normal((n_characters, EMBEDDING), np.float32) * np.float32(1 if scaled else PLAIN)]
+    weights = [random.standard_normal((n_characters, EMBEDDING), np.float32)]
     for n_in, n_out in itertools.pairwise(widths):
         deviation = math.sqrt(2 / n_in) if scaled else PLAIN
         weights += [
@@ -77,7 +78,8 @@ def forward(weights: Weights, seen: Characters) -> tuple[Weights, NDArray[np.flo
     """What each layer is given, first (n, CONTEXT * EMBEDDING), and the logits (n, characters)."""
     inputs = [weights[0][seen].reshape(len(seen), -1)]
     for layer in range(1, len(weights) - 2, 2):
-        inputs.append(np.maximum(inputs[-1] @ weights[layer] + weights[layer + 1], 0))
+        sums = inputs[-1] @ weights[layer] + weights[layer + 1]
+        inputs.append(np.maximum(sums, LEAK * sums))
     return inputs, inputs[-1] @ weights[-2] + weights[-1]
 
 
@@ -103,7 +105,7 @@ def gradient(weights: Weights, rows: Characters, smoothing: float) -> tuple[floa
         slopes += [error.sum(0), inputs[layer].T @ error]
         error = error @ weights[1 + 2 * layer].T
         if layer:
-            error *= inputs[layer] > 0
+            error *= np.where(inputs[layer] > 0, np.float32(1), LEAK)
     slopes.append(one_hot[seen.ravel()].T @ error.reshape(-1, EMBEDDING))
     return nats, slopes[::-1]
 
