@@ -29,7 +29,7 @@ Settings = Mapping[str, Any]
 
 CONTEXT, EMBEDDING, LAYERS = 8, 16, 5
 LEAK = np.float32(0.1)  # slope of a unit below zero: none dies for good
-PLAIN = 0.065  # standard deviation of every layer under INIT = "plain"; small: LAYERS in a row halve signals, each
+PLAIN = 0.065  # standard deviation of every layer under INIT = "plain"; each of them then halves what comes in
 BLOCK, HELD = 2000, 10  # characters; of each so many blocks, one is held out
 APART = 10  # characters between the places where held text is predicted
 BIT = math.log(2)
