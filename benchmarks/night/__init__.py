@@ -7,4 +7,4 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 FILES = ("program.md", "settings.py", "study.toml", "text.txt", "train.py")  # what the study holds
-STEPS = {"small": 200, "medium": 800, "large": 8000}  # NIGHT_STEPS of each tier
+STEPS = {"small": 250, "medium": 1000, "large": 8000}  # NIGHT_STEPS of each tier

@@ -2,11 +2,8 @@
 
 INIT = "plain"  # search: plain|scaled # standard deviation of the weights: one for all, or sqrt(2 / fan-in)
 LEARNING_RATE = 0.3  # search: 0.03..3.0 log # at its highest
-HALVING = 25  # search: 10..1000 log # steps after which the rate is half
 WARMUP = 10  # search: 1..100 # steps until the rate is at its highest
 MOMENTUM = 0.9  # search: 0.5..0.98
-BATCH = 32  # search: 16|32|64
 WIDTH = 96  # search: 48|64|96|128
-CLIP = 1.0  # search: 0.1..10.0 log # longest gradient that is followed as it is
 WEIGHT_DECAY = 0.0  # search: 0.0..0.01
 SMOOTHING = 0.0  # search: 0.0..0.2 # of the characters that are wanted

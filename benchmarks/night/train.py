@@ -30,6 +30,9 @@ Settings = Mapping[str, Any]
 CONTEXT, EMBEDDING, LAYERS = 8, 16, 5
 LEAK = np.float32(0.1)  # slope of a unit below zero: none dies for good
 PLAIN = 0.065  # standard deviation of every layer under INIT = "plain"; each of them then halves what comes in
+BATCH = 32  # more of them would be more text in as many steps: another budget
+HALVING = 25  # steps after which the rate is half
+CLIP = 1.0  # longest gradient that is followed as it is
 BLOCK, HELD = 2000, 10  # characters; of each so many blocks, one is held out
 APART = 10  # characters between the places where held text is predicted
 BIT = math.log(2)
@@ -112,20 +115,20 @@ def gradient(weights: Weights, rows: Characters, smoothing: float) -> tuple[floa
 
 def rate(settings: Settings, step: int) -> float:
     """The learning rate of a step: up in a line, then down as 1 / (1 + step / HALVING), as Robbins and Monro (1951) ask."""
-    return float(settings["LEARNING_RATE"] * min(1, (step + 1) / settings["WARMUP"]) / (1 + step / settings["HALVING"]))
+    return float(settings["LEARNING_RATE"] * min(1, (step + 1) / settings["WARMUP"]) / (1 + step / HALVING))
 
 
 def train(settings: Settings, blocks: Characters, n_characters: int, steps: int, seed: int) -> Weights:
     random = np.random.default_rng(seed)
     weights = begin(settings, n_characters, random)
     velocity = [np.zeros_like(each) for each in weights]
-    shape = (steps, settings["BATCH"])
+    shape = (steps, BATCH)
     places = random.integers(len(blocks), size=shape) * BLOCK + random.integers(BLOCK - CONTEXT, size=shape)
     stream, lately = blocks.ravel(), []
     for step in range(steps):
         nats, slopes = gradient(weights, stream[places[step, :, None] + np.arange(CONTEXT + 1)], settings["SMOOTHING"])
         length = float(np.sqrt(sum(float(np.vdot(slope, slope)) for slope in slopes)))
-        clipped, now = min(1.0, settings["CLIP"] / length), rate(settings, step)
+        clipped, now = min(1.0, CLIP / length), rate(settings, step)
         for weight, speed, slope in zip(weights, velocity, slopes, strict=True):
             speed *= settings["MOMENTUM"]
             speed += clipped * slope + settings["WEIGHT_DECAY"] * weight
