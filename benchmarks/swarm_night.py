@@ -52,9 +52,9 @@ NIGHT = Path(__file__).with_name("night")
 FILES = ("train.py", "settings.py", "text.txt", "program.md", "study.toml")
 LARGE, MEDIUM, SMALL = 2, 3, 30
 NODES, RUNS = LARGE + MEDIUM + SMALL, 333
-STEPS = {"large": 2000, "medium": 600, "small": 200}
+STEPS = {"large": 8000, "medium": 800, "small": 200}
 FINDER = LARGE + MEDIUM + 11  # the small node that has the idea
-INIT, RATE = ("INIT", '"scaled"'), ("LEARNING_RATE", "1.0")
+INIT, RATE = ("INIT", '"scaled"'), ("LEARNING_RATE", "1.2")
 OTHERS = (
     ("MOMENTUM", "0.85"),
     ("MOMENTUM", "0.94"),
