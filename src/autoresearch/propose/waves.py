@@ -98,7 +98,7 @@ def _row(wave: Wave, outcome: Outcome) -> factorial.Row:
 
 def _promising(knob: Knob, history: History, harm: float) -> Iterator[Level]:
     for value, _ in knob.range.steps(knob.value):
-        alone = history.tried(knob.key, value)
+        alone = history.alone(knob.key, knob.value, value)
         if alone is not None and alone.gain is not None and (alone.gain > -harm or not alone.hurt):
             yield knob, value, alone.gain
 
