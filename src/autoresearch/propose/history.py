@@ -22,6 +22,7 @@ from autoresearch.trial import Trial
 
 BY = carrying.SEARCH
 WINDOW = 300  # trials that a sampler learns from; its cost grows with them
+LAPSED = 0.5  # of a pair's strangeness is back when its trial is out of the window
 TOGETHER = 4  # constants: of a trial that changed more, one that hurts hides what two of them do
 CLEAR = 2.0  # standard errors beyond which a gain or a loss is not noise
 
@@ -74,7 +75,7 @@ class History:
     """
     `single[knob][value]` is the latest trial that changed this knob alone, to this value. `keys` are all
     proposals ever made, `pending` those without a verdict. `window` are the latest decided ones. `waves` are
-    factorial waves with their trials and what those set; `met` is what was changed together lately.
+    factorial waves with their trials and what those set.
     """
 
     def __init__(self) -> None:
@@ -181,10 +182,13 @@ class History:
         )
         return self.tried(knob, new) or max(same, key=lambda one: one.trial, default=None)
 
-    @property
-    def met(self) -> set[frozenset[Way]]:
-        """What was changed together lately. After many trials the constants are elsewhere, and may do something else there."""
-        return {pair for pair, trial in self._met.items() if trial > self.last - WINDOW}
+    def strangeness(self, pair: frozenset[Way]) -> float:
+        """
+        1 for two changes that no trial made together, 0 for two that one did lately. What met long ago is between: the
+        constants are elsewhere since, and may do something else there.
+        """
+        met = self._met.get(pair)
+        return 1.0 if met is None else LAPSED * (met <= self.last - WINDOW)
 
     def was_best(self, knob: str, value: Value) -> bool:
         """Whether a base that trials started from had this value."""
