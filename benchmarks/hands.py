@@ -1,7 +1,8 @@
 """
 Sixteen slots of two kinds against one: how much sooner, how idle, at what cost in the head, and is the comparison fair.
 
-    python -m benchmarks.hands --write
+    python -m benchmarks.hands --write             # all of it: some 70 minutes
+    python -m benchmarks.hands --sixteen --write   # how idle and at what cost alone: 7 minutes
 
 Real studies by the built-in search under the default policy, with real processes for runs, which wait where a card would
 train (hands_train.py). The machine says that it has cards, 13 of one kind and 3 of a faster one. One slot works on the same study
@@ -29,7 +30,7 @@ from msgspec import Struct
 from rich.progress import Progress
 
 from autoresearch import log, session
-from autoresearch.events import Event, RunStarted, SessionStarted
+from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted
 from autoresearch.git import git
 from autoresearch.listener import Listener
 from autoresearch.propose import waves
@@ -269,6 +270,18 @@ def often(nights: Mapping[str, Night], more: Mapping[str, list[float | None]]) -
     return markdown(["", "studies that found A and B", "after"], rows)
 
 
+def by_minutes(folder: Path, slots: int) -> str:
+    """Slots' time without a run, minute by minute, from the end of the first run."""
+    events = list(log.decode(session.journal(folder).read_bytes()))
+    head = msgspec.json.decode((folder / "head.json").read_bytes(), type=Head)
+    first = next(event.at for event in events if isinstance(event, RunFinished))
+    rows = []
+    while first < head.told_at:
+        rows.append([f"{len(rows) + 1}", f"{idle(events, slots, first, min(first + 60, head.told_at)):.2%}"])
+        first += 60
+    return markdown(["minute", "slots idle"], rows)
+
+
 def sooner(nights: Mapping[str, Night]) -> str:
     """When each study had got so far on the way that sixteen slots went."""
     sixteen, rows = nights["sixteen"], []
@@ -305,6 +318,7 @@ def main() -> None:
         "--again", type=int, default=3, help="more studies with waves and without, for how often they find the pair"
     )
     parser.add_argument("--seeds", type=int, default=5, help="of each certificate")
+    parser.add_argument("--sixteen", action="store_true", help="13 + 3 slots alone, for how idle they are")
     parser.add_argument("--folder", type=Path, help="where the studies are to be kept")
     parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
@@ -314,6 +328,19 @@ def main() -> None:
         work(Path(folder), int(runs), float(hours), with_waves == "1")
         return
     train.RUN_S = options.run_s
+    if options.sixteen:
+        with tempfile.TemporaryDirectory() as name:
+            sixteen = (options.folder or Path(name)) / "sixteen"
+            if begin(sixteen, SLOW + FAST, KINDS["told"], options.runs, 24.0, 1).wait():
+                raise SystemExit(f"it failed: {sixteen.with_suffix('.log').read_text()[-2000:]}")
+            seen = looked_at(sixteen, SLOW + FAST)
+            text = (
+                f"{seen.runs} runs of {options.run_s:g} s at most on {SLOW} + {FAST} slots in {seen.lasted:.0f} s: slots idle "
+                f"{seen.idle:.2%} from the end of the first run until the study was told to stop; the head used {seen.head:.1%} of a "
+                f"core.\n\n{by_minutes(sixteen, SLOW + FAST)}"
+            )
+        report("hands_sixteen", "How idle sixteen slots are", text, options.write)
+        return
     with tempfile.TemporaryDirectory() as name, Progress() as progress:
         folder = options.folder or Path(name)
         shown = progress.add_task("four studies", total=None)
