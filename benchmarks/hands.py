@@ -275,7 +275,7 @@ def by_minutes(folder: Path, slots: int) -> str:
     events = list(log.decode(session.journal(folder).read_bytes()))
     head = msgspec.json.decode((folder / "head.json").read_bytes(), type=Head)
     first = next(event.at for event in events if isinstance(event, RunFinished))
-    rows = []
+    rows: list[list[str]] = []
     while first < head.told_at:
         rows.append([f"{len(rows) + 1}", f"{idle(events, slots, first, min(first + 60, head.told_at)):.2%}"])
         first += 60
