@@ -4,7 +4,7 @@ What each setting of the night's language model is worth, on each tier: real run
 A run is compared with the run of the same seed without the change. The start is settings.py as it is; most changes
 are made on the start with scaled initialisation, where a study soon is.
 
-    python -m benchmarks.night.landscape --seeds 8 --write
+    python -m benchmarks.night.landscape --seeds 12 --write
 """
 
 import argparse
@@ -148,7 +148,7 @@ def starting() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=8, help="runs of each variant on each tier")
+    parser.add_argument("--seeds", type=int, default=12, help="runs of each variant on each tier")
     parser.add_argument("--workers", type=int, default=2, help="runs at once")
     parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results")
     options = parser.parse_args()
@@ -169,7 +169,7 @@ def main() -> None:
             runs.setdefault((tier, each), []).append(ran)
     about = (
         f"Bits per character on held-out text, {options.seeds} seeds, each run a process. In brackets: the standard deviation "
-        f"of a run. Runs two at a time; a process that only starts: {start_up} of processor time."
+        f"of a run. Runs {options.workers} at a time, and wall seconds count what else the machine had to do; a process that only starts: {start_up} of processor time."
     )
     gains = (
         "Gain of a change in bits per character, mean over pairs of runs with the same seed and its standard error; above zero "
