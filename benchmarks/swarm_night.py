@@ -44,34 +44,30 @@ from autoresearch.state import State, fold
 from autoresearch.study import Study
 from autoresearch.trial import Machine, Measurement, Run
 from autoresearch.workspace import HOME
+from benchmarks.night import FILES, FOLDER, STEPS
 from benchmarks.night.ideas import Ideas
 from benchmarks.tables import markdown, report
 
 TITLE = "A night of 35 researchers"
-NIGHT = Path(__file__).with_name("night")
-FILES = ("train.py", "settings.py", "text.txt", "program.md", "study.toml")
 LARGE, MEDIUM, SMALL = 2, 3, 30
 NODES, RUNS = LARGE + MEDIUM + SMALL, 333
-STEPS = {"large": 8000, "medium": 800, "small": 200}
 FINDER = LARGE + MEDIUM + 11  # the small node that has the idea
 INIT, RATE = ("INIT", '"scaled"'), ("LEARNING_RATE", "1.2")
 OTHERS = (
-    ("MOMENTUM", "0.85"),
-    ("MOMENTUM", "0.94"),
-    ("BATCH", "16"),
-    ("BATCH", "64"),
     ("WIDTH", "64"),
     ("WIDTH", "128"),
-    ("CLIP", "0.5"),
-    ("CLIP", "2.0"),
-    ("WEIGHT_DECAY", "0.001"),
-    ("SMOOTHING", "0.02"),
     ("WARMUP", "5"),
     ("WARMUP", "20"),
-    ("LEARNING_RATE", "0.4"),
-    ("LEARNING_RATE", "0.22"),
-    ("HALVING", "40"),
-    ("HALVING", "15"),
+    ("WARMUP", "40"),
+    ("WEIGHT_DECAY", "0.0003"),
+    ("WEIGHT_DECAY", "0.001"),
+    ("SMOOTHING", "0.02"),
+    ("SMOOTHING", "0.05"),
+    ("LEARNING_RATE", "0.2"),
+    ("LEARNING_RATE", "0.25"),
+    ("LEARNING_RATE", "0.35"),
+    ("MOMENTUM", "0.88"),
+    ("MOMENTUM", "0.85"),
 )
 MOST = 5  # runs that a trial may take: two of its own, one of its base, and one of each in the clean room
 CALIBRATE, LATE = 2, 6  # runs of the start on each node; and those that are left to the last
@@ -215,7 +211,7 @@ def prepare(folder: Path) -> list[Path]:
     first = folder / "study"
     first.mkdir()
     for name in FILES:
-        (first / name).write_bytes((NIGHT / name).read_bytes())
+        (first / name).write_bytes((FOLDER / name).read_bytes())
     study = first / "study.toml"
     text = study.read_text()
     for was, now in CHANGES.items():
