@@ -65,19 +65,20 @@ def equal(*peers: Peer) -> Callable[[], bool]:
     return lambda: len({peer.book.digest() for peer in peers}) == 1 and len(peers[0].book.chains) == len(peers)
 
 
-def test_eight_processes_who_lose_a_fifth_three_of_them_killed_and_one_late(tmp_path: Path) -> None:
+def test_eight_processes_who_lose_a_fifth_five_of_them_killed_and_one_late(tmp_path: Path) -> None:
     nodes = [Running(tmp_path, 1, "zenoh")]
     try:
         until(lambda: bool(nodes[0].endpoint), "open")
         nodes += [Running(tmp_path, n, "zenoh", nodes[0].endpoint) for n in range(2, 8)]
+        until(lambda: all(node.receipts >= 7 for node in nodes), "met", nodes)  # who knows only a dead peer is alone
         for node in nodes:
             node.say(20)
         until(lambda: all(len(node.said) >= 10 for node in nodes), "said", nodes)
-        for node in nodes[:3]:
+        for node in nodes[:5]:
             node.kill()
-        nodes.append(Running(tmp_path, 8, "zenoh", nodes[5].endpoint))
-        for node in nodes[:3]:
-            node.restart(nodes[4].endpoint)
+        nodes.append(Running(tmp_path, 8, "zenoh", nodes[6].endpoint))
+        for node in nodes[:5]:
+            node.restart(nodes[5].endpoint)
         for node in nodes:
             node.say(5)
         until(lambda: all(len(node.said) >= (5 if node.args[1] == 8 else 15) for node in nodes), "said", nodes)
@@ -158,8 +159,7 @@ def test_what_a_stranger_pushes_is_bounded_before_it_is_read(meet: Meet) -> None
             for _ in range(over_zenoh.OF_ONE["r"]):
                 stranger.put(f"{ROOT}/r/{identity(100 + number).peer}", b"y", congestion_control=block)
         until(lambda: len(one.share._came) == over_zenoh.QUEUED, "full")
-        assert one.turn() == ""
-        assert not one.share._came
+        until(lambda: one.turn() == "" and not one.share._came, "empty")
 
 
 def test_questions_of_strangers_and_answers_in_anothers_place_do_no_harm(meet: Meet) -> None:
@@ -176,7 +176,7 @@ def test_questions_of_strangers_and_answers_in_anothers_place_do_no_harm(meet: M
         got: list[bytes] = []
         done: list[bool] = []
         for data in (b"{}", b"no question", b"x" * ((2 << 20) + 1), b""):
-            handler = zenoh.handlers.Callback(
+            handler: zenoh.handlers.Callback[zenoh.Reply] = zenoh.handlers.Callback(
                 lambda reply: got.append(reply.ok.payload.to_bytes() if reply.ok else b""), lambda: done.append(True)
             )
             stranger.get(f"{ROOT}/q/{one.me.peer}", handler, payload=data, timeout=20)
