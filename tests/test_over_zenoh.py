@@ -34,6 +34,9 @@ class Peer:
         self.share.beat(self.exchange.beacon())
         return said
 
+    def knows(self, other: "Peer") -> bool:
+        return other.me.peer in self.book.chains
+
 
 Meet = Callable[..., Peer]
 
@@ -117,6 +120,17 @@ def test_a_network_that_is_not_there_is_a_sentence_and_nothing_waits_for_it(meet
     assert taken.turn() == ""
     lonely.share.close()
     lonely.share.close()
+
+
+def test_who_was_not_there_yet_or_was_away_is_found_when_he_comes(meet: Meet) -> None:
+    endpoint = over_zenoh._with_port(over_zenoh.LOOPBACK)
+    early = meet(1, endpoint)
+    assert "nobody" in early.turn()
+    for number in (2, 3):
+        founder = meet(number)
+        founder.share.listen = endpoint
+        turn_until(lambda founder=founder: early.knows(founder) and founder.knows(early), early, founder)  # type: ignore[misc]
+        founder.share.close()
 
 
 @pytest.mark.parametrize(("listen", "connect"), [("nonsense", []), (over_zenoh.LOOPBACK, ["7447"])])

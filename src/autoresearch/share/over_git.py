@@ -212,7 +212,7 @@ class OverGit:
         if old and old.length and _sha(data[: old.length]) == old.digest:
             now.first, now.last, now.length = old.first, old.last, old.length
         counted = True
-        for line in data[now.length :].split(b"\n")[:-1][:SHARD]:
+        for line in data[now.length :].split(b"\n", SHARD)[:-1]:
             entry = self._entry(line)
             if entry is None:
                 self.exchange.take(line)
