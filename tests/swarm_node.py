@@ -35,7 +35,7 @@ def main(folder: Path, number: int, way: str, addresses: Sequence[str]) -> None:
     exchange.random.seed(number)
     share: Share
     if way == "git":
-        share = OverGit(exchange, folder / f"{number}.git", addresses[0], STUDY)
+        share = OverGit(exchange, folder / f"{number}.git", addresses[0], STUDY, pace=0.0)
     else:
         share = OverZenoh(exchange, STUDY, connect=addresses, wake=woken.set)
 

@@ -22,10 +22,12 @@ SPACE = f"refs/autoresearch-swarm/{STUDY}"
 class Peer:
     """A peer with a book in memory and a bare repository in a folder."""
 
-    def __init__(self, folder: Path, number: int, remote: Path | str, speaks: bool = True) -> None:
+    def __init__(
+        self, folder: Path, number: int, remote: Path | str, speaks: bool = True, beacon_s: float = 1e9
+    ) -> None:
         self.me, self.book, self.refused = identity(number), Book(), list[str]()
         self.exchange = Exchange(self.book, self.me, 1, lambda: 0.0, self.refused.append)
-        self.share = OverGit(self.exchange, folder / f"{number}.git", str(remote), STUDY, limit_s=20)
+        self.share = OverGit(self.exchange, folder / f"{number}.git", str(remote), STUDY, 20.0, 0.0, beacon_s)
         self.ref = f"{SPACE}/{self.me.peer}"
         if speaks:
             self.book.say(self.me, hello(number))
@@ -289,6 +291,39 @@ def test_two_processes_with_one_folder_have_their_turns_one_at_a_time(tmp_path: 
     assert one.turn() == ""
     assert same.turn() == ""
     assert same.book.digest() == one.book.digest()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_beacons_are_heard_and_leave_no_history_where_the_remote_allows_that(
+    tmp_path: Path, remote: Path, strict: bool
+) -> None:
+    if strict:
+        write(remote / "hooks", {"update": '#!/bin/sh\n! test "$(git rev-list $3..$2 2>/dev/null)"\n'})
+        (remote / "hooks/update").chmod(0o755)
+    one, two = Peer(tmp_path, 1, remote, beacon_s=0.0), Peer(tmp_path, 2, remote)
+    assert [one.turn(), two.turn()] == ["", ""]
+    assert not two.exchange.heard  # it may have been there for a year
+    for k in range(6):
+        one.share.beat(one.exchange.beacon([f"{k:08x}"]))
+        assert [one.share.turn(), two.turn()] == ["", ""]
+    assert two.exchange.heard[one.me.peer].beacon.leases == ("00000005",)
+    commits = len(git(remote, "rev-list", one.ref).splitlines())
+    assert commits == (7 if strict else 1)
+    one.book.say(one.me, finding(1))
+    assert [one.turn(), two.turn()] == ["", ""]
+    assert len(git(remote, "rev-list", one.ref).splitlines()) == commits + 1
+    assert two.knows(one) == 2
+
+
+def test_a_remote_is_left_alone_unless_there_is_something_to_say(tmp_path: Path, remote: Path) -> None:
+    one, two = Peer(tmp_path, 1, remote), Peer(tmp_path, 2, remote)
+    one.share._pace = 1e9
+    assert [one.turn(), two.turn(), one.turn()] == ["", "", ""]
+    assert not one.knows(two)
+    one.book.say(one.me, finding(1))
+    assert [one.turn(), two.turn()] == ["", ""]
+    assert one.knows(two)
+    assert two.knows(one) == 2
 
 
 def test_where_a_remote_is(tmp_path: Path, remote: Path) -> None:
