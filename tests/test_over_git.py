@@ -1,5 +1,6 @@
 """Sharing over a git remote: real repositories, whose refs anybody may overwrite."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,6 +270,30 @@ def test_a_git_that_hangs_is_ended_and_nobody_is_asked_for_a_password(tmp_path: 
     assert pids
     until(lambda: not any(alive(int(pid)) for pid in pids), "ended")
     assert not (tmp_path / "asked").exists()
+
+
+def test_a_turn_that_hangs_ends_when_sharing_ends(tmp_path: Path, home: Path) -> None:
+    write(tmp_path, {"ssh": f"#!/bin/sh\necho $$ >>{tmp_path}/pids\nsleep 600\n"})
+    (tmp_path / "ssh").chmod(0o755)
+    with (home / ".gitconfig").open("a") as file:
+        file.write(f"[core]\n\tsshCommand = {tmp_path}/ssh\n")
+    one, said = Peer(tmp_path, 1, "nobody@example.org:shared.git"), list[str]()
+    thread = threading.Thread(target=lambda: said.append(one.turn()))
+    thread.start()
+    until((tmp_path / "pids").exists, "begun")
+    one.share.close()
+    thread.join()
+    assert said == [""]
+    assert one.turn() == ""
+
+
+def test_who_may_not_push_still_reads(tmp_path: Path, remote: Path) -> None:
+    one, two = Peer(tmp_path, 1, remote), Peer(tmp_path, 2, remote)
+    assert one.turn() == ""
+    write(remote / "hooks", {"pre-receive": "#!/bin/sh\nexit 1\n"})
+    (remote / "hooks/pre-receive").chmod(0o755)
+    assert "rejected" in two.turn()
+    assert two.knows(one) == 1
 
 
 def test_locks_that_a_killed_git_left_do_not_stay(tmp_path: Path, remote: Path) -> None:

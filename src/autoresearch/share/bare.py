@@ -73,7 +73,7 @@ class Bare:
         self._ready = False
         self._lock = -1
         self._child: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self.closed = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[bool]:
@@ -126,7 +126,7 @@ class Bare:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             given.write(input)
             given.seek(0)
-            if self._closed:
+            if self.closed:
                 raise WorkspaceError("sharing has ended")
             self._child = subprocess.Popen(
                 [*_LIMITED, blocks, *words],
@@ -138,6 +138,8 @@ class Bare:
                 start_new_session=True,  # without a terminal to ask on, and ended with all that it started
             )
             try:
+                if self.closed:  # meanwhile
+                    self._end()
                 status = self._child.wait(limit_s)
             except subprocess.TimeoutExpired:
                 self._end()
@@ -163,7 +165,7 @@ class Bare:
 
     def close(self) -> None:
         """From any thread: what is under way ends."""
-        self._closed = True
+        self.closed = True
         self._end()
 
     # -- what is in it -------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ class OverGit:
         except (WorkspaceError, StudyError, OSError) as error:
             self.bare.doubt()
             self._made.clear()
-            return f"sharing over git: {error}"
+            return "" if self.bare.closed else f"sharing over git: {error}"
         return ""
 
     # -- what others said ----------------------------------------------------------------------------------
