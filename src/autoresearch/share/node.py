@@ -2,7 +2,7 @@
 One peer, for as long as a session of its study lasts: tells others what was measured, hears what they say, and says which of
 their findings come next.
 
-All of it is done by one thread of its own, apart from the workers; whatever fails there is told once and stops nothing. What is
+All of it is done by threads of its own, apart from the workers; whatever fails there is told once and stops nothing. What is
 told is read from the study's log, so that nothing is forgotten by being killed, and nothing told twice.
 """
 
@@ -57,7 +57,9 @@ class Node(Listener):
         self.ways: Sequence[Share] = ()
         self._failed: set[str] = set()
         self._wake, self._closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="swarm", daemon=True)
+        self._told_all = threading.Event()  # nothing more is told; the ways to others end with their next turn
+        self._rings: list[threading.Event] = []  # of the threads that turn the ways
+        self._threads: list[threading.Thread] = []
 
     def start(self, tier: str, ways: Sequence[Share]) -> None:
         """Introduce oneself, and begin."""
@@ -66,17 +68,21 @@ class Node(Listener):
         mine = [self.book.entries[id].receipt.body for id in self.book.chains.get(self.me.peer, ())]
         if next((body for body in reversed(mine) if isinstance(body, Hello)), None) != hello:
             self.book.say(self.me, hello)
-        self._thread.start()
+        self._rings = [threading.Event() for _ in ways]
+        self._begin(self._wake, self._tell, self._closing)
+        for way, ring in zip(ways, self._rings, strict=True):  # one that hangs keeps nobody else waiting
+            self._begin(ring, way.turn, self._told_all)
 
     def close(self) -> None:
         """Tell what is still to be told, for so long at most, and end."""
         self._closing.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(FAREWELL_S)
+        until = time.monotonic() + FAREWELL_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
         for way in self.ways:
             way.close()
-        if not self._thread.is_alive():
+        if not any(thread.is_alive() for thread in self._threads):
             self.book.close()
 
     # -- what the study hears of it ------------------------------------------------------------------------
@@ -86,8 +92,13 @@ class Node(Listener):
             self.wake()
 
     def wake(self) -> None:
-        """There is something to do."""
+        """There is something to tell."""
         self._wake.set()
+
+    def ring(self) -> None:
+        """Something came from others, or is to go to them."""
+        for ring in self._rings:
+            ring.set()
 
     def swarm(self) -> Swarm:
         """What all receipts say. Not to be changed; who iterates takes a tuple first."""
@@ -141,7 +152,7 @@ class Node(Listener):
         shown = "".join(c for c in member.name if c.isprintable()) if member else ""
         return f"{shown or 'somebody'} ({peer[:6]})"
 
-    # -- its thread ----------------------------------------------------------------------------------------
+    # -- its threads ---------------------------------------------------------------------------------------
 
     def _told(self, entry: Entry) -> None:
         if isinstance(entry.receipt.body, Caught):
@@ -149,16 +160,17 @@ class Node(Listener):
         elif not self._refold:
             self._swarm.add(entry)
 
-    def _work(self) -> None:
+    def _begin(self, ring: threading.Event, step: Callable[[], str], ending: threading.Event) -> None:
+        thread = threading.Thread(target=self._work, args=(ring, step, ending), name="swarm", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, ring: threading.Event, step: Callable[[], str], ending: threading.Event) -> None:
         last = False
         while not last:
-            self._wake.wait(BEAT_S)
-            self._wake.clear()
-            last = self._closing.is_set()  # what was decided before is told before one goes
-            self._round()
-
-    def _round(self) -> None:
-        for step in (self._publish, self._beat, *(way.turn for way in self.ways)):
+            ring.wait(BEAT_S)
+            ring.clear()
+            last = ending.is_set()  # what was decided before is told before one goes
             try:
                 problem = step()
             except Exception as error:  # sharing must never stop a study
@@ -167,8 +179,19 @@ class Node(Listener):
                 self._failed.add(problem)
                 self._say(problem)
 
-    def _publish(self) -> str:
-        """Tell what was decided and not told yet."""
+    def _tell(self) -> str:
+        """Tell what was decided and not told yet, and what one is at."""
+        last = self._closing.is_set()
+        try:
+            self._publish()
+            self._beat()
+        finally:
+            if last:
+                self._told_all.set()
+            self.ring()
+        return ""
+
+    def _publish(self) -> None:
         mine = (self.book.entries[id].receipt.body for id in tuple(self.book.chains.get(self.me.peer, ())))
         told = {(body.trial, body.base, body.key) for body in mine if isinstance(body, Finding)}
         for trial in findings.due(self.state):
@@ -178,16 +201,14 @@ class Node(Listener):
             data = self.book.say(self.me, found)
             for way in self.ways:
                 way.show(data)
-        return ""
 
-    def _beat(self) -> str:
+    def _beat(self) -> None:
         state = self.state
         trials = (state.trials[id] for id in tuple(state.unfinished))
         keys = [leases.key(state.digest, trial.shape) for trial in trials if trial.shape and FINDING not in trial.memo]
         beacon = self.exchange.beacon(keys)
         for way in self.ways:
             way.beat(beacon)
-        return ""
 
 
 def epoch(folder: Path) -> int:
