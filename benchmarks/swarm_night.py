@@ -6,14 +6,11 @@ A night of 35 researchers who check each other: 333 real training runs, on two c
 Each node is a process of its own with a clone, an identity, a log and a kind of machine: 2 large, 3 medium, 30 small, by how many
 steps of training each has time for (benchmarks/night). They reach each other over Zenoh on loopback. One small node has the idea of
 a scaled initialisation, the large ones that of a high learning rate; all have some of the many ideas that do little. What a node keeps,
-it measured. The last node joins when the others are done, and makes the runs up to 333. All that is reported is worked out from
+it measured. Three more join when the others are done, and make the runs up to 333. All that is reported is worked out from
 signed receipts by `autoresearch swarm verify`, and held against what the nodes' own logs say.
 """
 
 import argparse
-import contextlib
-import fcntl
-import json
 import os
 import random
 import socket
@@ -21,16 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from autoresearch import log, session
 from autoresearch.company import in_company
-from autoresearch.events import Event, TrialDecided
 from autoresearch.execute import Executor, Hopeless
 from autoresearch.git import git
 from autoresearch.listener import Listener
@@ -69,12 +64,13 @@ OTHERS = (
     ("MOMENTUM", "0.88"),
     ("MOMENTUM", "0.85"),
 )
-MOST = 5  # runs that a trial may take: two of its own, one of its base, and one of each in the clean room
-CALIBRATE, LATE = 2, 6  # runs of the start on each node; and those that are left to the last
+MOST = 3  # runs that a trial may take: two of its own, one of its base
+CALIBRATE, QUOTA, LATE = 2, 10, 3  # runs of the start; of each node; and nodes that come last and make what is left
 FAREWELL_S = 3.0
 CHANGES = {  # of the study, for a night in which 35 nodes share two cores
     'policy = "climb"': f'policy = "climb"\ncalibrate = {CALIBRATE}\nrepeats = 2',
     "timeout_s = 120": "timeout_s = 600",
+    "min = 0.0": "min = 0.0\nmax_step = 4.0",  # nothing is looked at again in a clean room, which would take two runs more
 }
 
 
@@ -87,64 +83,11 @@ def ideas_of(number: int) -> list[tuple[str, str]]:
     rng = random.Random(number)
     own = rng.sample(OTHERS, len(OTHERS))
     first = {FINDER: [INIT]} | {large: [RATE] for large in range(LARGE)}
-    return [*first.get(number, []), *own]
+    more = [("WARMUP", str(steps)) for steps in range(11, 40)] if number >= NODES - LATE else []
+    return [*first.get(number, []), *own, *more]
 
 
 # -- one node -------------------------------------------------------------------------------------------------------
-
-
-class Permits:
-    """
-    Runs that are left for all nodes together, in a file. A trial takes as many as it may need before it begins, and gives back what it
-    did not; who asks while others still hold some waits for what they give back.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[dict[str, int]]:
-        with self.path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            told = json.loads(file.read())
-            yield told
-            file.seek(0)
-            file.truncate()
-            file.write(json.dumps(told))
-
-    def take(self, n: int) -> bool:
-        while True:
-            with self._open() as told:
-                if told["left"] >= n:
-                    told["left"] -= n
-                    told["held"] += n
-                    return True
-                if not told["held"]:
-                    return False
-            time.sleep(0.2)
-
-    def is_over(self) -> bool:
-        """Whether all runs were made, the last node's too."""
-        with self._open() as told:
-            return bool(told["late"]) and not told["left"] and not told["held"]
-
-    def admit(self, n: int) -> bool:
-        """So many more for the last node, once the others have come to their end."""
-        with self._open() as told:
-            if told["held"] or told["left"] >= MOST or told["late"]:
-                return False
-            told["left"] += n
-            told["late"] = True
-            return True
-
-    def left(self) -> int:
-        with self._open() as told:
-            return told["left"]
-
-    def give(self, back: int, used: int) -> None:
-        with self._open() as told:
-            told["left"] += back
-            told["held"] -= back + used
 
 
 class Tiered:
@@ -163,42 +106,24 @@ class Tiered:
         return getattr(self.inner, name)
 
 
-class Ears(Listener):
-    """Gives back what a trial did not need."""
-
-    def __init__(self, permits: Permits) -> None:
-        self.permits, self.holds, self.before = permits, 0, 0
-        self.executor: Tiered | None = None
-
-    def event(self, event: Event, state: State) -> None:
-        if isinstance(event, TrialDecided) and self.holds and self.executor is not None:
-            used = self.executor.runs - self.before
-            self.permits.give(self.holds - used, used)
-            self.holds = 0
-
-    def ask(self, n: int) -> bool:
-        if self.permits.take(n):
-            self.holds, self.before = n, self.executor.runs if self.executor else 0
-            return True
-        return False
-
-
-def work(folder: Path, number: int, permits: Path) -> None:
-    """One node, to the end of the night."""
+def work(folder: Path, number: int, quota: int) -> None:
+    """One node: so many runs, then it stays and passes on what it knows until the night is over."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[number % len(cores)]})  # runs are pinned to what their node may use
-    ears = Ears(Permits(permits))
-    late = number == NODES - 1
-    # The last makes each trial with one run, so that it can end with the last that is left.
-    most, start = (1, 1) if late else (MOST, CALIBRATE)
-    with session.opened(folder, Goal(hours=1), ears, Ideas(ideas_of(number))) as alone:
-        ears.executor = executor = Tiered(alone.executor, tier_of(number))
-        if not ears.ask(start):
-            return
-        lab = replace(alone, executor=executor, may_start=lambda state, running: ears.ask(most))
+    most = MOST if number < NODES - LATE else 1  # the last ones decide by one run, and can end with the very last
+
+    def may_start(state: State, _: int) -> bool:
+        open_ = (state.trials[id] for id in state.unfinished)
+        promised = sum(max(0, most - len(trial.runs)) for trial in open_)
+        return executor.runs + promised + most <= quota
+
+    with session.opened(folder, Goal(hours=1), Listener(), Ideas(ideas_of(number))) as alone:
+        executor = Tiered(alone.executor, tier_of(number))
+        lab = replace(alone, executor=executor, may_start=may_start)
         with in_company(folder, lab) as company, session.stoppable(company):
-            session.see_through(company, "the night is over")
-            while not ears.permits.is_over():  # others still tell, and the last has to hear from somebody
+            session.see_through(company, "its runs are made")
+            (folder.parent / f"{number:02}.done").write_text(str(executor.runs))
+            while not (folder.parent / "over").exists():
                 time.sleep(0.2)
             time.sleep(FAREWELL_S)
 
@@ -228,7 +153,7 @@ def prepare(folder: Path) -> list[Path]:
     for number in range(NODES):
         one = folder / f"{number:02}"
         git(folder, "clone", "-q", str(first), str(one))
-        if number == NODES - 1:
+        if number >= NODES - LATE:
             own = one / "study.toml"
             own.write_text(own.read_text().replace('policy = "climb"', 'policy = "greedy"'))
         home = session.make_home(one)
@@ -240,35 +165,48 @@ def prepare(folder: Path) -> list[Path]:
     return nodes
 
 
-def begin(one: Path, number: int, permits: Path) -> "subprocess.Popen[bytes]":
+def begin(one: Path, number: int, quota: int) -> "subprocess.Popen[bytes]":
     """A node's process."""
     env = {**os.environ, "NIGHT_STEPS": str(STEPS[tier_of(number)])}
-    command = [sys.executable, "-m", "benchmarks.swarm_night", "--node", str(one), str(number), str(permits)]
-    return subprocess.Popen(
-        command, env=env, stdout=(one.parent / f"{number:02}.log").open("wb"), stderr=subprocess.STDOUT
-    )
+    command = [sys.executable, "-m", "benchmarks.swarm_night", "--node", str(one), str(number), str(quota)]
+    log_file = (one.parent / f"{number:02}.log").open("wb")
+    return subprocess.Popen(command, env=env, stdout=log_file, stderr=subprocess.STDOUT)
 
 
-def night(nodes: list[Path], path: Path, progress: Progress) -> float:
-    """All nodes but the last at once, then the last beside them; how long it took, in seconds."""
-    began, permits = time.monotonic(), Permits(path)
-    path.write_text(json.dumps({"left": RUNS - LATE, "held": 0, "late": False}))
+def night(nodes: list[Path], progress: Progress) -> float:
+    """All nodes but the last few at once; then those beside them, with the runs that are left. In seconds."""
+    began, folder = time.monotonic(), nodes[0].parent
     shown = progress.add_task("runs", total=RUNS)
-    going = [begin(one, number, path) for number, one in enumerate(nodes[:-1])]
+    going = [begin(one, number, QUOTA) for number, one in enumerate(nodes[:-LATE])]
     try:
-        while any(process.poll() is None for process in going):
-            if permits.admit(LATE):
-                going.append(begin(nodes[-1], NODES - 1, path))
-            progress.update(shown, completed=RUNS - permits.left() - LATE * (len(going) < NODES))
-            time.sleep(0.2)
-            for number, process in enumerate(going):
-                if process.poll():
-                    raise SystemExit(f"node {number}: {(path.parent / f'{number:02}.log').read_text()[-2000:]}")
+        made = wait(going, folder, shown, progress)
+        for place in range(LATE):
+            quota = (RUNS - made) * (place + 1) // LATE - (RUNS - made) * place // LATE
+            number = NODES - LATE + place
+            going.append(begin(nodes[number], number, quota))
+        wait(going, folder, shown, progress)
+        (folder / "over").touch()
+        for process in going:
+            process.wait()
     finally:
         for process in going:
             if process.poll() is None:
                 process.terminate()
     return time.monotonic() - began
+
+
+def wait(going: list["subprocess.Popen[bytes]"], folder: Path, shown: TaskID, progress: Progress) -> int:
+    """Until each of these has made its runs: how many those are."""
+    while True:
+        done = [folder / f"{number:02}.done" for number in range(len(going))]
+        made = sum(int(path.read_text() or 0) for path in done if path.exists())
+        progress.update(shown, completed=made)
+        if all(path.exists() and path.read_text() for path in done):
+            return made
+        for number, process in enumerate(going):
+            if process.poll() is not None:
+                raise SystemExit(f"node {number} ended: {(folder / f'{number:02}.log').read_text()[-2000:]}")
+        time.sleep(0.2)
 
 
 # -- what came of it ------------------------------------------------------------------------------------------------
@@ -348,14 +286,14 @@ def main() -> None:
     parser.add_argument("--node", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.node:
-        folder, number, permits = options.node
-        work(Path(folder), int(number), Path(permits))
+        folder, number, quota = options.node
+        work(Path(folder), int(number), int(quota))
         return
     with tempfile.TemporaryDirectory() as name, Progress() as progress:
         folder = options.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         nodes = prepare(folder)
-        took_s = night(nodes, folder / "permits", progress)
+        took_s = night(nodes, progress)
         seen = looked_at(nodes)
     for line in seen.wrong[:20]:
         print(line)
