@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from rich.cells import cell_len
 
 from autoresearch.report.plain import line
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from autoresearch.share.tables import Adoption, Listed, Peer, Tables
 
 STYLE = Path(__file__).with_name("adoption.css")
-WIDTH, HEIGHT, KEY_WIDTH = 1040, 760, 380  # the map, and beside it, in a file, what its colours mean
-RING, NAMES, KINDS = 220, 242, 354  # radii: dots, where names begin, kinds of machines
+WIDTH, HEIGHT, KEY_WIDTH = 1100, 800, 460  # the map, and beside it, in a file, what its colours mean
+RING, NAMES = 262, 284  # radii: dots, where names begin
+CELL = 6.4  # how wide a letter of a name is
 GAP = 0.16  # radians between two kinds of machines
 MOST_PEERS, MOST_STEPS, COLOURS = 80, 300, 8
-NAME, KIND, IDEA = 16, 24, 48  # cells
+NAME, KIND, IDEA = 16, 20, 60  # cells
 RINGS = 3  # findings that one peer took up and that are seen at its dot
 
 
@@ -57,8 +59,9 @@ class Step(Struct, frozen=True):
 
 
 class Map(Struct, frozen=True):
-    """`peers` and `earlier` count what is left out: peers, the first of too many adoptions."""
+    """`box` is its view box; `peers` and `earlier` count what is left out: peers, the first of too many adoptions."""
 
+    box: str
     shapes: tuple[Shape, ...]
     keys: tuple[Key, ...]
     steps: tuple[Step, ...]
@@ -93,7 +96,9 @@ def drawing(found: "Tables", taken: "Sequence[Adoption]", claims: "Sequence[List
         *_peers(ring, own, {*own, *(one.by for one in steps)}),
         *_rings(steps, ring, colours),
     )
-    return Map(shapes, tuple(keys), tuple(told), len(found.peers) - len(ring), len(taken) - len(steps))
+    return Map(
+        f"0 0 {WIDTH} {HEIGHT}", shapes, tuple(keys), tuple(told), len(found.peers) - len(ring), len(taken) - len(steps)
+    )
 
 
 def svg(shown: Map, step: int | None = None) -> str:
@@ -179,6 +184,7 @@ def _kinds(ring: dict[str, _Spot]) -> Iterator[Shape]:
     kinds: dict[str, list[_Spot]] = {}
     for spot in ring.values():
         kinds.setdefault(spot.peer.tier, []).append(spot)
+    outside = NAMES + 14 + CELL * max((cell_len(_called(spot.peer)) for spot in ring.values()), default=0)
     for kind, spots in kinds.items():
         inner = min(0.5, 1 - 2 / (RING * spots[0].half * 2)) * spots[0].half
         first = spots[0].angle - inner
@@ -188,7 +194,7 @@ def _kinds(ring: dict[str, _Spot]) -> Iterator[Shape]:
         path = f"M{_xy(_at(first, RING))}A{RING} {RING} 0 {large} 1 {_xy(_at(last, RING))}"
         yield Shape("path", {"class": "track", "d": path})
         middle = (first + last) / 2 if len(kinds) > 1 else math.pi
-        x, y = _at(middle, KINDS)
+        x, y = _at(middle, outside)
         side = math.cos(middle)
         anchor = "start" if side > 0.3 else "end" if side < -0.3 else "middle"
         place = {"x": f"{x:.1f}", "text-anchor": anchor}
@@ -221,7 +227,7 @@ def _peers(ring: dict[str, _Spot], own: dict[str, str], part: set[str]) -> Itera
             "transform": turn,
             "text-anchor": "end" if left else "start",
         }
-        yield Shape("text", words, line(peer.name, NAME) or peer.peer[:6], title)
+        yield Shape("text", words, _called(peer), title)
 
 
 def _arrows(
@@ -272,6 +278,10 @@ def _words(one: "Adoption", peers: "dict[str, Peer]", claim: "Listed | None") ->
     idea = f" “{line(claim.idea, IDEA)}”" if claim and claim.idea else ""
     by, of = _named(peers[one.by]), _named(peers[one.of])
     return f"{by}, with its receipt {one.order}, took up {one.finding[:8]}{idea} of {of}{gain}"
+
+
+def _called(peer: "Peer") -> str:
+    return line(peer.name, NAME) or peer.peer[:6]
 
 
 def _named(peer: "Peer") -> str:
