@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from autoresearch.share.tables import Adoption, Listed, Peer, Tables
 
 STYLE = Path(__file__).with_name("adoption.css")
-WIDTH, HEIGHT, KEY_WIDTH = 1100, 800, 460  # the map, and beside it, in a file, what its colours mean
-RING, NAMES = 262, 284  # radii: dots, where names begin
-CELL = 6.4  # how wide a letter of a name is
+KEY_WIDTH = 460  # of what a file says beside the map
+RING, NAMES = 262, 284  # radii around 0, 0: dots, where names begin
+CELL, KIND_CELL, LINE = 6.4, 7.8, 20  # how wide a letter of a name is, and of a kind of machine; how high a line
 GAP = 0.16  # radians between two kinds of machines
 MOST_PEERS, MOST_STEPS, COLOURS = 80, 300, 8
 NAME, KIND, IDEA = 16, 20, 60  # cells
@@ -59,9 +59,13 @@ class Step(Struct, frozen=True):
 
 
 class Map(Struct, frozen=True):
-    """`box` is its view box; `peers` and `earlier` count what is left out: peers, the first of too many adoptions."""
+    """
+    Around 0, 0, `across` and `down` to each side. `peers` and `earlier` count what is left out: peers, the first of too many
+    adoptions.
+    """
 
-    box: str
+    across: int
+    down: int
     shapes: tuple[Shape, ...]
     keys: tuple[Key, ...]
     steps: tuple[Step, ...]
@@ -96,19 +100,21 @@ def drawing(found: "Tables", taken: "Sequence[Adoption]", claims: "Sequence[List
         *_peers(ring, own, {*own, *(one.by for one in steps)}),
         *_rings(steps, ring, colours),
     )
-    return Map(
-        f"0 0 {WIDTH} {HEIGHT}", shapes, tuple(keys), tuple(told), len(found.peers) - len(ring), len(taken) - len(steps)
-    )
+    outside = _outside(ring)
+    across = outside + KIND_CELL * max((cell_len(_kind(spot.peer)) for spot in ring.values()), default=0) + 8
+    left = len(found.peers) - len(ring), len(taken) - len(steps)
+    return Map(math.ceil(across), math.ceil(outside + LINE), shapes, tuple(keys), tuple(told), *left)
 
 
 def svg(shown: Map, step: int | None = None) -> str:
     """The map as a file of its own, after so many adoptions, the last of them marked; None for all, none marked."""
     until = len(shown.steps) if step is None else max(0, min(step, len(shown.steps)))
-    width = WIDTH + KEY_WIDTH
+    width, height = 2 * shown.across + KEY_WIDTH, 2 * shown.down + 2 * LINE
+    box = f"{-shown.across} {-shown.down} {width} {height}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="map" viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="map" viewBox="{box}" width="{width}" height="{height}">',
         f"<style>{STYLE.read_text()}</style>",
-        f'<rect class="paper" width="{width}" height="{HEIGHT}"/>',
+        f'<rect class="paper" x="{-shown.across}" y="{-shown.down}" width="{width}" height="{height}"/>',
         *(_element(shape, _when(shape, step)) for shape in shown.shapes if shape.since <= until),
         *map(_element, _legend(shown, until)),
     ]
@@ -172,7 +178,12 @@ def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _at(angle: float, radius: float) -> tuple[float, float]:
-    return WIDTH / 2 + radius * math.cos(angle), HEIGHT / 2 + radius * math.sin(angle)
+    return radius * math.cos(angle), radius * math.sin(angle)
+
+
+def _outside(ring: dict[str, _Spot]) -> float:
+    """Where the names of peers end."""
+    return NAMES + 14 + CELL * max((cell_len(_called(spot.peer)) for spot in ring.values()), default=0)
 
 
 def _xy(point: tuple[float, float]) -> str:
@@ -184,7 +195,7 @@ def _kinds(ring: dict[str, _Spot]) -> Iterator[Shape]:
     kinds: dict[str, list[_Spot]] = {}
     for spot in ring.values():
         kinds.setdefault(spot.peer.tier, []).append(spot)
-    outside = NAMES + 14 + CELL * max((cell_len(_called(spot.peer)) for spot in ring.values()), default=0)
+    outside = _outside(ring)
     for kind, spots in kinds.items():
         inner = min(0.5, 1 - 2 / (RING * spots[0].half * 2)) * spots[0].half
         first = spots[0].angle - inner
@@ -199,9 +210,7 @@ def _kinds(ring: dict[str, _Spot]) -> Iterator[Shape]:
         anchor = "start" if side > 0.3 else "end" if side < -0.3 else "middle"
         place = {"x": f"{x:.1f}", "text-anchor": anchor}
         n = f"{len(spots)} peer{'s' if len(spots) > 1 else ''}"
-        yield Shape(
-            "text", {"class": "kind", "y": f"{y - 2:.1f}", **place}, line(kind, KIND) or "a machine", line(kind)
-        )
+        yield Shape("text", {"class": "kind", "y": f"{y - 2:.1f}", **place}, _kind(spots[0].peer), line(kind))
         yield Shape("text", {"y": f"{y + 13:.1f}", **place}, n)
 
 
@@ -284,6 +293,10 @@ def _called(peer: "Peer") -> str:
     return line(peer.name, NAME) or peer.peer[:6]
 
 
+def _kind(peer: "Peer") -> str:
+    return line(peer.tier, KIND) or "a machine"
+
+
 def _named(peer: "Peer") -> str:
     return f"{line(peer.name, NAME) or 'somebody'} ({peer.peer[:6]})"
 
@@ -293,7 +306,7 @@ def _legend(shown: Map, until: int) -> Iterator[Shape]:
     n = [0] * len(shown.keys)
     for step in shown.steps[:until]:
         n[step.key] += 1
-    x, y = WIDTH + 10, 60
+    x, y = shown.across + 10, 60 - shown.down
     total = f"{until} of {len(shown.steps)} adoptions" if until < len(shown.steps) else f"{until} adoptions"
     yield Shape("text", {"class": "head", "x": str(x), "y": str(y)}, total)
     y += 40
@@ -312,6 +325,12 @@ def _legend(shown: Map, until: int) -> Iterator[Shape]:
     left = [f"{shown.peers} more peers"] if shown.peers else []
     left += [f"{shown.earlier} earlier adoptions"] if shown.earlier else []
     if left:
-        yield Shape("text", {"class": "note", "x": str(x), "y": str(HEIGHT - 48)}, f"not drawn: {', '.join(left)}")
+        yield Shape(
+            "text", {"class": "note", "x": str(x), "y": str(shown.down - LINE)}, f"not drawn: {', '.join(left)}"
+        )
     if until:
-        yield Shape("text", {"class": "note", "x": "24", "y": str(HEIGHT - 16)}, shown.steps[until - 1].words)
+        yield Shape(
+            "text",
+            {"class": "note", "x": str(24 - shown.across), "y": str(shown.down + LINE)},
+            shown.steps[until - 1].words,
+        )

@@ -115,7 +115,6 @@ def page(swarm: "Swarm", digest: str) -> dict[str, Any]:
 
     found, claims = tables(swarm, digest), findings(swarm)
     tiers = sorted({one.tier for one in found.carried})[:MOST_TIERS]
-    ideas = {id: told.finding.idea for id, told in swarm.findings.items()}
     peers = sorted(found.peers, key=lambda peer: (-peer.runs, peer.peer))
     return {
         "digest": digest[:12],
@@ -127,7 +126,7 @@ def page(swarm: "Swarm", digest: str) -> dict[str, Any]:
         "n_findings": len(claims),
         "findings": [_finding(one) for one in claims[:MOST_FINDINGS]],
         "tiers": [clean(tier, TIER) for tier in tiers],
-        "carried": _carried(found.carried, tiers, ideas),
+        "carried": _carried(found.carried, tiers, {claim.finding: claim for claim in claims}),
         "map": adoption.drawing(found, taken(swarm), claims),
     }
 
@@ -172,20 +171,13 @@ def _finding(one: "Listed") -> dict[str, Any]:
     }
 
 
-def _carried(found: "tuple[Carried, ...]", tiers: list[str], ideas: dict[str, str]) -> list[dict[str, Any]]:
+def _carried(found: "tuple[Carried, ...]", tiers: list[str], claims: "dict[str, Listed]") -> list[dict[str, Any]]:
     """A row for each finding, a cell for each tier: gain, interval (None where it has no bound) and how many measured it."""
     by: dict[str, dict[str, Carried]] = {}
     for one in found:
         by.setdefault(one.finding, {})[one.tier] = one
     most = sorted(by, key=lambda id: (-sum(one.n for one in by[id].values()), id))[:MOST_FINDINGS]
-    return [
-        {
-            "finding": id[:8],
-            "idea": clean(ideas.get(id, ""), IDEA),
-            "cells": [_cell(by[id].get(tier)) for tier in tiers],
-        }
-        for id in most
-    ]
+    return [_finding(claims[id]) | {"cells": [_cell(by[id].get(tier)) for tier in tiers]} for id in most]
 
 
 def _cell(one: "Carried | None") -> tuple[float, float, float, int] | None:

@@ -1,7 +1,7 @@
 // The swarm: who is in it, boards, findings, how far they carry, and the map of who took up what, step by step.
 import { byId, el, fill, number, setText, signed } from "./parts.js";
 
-const TABS = { "peer-map": "Map", "peer-list": "Peers", "peer-boards": "Boards", "peer-findings": "Findings", "peer-carried": "How far they carry" };
+const TABS = { "peer-map": "Map", "peer-list": "Peers", "peer-boards": "Boards", "peer-findings": "Findings", "peer-carried": "Carry" };
 const DRAWN = new Set(["circle", "path", "polygon", "text"]);
 const SVG = "http://www.w3.org/2000/svg", STEP_MS = 300;
 let mark = "", asking = false, found = null, parts = [], last = true, only = -1, playing = 0;
@@ -76,8 +76,8 @@ function carried() {
     const [gain, low, high, n] = one, bounds = low == null ? "not known" : `${signed(low, 3)} to ${signed(high, 3)}`;
     return el("td", { class: `r ${low != null && low > 0 ? "held" : high != null && high < 0 ? "refuted" : ""}` }, signed(gain, 3), el("div", { class: "quiet" }, `${bounds}, by ${n}`));
   };
-  const rows = found.carried.map((one) => el("tr", {}, cell(one.finding), cell(one.idea, "free"), ...one.cells.map(value)));
-  return [el("p", { class: "quiet" }, "Gain by kind of machine, with a 95 % interval and by how many peers. Values compare down a column, not across."), table(titles, rows)];
+  const rows = found.carried.map((one) => el("tr", { class: one.word === "refuted" ? "refuted" : "" }, cell(one.finding), idea(one), ...one.cells.map(value)));
+  return [el("p", { class: "quiet" }, "Gain by kind of machine, with a 95 % interval and by how many peers. Each column is a kind of machine of its own."), table(titles, rows)];
 }
 
 function more() {
@@ -97,16 +97,16 @@ function shape([tag, attributes, text = "", title = "", since = 0]) {
 }
 
 function map() {
-  const slider = byId("step"), n = found.map.steps.length;
+  const slider = byId("step"), { across, down, steps } = found.map, n = steps.length;
   fill(byId("map"), JSON.stringify(found.map.shapes), () => {
     parts = found.map.shapes.map(shape);
-    byId("map").setAttribute("viewBox", found.map.box);
+    byId("map").setAttribute("viewBox", [-across, -down, 2 * across, 2 * down].join(" "));
     return parts.map((part) => part.made);
   });
   fill(byId("colours"), JSON.stringify(found.map.keys), () => {
     only = -1;
-    return found.map.keys.map((key, i) => el("li", {}, el("button", { type: "button", class: key.colour, "aria-pressed": "false", onclick: () => { only = only === i ? -1 : i; step(); } },
-      el("i", {}), el("span", { class: "who" }))));
+    return found.map.keys.map((key, i) => el("li", {}, el("button", { type: "button", "aria-pressed": "false", onclick: () => { only = only === i ? -1 : i; step(); } },
+      el("i", { class: key.colour }), el("span"))));
   });
   slider.max = n;
   if (last) slider.value = n;
