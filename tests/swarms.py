@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Iterable
+from pathlib import Path
 
-from autoresearch.share import trust
+from autoresearch.share import node, settings, trust
 from autoresearch.share.board import Swarm, fold
 from autoresearch.share.book import Book
 from autoresearch.share.identity import Identity
@@ -73,6 +74,14 @@ class Crowd:
         known = {told.finding.key for told in swarm.findings.values() if told.peer == me}
         place = STUDY, self.tiers[number], BUDGET
         return trust.candidates(swarm, trust.view(swarm, me), place, set(self.number), known)
+
+
+def joined(home: Path, crowd: Crowd) -> Path:
+    """Have a study take part, and know all that this crowd told; the file of receipts. `home` is its .autoresearch."""
+    settings.save(home, settings.Settings("ada"))
+    path = settings.folder(home) / node.BOOK
+    path.write_bytes(b"".join(crowd.lines()))
+    return path
 
 
 def night(seed: int = 0) -> Crowd:

@@ -44,6 +44,7 @@ function table(titles, rows) {
 }
 
 const idea = (one) => el("td", { class: "free" }, el("span", {}, one.idea), one.known.length ? el("small", { class: "known" }, ` known: ${one.known.join(", ")}`) : null);
+const standing = (one) => cell(one.word, one.word === "holds" ? "held" : one.word);
 const counts = (one) => [right(one.held, one.held ? "held" : ""), right(one.refuted, one.refuted ? "refuted" : "")];
 
 function list() {
@@ -64,19 +65,19 @@ function boards() {
 
 function findings() {
   const rows = found.findings.map((one) => el("tr", { class: one.word === "refuted" ? "refuted" : "" }, cell(one.finding), cell(one.name), cell(one.tier, "free"), right(signed(one.gain, 3) || "–"),
-    cell(one.word, one.word === "holds" ? "held" : one.word), ...counts(one), idea(one)));
+    standing(one), ...counts(one), idea(one)));
   return table([["finding"], ["peer"], ["machine"], ["gain", "r"], ["it"], ["held", "r"], ["refuted", "r"], ["idea"]], rows);
 }
 
 function carried() {
   if (!found.carried.length) return [el("p", { class: "quiet" }, "Nobody has measured another's finding yet.")];
-  const titles = [["finding"], ["idea"], ...found.tiers.map((tier) => [tier, "r"])];
+  const titles = [["finding"], ["it"], ["idea"], ...found.tiers.map((tier) => [tier, "r"])];
   const value = (one) => {
     if (!one) return cell("–", "r quiet");
     const [gain, low, high, n] = one, bounds = low == null ? "not known" : `${signed(low, 3)} to ${signed(high, 3)}`;
     return el("td", { class: `r ${low != null && low > 0 ? "held" : high != null && high < 0 ? "refuted" : ""}` }, signed(gain, 3), el("div", { class: "quiet" }, `${bounds}, by ${n}`));
   };
-  const rows = found.carried.map((one) => el("tr", { class: one.word === "refuted" ? "refuted" : "" }, cell(one.finding), idea(one), ...one.cells.map(value)));
+  const rows = found.carried.map((one) => el("tr", { class: one.word === "refuted" ? "refuted" : "" }, cell(one.finding), standing(one), idea(one), ...one.cells.map(value)));
   return [el("p", { class: "quiet" }, "Gain by kind of machine, with a 95 % interval and by how many peers. Each column is a kind of machine of its own."), table(titles, rows)];
 }
 
