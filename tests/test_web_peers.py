@@ -96,7 +96,7 @@ def test_where_there_is_no_swarm_there_is_nothing_of_it(tmp_path: Path) -> None:
         assert ask(page, "/api/peers")[0] == 404
         joined(folder / HOME, Crowd(["small"]))
         assert ask(page, "/api/study")[2]["pulse"]["peers"] == ask(page, "/api/peers")[2]["mark"]
-        assert ask(page, "/api/peers", **{"sec-fetch-site": "cross-site"})[0] == 403
+        assert ask(page, "/api/peers", sec_fetch_site="cross-site")[0] == 403
 
 
 def test_without_the_extra_the_page_is_as_without_a_swarm(tmp_path: Path) -> None:
