@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).with_name("adoption.css")
 KEY_WIDTH = 460  # of what a file says beside the map
 RING, NAMES = 262, 284  # radii around 0, 0: dots, where names begin
-CELL, KIND_CELL, LINE = 6.4, 7.8, 20  # how wide a letter of a name is, and of a kind of machine; how high a line
+BAND_END = 0.04  # radians beyond the last dot of a kind
+CELL, KIND_CELL, LINE = 6.4, 8.6, 20  # how wide a letter of a name is, and of a kind of machine; how high a line
 GAP = 0.16  # radians between two kinds of machines
 MOST_PEERS, MOST_STEPS, COLOURS = 80, 300, 8
 NAME, KIND, IDEA = 16, 20, 60  # cells
@@ -101,7 +102,7 @@ def drawing(found: "Tables", taken: "Sequence[Adoption]", claims: "Sequence[List
         *_rings(steps, ring, colours),
     )
     outside = _outside(ring)
-    across = outside + KIND_CELL * max((cell_len(_kind(spot.peer)) for spot in ring.values()), default=0) + 8
+    across = outside + KIND_CELL * max((cell_len(_kind(spot.peer)) for spot in ring.values()), default=0) + 14
     left = len(found.peers) - len(ring), len(taken) - len(steps)
     return Map(math.ceil(across), math.ceil(outside + LINE), shapes, tuple(keys), tuple(told), *left)
 
@@ -161,7 +162,8 @@ def _ring(peers: "Iterable[Peer]") -> dict[str, _Spot]:
     n = sum(map(len, kinds.values()))
     gap = min(GAP, math.pi / len(kinds)) if len(kinds) > 1 else 0.0
     slot = (2 * math.pi - gap * len(kinds)) / max(1, n)
-    angle = math.pi - (len(kinds[order[0]]) * slot) / 2 if order else 0.0
+    first = len(kinds[order[0]]) if len(order) > 1 else 1
+    angle = math.pi - first * slot / 2
     found: dict[str, _Spot] = {}
     for kind in order:
         for peer in kinds[kind]:
@@ -197,21 +199,21 @@ def _kinds(ring: dict[str, _Spot]) -> Iterator[Shape]:
         kinds.setdefault(spot.peer.tier, []).append(spot)
     outside = _outside(ring)
     for kind, spots in kinds.items():
-        inner = min(0.5, 1 - 2 / (RING * spots[0].half * 2)) * spots[0].half
-        first = spots[0].angle - inner
-        wide = 2 * inner + 2 * spots[0].half * (len(spots) - 1)
-        last = first + (wide if len(kinds) > 1 else 2 * math.pi - 0.001)
-        large = int(last - first > math.pi)
-        path = f"M{_xy(_at(first, RING))}A{RING} {RING} 0 {large} 1 {_xy(_at(last, RING))}"
-        yield Shape("path", {"class": "track", "d": path})
+        inner = min(spots[0].half / 2, BAND_END)
+        first, last = spots[0].angle - inner, spots[0].angle + 2 * spots[0].half * (len(spots) - 1) + inner
+        if len(kinds) == 1:
+            yield Shape("circle", {"class": "track", "cx": "0", "cy": "0", "r": f"{RING}"})
+        else:
+            large = int(last - first > math.pi)
+            path = f"M{_xy(_at(first, RING))}A{RING} {RING} 0 {large} 1 {_xy(_at(last, RING))}"
+            yield Shape("path", {"class": "track", "d": path})
         middle = (first + last) / 2 if len(kinds) > 1 else math.pi
         x, y = _at(middle, outside)
         side = math.cos(middle)
         anchor = "start" if side > 0.3 else "end" if side < -0.3 else "middle"
         place = {"x": f"{x:.1f}", "text-anchor": anchor}
-        n = f"{len(spots)} peer{'s' if len(spots) > 1 else ''}"
         yield Shape("text", {"class": "kind", "y": f"{y - 2:.1f}", **place}, _kind(spots[0].peer), line(kind))
-        yield Shape("text", {"y": f"{y + 13:.1f}", **place}, n)
+        yield Shape("text", {"y": f"{y + 13:.1f}", **place}, _count(len(spots), "peer"))
 
 
 def _peers(ring: dict[str, _Spot], own: dict[str, str], part: set[str]) -> Iterator[Shape]:
@@ -293,6 +295,10 @@ def _called(peer: "Peer") -> str:
     return line(peer.name, NAME) or peer.peer[:6]
 
 
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
+
+
 def _kind(peer: "Peer") -> str:
     return line(peer.tier, KIND) or "a machine"
 
@@ -307,13 +313,14 @@ def _legend(shown: Map, until: int) -> Iterator[Shape]:
     for step in shown.steps[:until]:
         n[step.key] += 1
     x, y = shown.across + 10, 60 - shown.down
-    total = f"{until} of {len(shown.steps)} adoptions" if until < len(shown.steps) else f"{until} adoptions"
+    total = _count(len(shown.steps), "adoption")
+    total = f"{until} of {total}" if until < len(shown.steps) else total
     yield Shape("text", {"class": "head", "x": str(x), "y": str(y)}, total)
     y += 40
     for number, key in enumerate(shown.keys):
         yield Shape("circle", {"class": f"own {key.colour}", "cx": str(x + 6), "cy": str(y - 4), "r": "6"})
         name = f"{key.finding[:8]} by {key.by}" if key.finding else key.idea
-        said = f"{name}: taken up {n[number]} times" + (", refuted" if key.word == "refuted" else "")
+        said = f"{name}: taken up {_count(n[number], 'time')}" + (", refuted" if key.word == "refuted" else "")
         yield Shape("text", {"class": "note who", "x": str(x + 22), "y": str(y)}, said)
         if key.finding:
             yield Shape("text", {"class": "note", "x": str(x + 22), "y": str(y + 17)}, key.idea)
@@ -322,8 +329,8 @@ def _legend(shown: Map, until: int) -> Iterator[Shape]:
             yield Shape("text", {"class": "note", "x": str(x + 22), "y": str(y + 34)}, words)
             y += 17
         y += 44
-    left = [f"{shown.peers} more peers"] if shown.peers else []
-    left += [f"{shown.earlier} earlier adoptions"] if shown.earlier else []
+    left = [_count(shown.peers, "more peer")] if shown.peers else []
+    left += [_count(shown.earlier, "earlier adoption")] if shown.earlier else []
     if left:
         yield Shape(
             "text", {"class": "note", "x": str(x), "y": str(shown.down - LINE)}, f"not drawn: {', '.join(left)}"

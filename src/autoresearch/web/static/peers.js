@@ -74,7 +74,7 @@ function carried() {
   const titles = [["finding"], ["it"], ["idea"], ...found.tiers.map((tier) => [tier, "r"])];
   const value = (one) => {
     if (!one) return cell("–", "r quiet");
-    const [gain, low, high, n] = one, bounds = low == null ? "not known" : `${signed(low, 3)} to ${signed(high, 3)}`;
+    const [gain, low, high, n] = one, bounds = low == null ? "not known" : `${signed(low, 2)} to ${signed(high, 2)}`;
     return el("td", { class: `r ${low != null && low > 0 ? "held" : high != null && high < 0 ? "refuted" : ""}` }, signed(gain, 3), el("div", { class: "quiet" }, `${bounds}, by ${n}`));
   };
   const rows = found.carried.map((one) => el("tr", { class: one.word === "refuted" ? "refuted" : "" }, cell(one.finding), standing(one), idea(one), ...one.cells.map(value)));
