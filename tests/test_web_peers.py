@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from asking import ask
 from helpers import PYTHON, make_study
 from swarms import Crowd, joined, night
 
+from autoresearch.errors import StudyError
 from autoresearch.share.board import fold
 from autoresearch.share.receipt import Finding
 from autoresearch.share.tables import findings, tables
@@ -75,6 +77,21 @@ def test_what_is_written_is_seen_and_neither_waited_for_nor_changed(tmp_path: Pa
     joined(tmp_path, Crowd(["small"] * 2))
     assert json.loads(reader.told() or b"")["n_peers"] == 2
     assert list(tmp_path.iterdir()) == [path.parent]
+
+
+def test_damaged_receipts_are_said_and_read_once(tmp_path: Path) -> None:
+    path = joined(tmp_path, Crowd(["small"]))
+    whole, reader = path.read_bytes(), Peers(tmp_path)
+    assert reader.told()
+    with path.open("ab") as file:
+        file.write(b"no receipt\n")
+    before = len(os.listdir("/proc/self/fd"))
+    for one in (reader, reader, *(Peers(tmp_path) for _ in range(5))):
+        with pytest.raises(StudyError, match="a line is damaged"):
+            one.told()
+    assert len(os.listdir("/proc/self/fd")) <= before, "nothing is left open"
+    path.write_bytes(whole)
+    assert json.loads(reader.told() or b"")["n_peers"] == 1
 
 
 def test_a_large_swarm_is_cut_and_the_rest_counted() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from autoresearch.company import SWARM
-from autoresearch.errors import MissingExtra
+from autoresearch.errors import MissingExtra, StudyError
 from autoresearch.report import adoption
 from autoresearch.web.rows import clean
 
@@ -38,6 +38,9 @@ class Peers:
         self._file = (0, 0)  # which file it is that the book was opened on
         self._said: tuple[str, bytes] | None = None  # for this mark, this
         self._next = 0.0
+        self._wrong: tuple[str, StudyError] | None = (
+            None  # with this mark they could not be read, and are not tried again
+        )
 
     def mark(self) -> str:
         """Another one whenever there may be something new; "" where the study takes part in no swarm. Looks at two files' dates."""
@@ -65,9 +68,16 @@ class Peers:
             mark = self.mark()
             if not mark:
                 return None
+            if self._wrong and self._wrong[0] == mark:
+                raise self._wrong[1]
             begun = time.monotonic()
             if self._said is None or (self._said[0] != mark and begun >= self._next):
-                self._said = mark, msgspec.json.encode({"mark": mark, **self._read()})
+                try:
+                    self._said = mark, msgspec.json.encode({"mark": mark, **self._read()})
+                except StudyError as error:
+                    self._close()
+                    self._wrong = mark, error
+                    raise
                 now = time.monotonic()
                 self._next = now + max(EVERY_S, SHARE * (now - begun))
             return self._said[1]
@@ -88,14 +98,18 @@ class Peers:
             found = None
         file = (found.st_dev, found.st_ino) if found else (0, 0)
         if self._book and file != self._file:  # left, and joined as somebody new
-            self._book.close()
-            self._book = None
+            self._close()
         if paths and found and self._book is None:
             self._book = Book(paths[1])
         elif self._book:
             self._book.refresh()
         self._file = file
         return self._book
+
+    def _close(self) -> None:
+        if self._book:
+            self._book.close()
+        self._book = None
 
 
 def _paths(home: Path) -> tuple[Path, Path] | None:
