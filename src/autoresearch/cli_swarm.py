@@ -13,8 +13,10 @@ from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, json_option, make_console, print_json
 
 if TYPE_CHECKING:
+    from autoresearch.share.board import Swarm
     from autoresearch.share.book import Book
     from autoresearch.share.settings import Settings
+    from autoresearch.share.tables import Tables
 
 name_option = click.option("--name", help="What others see you called (default: two words made of your key).")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -124,7 +126,14 @@ def status(folder: Path, as_json: bool) -> None:
 @swarm.command("board")
 @folder_option
 @json_option
-def board(folder: Path, as_json: bool) -> None:
+@click.option(
+    "--svg",
+    "drawn",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the map: who took up what.",
+)
+def board(folder: Path, as_json: bool, drawn: Path | None) -> None:
     """The best of each peer, for each kind of machine and budget; and how far findings carry from one to another."""
     import msgspec
 
@@ -133,13 +142,29 @@ def board(folder: Path, as_json: bool) -> None:
     from autoresearch.share.tables import tables
 
     _, book = _opened(folder)
-    found = tables(read_book(book), book.digest())
+    swarm = read_book(book)
+    found = tables(swarm, book.digest())
+    if drawn:
+        _draw(swarm, found, drawn)
+        return
     if as_json:
         print_json(msgspec.to_builtins(found))
         return
     console = make_console()
     for shown in pages.boards(found):
         console.print(shown)
+
+
+def _draw(swarm: "Swarm", found: "Tables", path: Path) -> None:
+    from autoresearch.report import adoption
+    from autoresearch.share.tables import findings, taken
+
+    shown = adoption.drawing(found, taken(swarm), findings(swarm))
+    try:
+        path.write_text(adoption.svg(shown), encoding="utf-8")
+    except OSError as error:
+        raise AutoresearchError(f"{path}: {error.strerror}") from None
+    click.echo(f"{path}: {len(shown.steps)} adoptions among {len(found.peers)} peers")
 
 
 @swarm.command("findings")

@@ -80,7 +80,11 @@ class Book:
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             except OSError as error:
                 raise StudyError(f"{path}: {error.strerror}; the study's folder must be writable") from None
-            self.refresh()
+            try:
+                self.refresh()
+            except StudyError:
+                self.close()
+                raise
 
     # -- reading -------------------------------------------------------------------------------------------
 

@@ -180,6 +180,13 @@ def adoptions(swarm: Swarm) -> Iterator[Adoption]:
                 yield Adoption(told.id, told.peer, peer, again.finding.tier, gain, order)
 
 
+def taken(swarm: Swarm) -> list[Adoption]:
+    """The same adoptions in the order in which they came to be known here: all there is of a time, and no two peers' need agree."""
+    known = {told.id: place for place, told in enumerate(swarm.findings.values())}
+    at = {(one.finding, one.by): known[swarm.findings[one.finding].again[one.by].id] for one in adoptions(swarm)}
+    return sorted(adoptions(swarm), key=lambda one: at[one.finding, one.by])
+
+
 def carried(swarm: Swarm) -> Iterator[Carried]:
     """For each claim that somebody measured again, each tier that it was measured on, its author's too."""
     for told in sorted(swarm.findings.values(), key=lambda told: told.id):
