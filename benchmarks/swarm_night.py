@@ -29,19 +29,20 @@ from autoresearch.company import in_company
 from autoresearch.execute import Executor, Hopeless
 from autoresearch.git import git
 from autoresearch.listener import Listener
+from autoresearch.report.adoption import drawing, svg
 from autoresearch.session import Goal
 from autoresearch.share import identity, membership, node, settings, verify
 from autoresearch.share.board import Told, read_book
 from autoresearch.share.book import Book
 from autoresearch.share.settings import Settings
-from autoresearch.share.tables import Tables
+from autoresearch.share.tables import Tables, findings, tables, taken
 from autoresearch.state import State, fold
 from autoresearch.study import Study
 from autoresearch.trial import Machine, Measurement, Run
 from autoresearch.workspace import HOME
 from benchmarks.night import FILES, FOLDER, STEPS
 from benchmarks.night.ideas import Ideas
-from benchmarks.tables import markdown, report
+from benchmarks.tables import RESULTS, markdown, report
 
 TITLE = "A night of 35 researchers"
 LARGE, MEDIUM, SMALL = 2, 3, 30
@@ -225,7 +226,7 @@ class Seen(Struct, frozen=True):
 
 def looked_at(nodes: list[Path]) -> Seen:
     found = [verify.differences(settings.folder(one / HOME) / node.BOOK) for one in nodes]
-    tables = found[0][0]
+    first = found[0][0]
     logged = 0
     for one in nodes:
         state = fold(log.decode(session.journal(one).read_bytes()))
@@ -240,7 +241,7 @@ def looked_at(nodes: list[Path]) -> Seen:
         if told.finding.about:
             into.setdefault(about, {}).setdefault(told.finding.tier, set()).add(told.peer)
     wrong = [f"node {number}: {line}" for number, (_, lines) in enumerate(found) for line in lines]
-    return Seen(tables, len({one.digest for one, _ in found}), wrong, logged, adopters, refused)
+    return Seen(first, len({one.digest for one, _ in found}), wrong, logged, adopters, refused)
 
 
 def told_of(one: Path) -> list[Told]:
@@ -248,8 +249,8 @@ def told_of(one: Path) -> list[Told]:
 
 
 def page(seen: Seen, took_s: float) -> str:
-    tables = seen.tables
-    by_tier = {tier: [peer for peer in tables.peers if peer.tier == tier] for tier in STEPS}
+    told = seen.tables
+    by_tier = {tier: [peer for peer in told.peers if peer.tier == tier] for tier in STEPS}
     people = [
         [tier, str(len(peers)), str(sum(peer.runs for peer in peers)), f"{sum(p.findings for p in peers)}"]
         for tier, peers in by_tier.items()
@@ -266,13 +267,24 @@ def page(seen: Seen, took_s: float) -> str:
         for idea in ideas[:12]
     ]
     text = (
-        f"{tables.runs} runs by {len(tables.peers)} peers in {took_s:.0f} s; the nodes' own logs hold {seen.logged}. "
-        f"{seen.digests} digest{'s' if seen.digests > 1 else ''} among {len(tables.peers)} nodes; `swarm verify` on each found "
+        f"{told.runs} runs by {len(told.peers)} peers in {took_s:.0f} s; the nodes' own logs hold {seen.logged}. "
+        f"{seen.digests} digest{'s' if seen.digests > 1 else ''} among {len(told.peers)} nodes; `swarm verify` on each found "
         f"{len(seen.wrong)} differences.\n\n"
     )
     text += markdown(["tier", "nodes", "runs", "claims"], people)
     text += "\nWho measured somebody else's finding, and then adopted it / did not:\n\n"
-    return text + markdown(["finding", *STEPS], spread)
+    text += markdown(["finding", *STEPS], spread)
+    shown = "".join(f"![after {quarter} quarters](swarm_night_{quarter}.svg)\n" for quarter in range(1, 5))
+    return f"{text}\nWho took up what from whom, after a quarter of all adoptions, half, three quarters, and all:\n\n{shown}"
+
+
+def pictures(one: Path) -> None:
+    """Who took up what from whom, after a quarter of it, half, three quarters, and all."""
+    swarm = read_book(Book(settings.folder(one / HOME) / node.BOOK))
+    shown = drawing(tables(swarm, ""), taken(swarm), findings(swarm))
+    steps = len(shown.steps)
+    for quarter in range(1, 5):
+        (RESULTS / f"swarm_night_{quarter}.svg").write_text(svg(shown, steps * quarter // 4))
 
 
 def _many(by_tier: dict[str, set[str]]) -> int:
@@ -295,6 +307,8 @@ def main() -> None:
         nodes = prepare(folder)
         took_s = night(nodes, progress)
         seen = looked_at(nodes)
+        if options.write:
+            pictures(nodes[0])
     for line in seen.wrong[:20]:
         print(line)
     report("swarm_night", TITLE, page(seen, took_s), options.write)
