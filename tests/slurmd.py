@@ -87,7 +87,11 @@ class Cluster:
         self.get_ready()
 
     def get_ready(self) -> None:
-        """Until both nodes wait for jobs."""
+        """
+        Until both nodes wait for jobs. What a killed controller had not written down it does again: jobs of earlier tests, which
+        nobody waits for.
+        """
+        self.asked("scancel", "--partition=main")
         ready = eventually(lambda: self.asked("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D") == "2", STARTED_S)
         assert ready, self.asked("sinfo", "-R", "-l") + (self.home / "slurmctld.out").read_text()[-2000:]
 

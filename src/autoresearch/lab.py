@@ -86,22 +86,28 @@ def measure(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
         Stopped: it was ended from outside; the run is recorded so, and does not count.
         KindLost: the same, on another kind of machine: the study goes on without that kind.
     """
+    check_out(lab, trial, tree, ask)
     go_on(lab, trial, tree, begin(lab, trial, ask))
+
+
+def check_out(lab: Lab, trial: Trial, tree: Tree, ask: Ask) -> None:
+    """Make the worktree what is to be run, before the run is written down."""
+    content, _ = _what(trial, ask)
+    if lab.log.state.trials[trial.id].runs or ask.base:
+        tree.reset(content)  # what an earlier run left behind must not help this one
 
 
 def begin(lab: Lab, trial: Trial, ask: Ask) -> Begun:
     """Write down a run of a trial, or of its base, which `go_on` is to do. Raises KindLost as in `measure`."""
+    return _begin(lab, trial, ask, *_what(trial, ask), lab.log.state.digest)
+
+
+def _what(trial: Trial, ask: Ask) -> tuple[str, str]:
+    """Content and commit of a run."""
     content, commit = (trial.base_tree, trial.base) if ask.base else (trial.tree, trial.commit)
     assert content is not None
     assert commit is not None
-    return _begin(lab, trial, ask, content, commit, lab.log.state.digest)
-
-
-def go_on(lab: Lab, trial: Trial, tree: Tree, begun: Begun) -> None:
-    """Do what was written down. Raises as in `measure`."""
-    if begun.run.tree != trial.tree or len(lab.log.state.trials[trial.id].runs) > 1:
-        tree.reset(begun.run.tree)  # what an earlier run left behind must not help this one
-    _go_on(lab, trial, tree, begun)
+    return content, commit
 
 
 def run_once(
@@ -114,7 +120,7 @@ def run_once(
         Stopped, KindLost: as in `measure`.
     """
     digest = terms.digest if terms else lab.log.state.digest
-    return _go_on(lab, trial, tree, _begin(lab, trial, ask, content, commit, digest), terms)
+    return go_on(lab, trial, tree, _begin(lab, trial, ask, content, commit, digest), terms)
 
 
 def _begin(lab: Lab, trial: Trial, ask: Ask, content: str, commit: str, digest: str) -> Begun:
@@ -141,7 +147,8 @@ def _begin(lab: Lab, trial: Trial, ask: Ask, content: str, commit: str, digest: 
     return begun
 
 
-def _go_on(lab: Lab, trial: Trial, tree: Tree, begun: Begun, terms: Terms | None = None) -> Measurement:
+def go_on(lab: Lab, trial: Trial, tree: Tree, begun: Begun, terms: Terms | None = None) -> Measurement:
+    """Do what was written down. Raises as in `measure`."""
     log, run = lab.log, begun.run
     log.sync()
     assert log.state.opened is not None

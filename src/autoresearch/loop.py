@@ -16,7 +16,7 @@ from autoresearch.change import Change
 from autoresearch.errors import BaselineError, KindLost, NothingLeft, ProposerError, Stopped
 from autoresearch.events import TrialAccepted, TrialDecided, TrialProposed
 from autoresearch.inbox import Inbox
-from autoresearch.lab import Lab, begin, go_on, measure
+from autoresearch.lab import Lab, begin, check_out, go_on, measure
 from autoresearch.log import Log
 from autoresearch.patch import code_lines, seeds_in
 from autoresearch.policy import Ask, calibrating, dearer, doubt, failure, no_worse, race, screening
@@ -113,8 +113,11 @@ def know_base(lab: Lab, trial: Trial, tree: Tree) -> None:
                 if not screening.waits(log.state.on(lab.tier), lab.study, trial):
                     return
                 log.lock.wait()
-            begun = begin(lab, trial, ask)  # before another worker looks
-        go_on(lab, trial, tree, begun)
+        check_out(lab, trial, tree, ask)
+        with log.lock:  # unless another worker was quicker, it is written down before one looks
+            begun = begin(lab, trial, ask) if screening.ask(log.state.on(lab.tier), lab.study, trial) == ask else None
+        if begun:
+            go_on(lab, trial, tree, begun)
 
 
 def calibrate(lab: Lab, trial: Trial, tree: Tree) -> None:
