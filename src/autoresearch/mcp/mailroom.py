@@ -88,7 +88,7 @@ class Mailroom:
         me, book = self._book()
         swarm = read_book(book)
         seen, alive = trust.view(swarm, me.peer), node.alive() if node else None
-        rows = []
+        rows: list[dict[str, Any]] = []
         for peer, member in swarm.members.items():
             row = {"peer": _name(swarm, peer), "key": peer, "you": peer == me.peer}
             row |= {"machine": answers.sentence(member.tier, 120), "receipts": member.receipts}
@@ -114,7 +114,7 @@ class Mailroom:
         return {"id": id, "to": answers.sentence(named(members, to.peer), 60)} | self._tell()
 
     def read(self, _: "Nothing") -> dict[str, Any]:
-        _, note = self._visit()
+        note = self._visit()[1]
         me, book = self._book()
         found = mail.post(book, me)
         swarm = read_book(book)
@@ -149,7 +149,10 @@ class Mailroom:
                 return {"claimed": False, "key": shape, "held_by": f"this study itself: trial {number}"}
         node, note = self._visit()
         if node is None:
-            raise StudyError(f"leases are held by the session that has the study, which is not this server's: {note}")
+            why = "; ".join(note.values())
+            raise StudyError(
+                f"a change is held by the session that has the study, and that is not this server's: {why}"
+            )
         if other := node.claim(shape):
             return {"claimed": False, "key": shape, "held_by": answers.sentence(other, 60), "note": QUOTED}
         node.settle(SETTLE_S)
@@ -178,20 +181,20 @@ class Mailroom:
             raise StudyError(f"trial {trial.id} is not decided yet; it is told once it is, whoever asks")
         if trial.id not in {one.id for one in findings.due(look.state)}:
             raise StudyError(f"trial {trial.id} is {trial.word} and was not measured here: there is nothing to tell")
-        node, _ = self._visit()
+        self._visit()
         until = time.monotonic() + SETTLE_S
         while not (id := self._told(trial)) and time.monotonic() < until:
             time.sleep(TELL_S)
         if not id:
             raise StudyError("it was not told yet: no session is open that could; it is when the study is run again")
-        return {"receipt": id, "trial": trial.id, "verdict": trial.word, "told": node is not None}
+        return {"receipt": id, "trial": trial.id, "verdict": trial.word}
 
     def _told(self, trial: Trial) -> str:
         me, book = self._book()
         return findings.told(book, me.peer).get(findings.mark(trial), "")
 
     def search_findings(self, query: "Query") -> dict[str, Any]:
-        _, note = self._visit()
+        note = self._visit()[1]
         me, book = self._book()
         swarm, look = read_book(book), self.desk.look()
         seen = trust.view(swarm, me.peer)

@@ -48,18 +48,20 @@ def make(desk: Desk) -> Server[Any]:
     """The server of one study."""
     known = {tool.name: tool for tool in (*tools.ALL, *swarm.tools())}
 
+    def there() -> list[tools.Tool]:
+        return [tool for tool in known.values() if not tool.swarm or joined(desk.home)]
+
     async def list_tools(
         _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        there = [tool for tool in known.values() if not tool.swarm or joined(desk.home)]
-        return types.ListToolsResult(tools=[_shown(tool) for tool in there])
+        return types.ListToolsResult(tools=[_shown(tool) for tool in there()])
 
     async def call_tool(
         context: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         tool = known.get(params.name)
         if tool is None:
-            return _problem(f"there is no tool of this name; there are {', '.join(known)}")
+            return _problem(f"there is no tool of this name; there are {', '.join(tool.name for tool in there())}")
         try:
             return _answer(await _called(desk, tool, params.arguments or {}, context))
         except AutoresearchError as error:
