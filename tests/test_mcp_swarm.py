@@ -9,11 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
-from helpers import git, make_study
+from click.testing import CliRunner
+from helpers import git, make_study, started
 from test_mcp import Call, Refused, inside, over_pipes, until
 from test_swarm import idea, invited, peers, run
 
 from autoresearch import company
+from autoresearch.cli import main
 from autoresearch.mcp import desk, server, swarm
 from autoresearch.share import settings
 from autoresearch.workspace import HOME
@@ -171,23 +173,37 @@ async def hold(at_ada: Call, at_bob: Call, ada: str) -> None:
 
 def test_letters_travel_live_too_and_a_study_that_runs_elsewhere_sends_them(tmp_path: Path) -> None:
     pytest.importorskip("zenoh")
-    first = make_study(tmp_path / "ada", start="echo METRIC loss=9\n", execute={"sandbox": "auto"})
-    git(tmp_path, "clone", "-q", str(first), str(tmp_path / "bob"))
+    go = tmp_path / "go"
+    slow = f"while [ ! -e {go} ]; do sleep 0.05; done; echo METRIC loss=9\n"
+    first, bob = make_study(tmp_path / "ada", start=slow, measure={"timeout_s": 60}), tmp_path / "bob"
+    git(tmp_path, "clone", "-q", str(first), str(bob))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     invitation = invited(first, "--listen", f"tcp/127.0.0.1:{port}", "--name", "ada")
-    from click.testing import CliRunner
-
-    from autoresearch.cli import main
-
-    bob = tmp_path / "bob"
-    assert (
-        CliRunner().invoke(main, ["swarm", "join", "-C", str(bob), "--yes", "--name", "bob", invitation]).exit_code == 0
-    )
+    joined = CliRunner().invoke(main, ["swarm", "join", "-C", str(bob), "--yes", "--name", "bob", invitation])
+    assert joined.exit_code == 0, joined.output
 
     async def talk() -> None:
-        async with two(first, bob) as at:
-            await correspond(*at)
+        async with inside(first) as at_ada, over_pipes(bob) as at_bob:
 
-    anyio.run(talk)
+            async def begun() -> bool:
+                return "are handed to it" in str((await at_ada("status"))["running"])
+
+            async def met() -> bool:
+                await at_bob("peers")
+                return len((await at_ada("peers"))["peers"]) == 2
+
+            await until(begun)
+            await until(met)
+            ada, other = [peer["peer"] for peer in (await at_ada("peers"))["peers"]]
+            assert ada.startswith("ada (")
+            assert "already running" in (await at_ada("read"))["not_exchanged_by_this_server"]
+            with pytest.raises(Refused, match="that is not this server's"):
+                await at_ada("claim", key="0" * 64)
+            await correspond(at_ada, at_bob, ada, other)
+
+    with started("run", "--trials", "1", cwd=first) as process:
+        anyio.run(talk)
+        go.touch()
+        assert process.wait(30) == 0

@@ -88,7 +88,7 @@ class OverZenoh:
             "scouting/gossip/enabled": True,
             "listen/endpoints": [listen],
             "connect/endpoints": self.connect,
-            "connect/timeout_ms": 0,  # tried again in the background, for ever
+            "connect/timeout_ms": -1,  # tried again in the background, for ever; 0 would be: once
             "connect/exit_on_failure": False,
             "transport/link/rx/max_message_size": MOST_MESSAGE,
         }
