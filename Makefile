@@ -59,6 +59,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sandbox --write
 	$(BIN)/python -m benchmarks.scorer --write
 	$(BIN)/python -m benchmarks.kmodule --write
+	$(BIN)/python -m benchmarks.night.landscape --write
 	$(BIN)/python -m benchmarks.web --write
 	$(BIN)/python -m benchmarks.policies --write
 	$(BIN)/python -m benchmarks.brief --write

@@ -1,7 +1,8 @@
 """
 Sixteen slots of two kinds against one: how much sooner, how idle, at what cost in the head, and is the comparison fair.
 
-    python -m benchmarks.hands --write
+    python -m benchmarks.hands --write             # all of it: some 70 minutes
+    python -m benchmarks.hands --sixteen --write   # how idle and at what cost alone: 7 minutes
 
 Real studies by the built-in search under the default policy, with real processes for runs, which wait where a card would
 train (hands_train.py). The machine says that it has cards, 13 of one kind and 3 of a faster one. One slot works on the same study
@@ -9,7 +10,8 @@ all the time beside the others, so that what the machine does to one it does to 
 
 - 13 + 3 slots, as they are;
 - the same without factorial waves;
-- the same with all cards called by one name, so that kinds are confounded.
+- the same with all cards called by one name, so that kinds are confounded;
+- the first two again and again, two at a time, for how often each finds the pair that helps only together.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from msgspec import Struct
 from rich.progress import Progress
 
 from autoresearch import log, session
-from autoresearch.events import Event, RunStarted, SessionStarted
+from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted
 from autoresearch.git import git
 from autoresearch.listener import Listener
 from autoresearch.propose import waves
@@ -186,8 +188,10 @@ def reached(night: Night, loss: float) -> float | None:
 # -- the whole ----------------------------------------------------------------------------------------------------
 
 
-def together(folder: Path, runs: int, alone_hours: float) -> dict[str, Night]:
-    """One slot beside the others, which come one after another."""
+def together(
+    folder: Path, runs: int, alone_hours: float, times: int
+) -> tuple[dict[str, Night], dict[str, list[float | None]]]:
+    """One slot beside the others, which come one after another; and what `again` found."""
     hours = 24.0
     one = begin(folder / "one", 1, KINDS["told"], 10**9, alone_hours, 1)
     nights = {}
@@ -200,11 +204,27 @@ def together(folder: Path, runs: int, alone_hours: float) -> dict[str, Night]:
             if begin(folder / name, SLOW + FAST, KINDS[kinds], *words).wait():
                 raise SystemExit(f"{name} failed: {(folder / f'{name}.log').read_text()[-2000:]}")
             nights[name] = looked_at(folder / name, SLOW + FAST)
+        found = again(folder, runs, times)
         if one.wait():
             raise SystemExit(f"one slot failed: {(folder / 'one.log').read_text()[-2000:]}")
     finally:
         one.terminate()
-    return {"one": looked_at(folder / "one", 1), **nights}
+    return {"one": looked_at(folder / "one", 1), **nights}, found
+
+
+def again(folder: Path, runs: int, times: int) -> dict[str, list[float | None]]:
+    """When each of more studies had the pair, in seconds, with waves and without; None where it never had."""
+    found: dict[str, list[float | None]] = {"sixteen": [], "no waves": []}
+    for number in range(times):
+        names = {f"{name} {number}": with_waves for with_waves, name in enumerate(("no waves", "sixteen"))}
+        going = [begin(folder / name, SLOW + FAST, KINDS["told"], runs, 24.0, word) for name, word in names.items()]
+        codes = [process.wait() for process in going]
+        if any(codes):
+            raise SystemExit(f"a study of {', '.join(names)} failed")
+        for name in names:
+            path = looked_at(folder / name, SLOW + FAST).path
+            found[name.rpartition(" ")[0]].append(next((seconds for seconds, _, both in path if both), None))
+    return found
 
 
 def table(nights: Mapping[str, Night], claims: Mapping[str, tuple[float, float, float]]) -> str:
@@ -236,6 +256,30 @@ def table(nights: Mapping[str, Night], claims: Mapping[str, tuple[float, float, 
     ]
     header += ["A and B found", "slots idle", "with the first run", "head, of a core"]
     return markdown(header, rows)
+
+
+def often(nights: Mapping[str, Night], more: Mapping[str, list[float | None]]) -> str:
+    """How often the pair was found, with waves and without, and when."""
+    rows = []
+    for name, others in more.items():
+        own = next((seconds for seconds, _, both in nights[name].path if both), None)
+        times = sorted(seconds for seconds in (own, *others) if seconds is not None)
+        rows.append(
+            [NAMES[name], f"{len(times)} of {1 + len(others)}", ", ".join(f"{seconds:.0f} s" for seconds in times)]
+        )
+    return markdown(["", "studies that found A and B", "after"], rows)
+
+
+def by_minutes(folder: Path, slots: int) -> str:
+    """Slots' time without a run, minute by minute, from the end of the first run."""
+    events = list(log.decode(session.journal(folder).read_bytes()))
+    head = msgspec.json.decode((folder / "head.json").read_bytes(), type=Head)
+    first = next(event.at for event in events if isinstance(event, RunFinished))
+    rows: list[list[str]] = []
+    while first < head.told_at:
+        rows.append([f"{len(rows) + 1}", f"{idle(events, slots, first, min(first + 60, head.told_at)):.2%}"])
+        first += 60
+    return markdown(["minute", "slots idle"], rows)
 
 
 def sooner(nights: Mapping[str, Night]) -> str:
@@ -270,7 +314,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=910, help="of each study on sixteen slots")
     parser.add_argument("--run-s", type=float, default=8.0, help="what a run takes")
     parser.add_argument("--alone-minutes", type=float, default=40.0, help="for the study on one slot")
+    parser.add_argument(
+        "--again", type=int, default=3, help="more studies with waves and without, for how often they find the pair"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="of each certificate")
+    parser.add_argument("--sixteen", action="store_true", help="13 + 3 slots alone, for how idle they are")
     parser.add_argument("--folder", type=Path, help="where the studies are to be kept")
     parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
@@ -280,10 +328,23 @@ def main() -> None:
         work(Path(folder), int(runs), float(hours), with_waves == "1")
         return
     train.RUN_S = options.run_s
+    if options.sixteen:
+        with tempfile.TemporaryDirectory() as name:
+            sixteen = (options.folder or Path(name)) / "sixteen"
+            if begin(sixteen, SLOW + FAST, KINDS["told"], options.runs, 24.0, 1).wait():
+                raise SystemExit(f"it failed: {sixteen.with_suffix('.log').read_text()[-2000:]}")
+            seen = looked_at(sixteen, SLOW + FAST)
+            text = (
+                f"{seen.runs} runs of {options.run_s:g} s at most on {SLOW} + {FAST} slots in {seen.lasted:.0f} s: slots idle "
+                f"{seen.idle:.2%} from the end of the first run until the study was told to stop; the head used {seen.head:.1%} of a "
+                f"core.\n\n{by_minutes(sixteen, SLOW + FAST)}"
+            )
+        report("hands_sixteen", "How idle sixteen slots are", text, options.write)
+        return
     with tempfile.TemporaryDirectory() as name, Progress() as progress:
         folder = options.folder or Path(name)
         shown = progress.add_task("four studies", total=None)
-        nights = together(folder, options.runs, options.alone_minutes / 60)
+        nights, more = together(folder, options.runs, options.alone_minutes / 60, options.again)
         progress.update(shown, description="certificates")
         claims = {key: certified(folder / key, options.seeds) for key in nights}
     about = (
@@ -292,7 +353,12 @@ def main() -> None:
         "each alone. *Slots idle*: of the slots' time from the end of the first run until the study was told to stop, the share "
         "in which no run was under way. Truly worse: by more than half a run's noise."
     )
-    report("hands", TITLE, f"{about}\n\n{table(nights, claims)}\n\n{sooner(nights)}", options.write)
+    report(
+        "hands",
+        TITLE,
+        f"{about}\n\n{table(nights, claims)}\n\n{sooner(nights)}\n\n{often(nights, more)}",
+        options.write,
+    )
 
 
 if __name__ == "__main__":

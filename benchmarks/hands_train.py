@@ -17,10 +17,8 @@ RUN_S = 8.0
 SLOW_CARDS = 13  # those with a higher number are fast
 HEAD_START = 0.3  # by which all is better on a fast card: 20 standard deviations of a run
 NOISE = 0.012  # standard deviation of a run, and as much again that runs of one seed share
-TOGETHER, ALONE = (
-    0.3,
-    0.02,
-)  # what A and B, both raised by half an octave or more, bring together; and cost each per octave squared
+# What A and B, both raised by half an octave or more, bring together; and what each costs per octave squared.
+TOGETHER, ALONE = 0.3, 0.05
 NAMES = tuple(f"K{i}" for i in range(16))
 A, B = "K4", "K11"
 _random = random.Random(8)

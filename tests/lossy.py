@@ -10,7 +10,7 @@ from autoresearch.share.asking import Asking
 from autoresearch.share.book import Book
 from autoresearch.share.exchange import Exchange
 from autoresearch.share.identity import Identity
-from autoresearch.share.receipt import Body, Caught, Finding, Hello, Letter, Ran
+from autoresearch.share.receipt import Body, Finding, Hello, Ran
 
 LOST, DOUBLED, LATE = 0.2, 0.2, 0.3  # of all messages
 STUDY = "0123456789abcdef"
@@ -58,7 +58,7 @@ Message = tuple[str, str, bytes | list[bytes]]  # kind, from whom, what
 
 
 class Net:
-    """All messages on their way. `passes` says who reaches whom; `calm` loses nothing any more."""
+    """All messages on their way. `passes` says who reaches whom."""
 
     def __init__(self, seed: int, lossy: bool = True) -> None:
         self.random = random.Random(seed)
@@ -192,6 +192,3 @@ def turns_until_equal(nodes: Iterable[Node], most: int = 400) -> int:
         for node in nodes:
             node.turn()
     raise AssertionError(f"not equal after {most} turns: {[node.book.heads() for node in nodes[:3]]}")
-
-
-__all__ = ["Caught", "Letter", "Lossy", "Net", "Node", "OnNet", "finding", "hello", "identity", "turns_until_equal"]

@@ -400,7 +400,7 @@ def test_a_trial_is_run_with_the_seeds_of_the_fresh_runs_of_its_base_first() -> 
 
 
 def test_every_so_many_trials_a_run_of_the_best_is_repeated_where_the_machines_speed_matters() -> None:
-    for budget, controls in (("5 seconds", [(25, 0), (50, 1)]), ("5 tokens", [])):
+    for budget, controls in (("5 seconds", [(25, 0), (51, 1)]), ("5 tokens", [])):
         tables = contract(measure={"run": "x", "budget": budget}, decide={"calibrate": 3})
         past, policy, seen = History(), Climb(parse(toml(tables))), []
         past.baseline(10.0, 11.0, 12.0)
@@ -410,11 +410,31 @@ def test_every_so_many_trials_a_run_of_the_best_is_repeated_where_the_machines_s
             if wanted and wanted.purpose == "control":
                 assert wanted.base
                 seen.append((number, wanted.index))
-                past.end_run(past.begin_look(0, wanted.index, purpose="control"), 10.5)
+                past.end_run(past.begin_look(0, wanted.index, by=trial, purpose="control"), 10.5)
             past.measured(trial, 20.0)
             past.decide(trial, "discard", 20.0)
         assert seen == controls
         assert past.state.values("t0") == {0: 10.0, 1: 11.0, 2: 12.0}, "a control is no run of its own"
+
+
+def test_repeats_that_could_not_be_made_are_not_made_up_for() -> None:
+    past, policy = (
+        History(),
+        Climb(parse(toml(contract(measure={"run": "x", "budget": "5 seconds"}, decide={"calibrate": 2})))),
+    )
+    past.baseline(10.0, 11.0)  # too few seeds to take turns with
+    for _ in range(100):
+        past.decide(past.tried(20.0), "discard", 20.0)
+    past.look(0, 5, 12.0)
+    wanted = []
+    for _ in range(3):
+        trial = past.tried()
+        found = policy.next_run(past.state, past.state.trials[trial])
+        assert found is not None
+        wanted.append(found.purpose)
+        if found.purpose == "control":
+            past.end_run(past.begin_look(0, found.index, by=trial, purpose="control"), 10.5)
+    assert wanted == ["control", "trial", "trial"]
 
 
 def test_a_machine_that_got_slower_is_reported() -> None:

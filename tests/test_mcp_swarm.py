@@ -60,8 +60,7 @@ async def two(ada: Path, bob: Path) -> AsyncIterator[tuple[Call, Call, str, str]
     async with over_pipes(ada) as at_ada, over_pipes(bob) as at_bob:
 
         async def met() -> bool:
-            seen = [[peer for peer in (await call("peers"))["peers"] if peer.get("alive")] for call in (at_ada, at_bob)]
-            return [len(peers) for peers in seen] == [2, 2]
+            return [len((await call("peers"))["peers"]) for call in (at_ada, at_bob)] == [2, 2]
 
         await until(met)
         names = [(await call("peers"))["peers"][0]["peer"] for call in (at_ada, at_bob)]
@@ -191,8 +190,8 @@ def test_letters_travel_live_too_and_a_study_that_runs_elsewhere_sends_them(tmp_
                 return "are handed to it" in str((await at_ada("status"))["running"])
 
             async def met() -> bool:
-                await at_bob("peers")
-                return len((await at_ada("peers"))["peers"]) == 2
+                alive = [peer["alive"] for peer in (await at_bob("peers"))["peers"]]
+                return alive == [True, True] and len((await at_ada("peers"))["peers"]) == 2
 
             await until(begun)
             await until(met)

@@ -91,5 +91,5 @@ def ways(node: "Node", folder: Path, home: Path) -> "list[Share]":
         from autoresearch.share.over_zenoh import LOOPBACK, OverZenoh
 
         listen = chosen.listen or LOOPBACK
-        found.append(OverZenoh(node.exchange, study, listen, chosen.connect, wake=node.wake))
+        found.append(OverZenoh(node.exchange, study, listen, chosen.connect, wake=node.ring))
     return found

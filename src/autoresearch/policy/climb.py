@@ -76,7 +76,9 @@ class Climb(OnBest):
     def _control(self, state: State, trial: Trial) -> int | None:
         """The seed of a run of the best that is to be repeated now, to see whether the machine drifts."""
         budget = self.study.measure.allowance
-        if (budget.unit if budget else None) not in DRIFTS or len(state.controls) >= state.decided // CONTROL_EVERY:
+        # Those that could not be made are not made up for: many at once say no more than one.
+        last = state.runs[state.controls[-1]].trial if state.controls else 0
+        if (budget.unit if budget else None) not in DRIFTS or trial.id - last <= CONTROL_EVERY:
             return None
         best = state.best
         seeds = list(state.record(best.tree)) if best is not None and best.tree == trial.base_tree else []

@@ -22,6 +22,7 @@ from autoresearch.trial import Trial
 
 BY = carrying.SEARCH
 WINDOW = 300  # trials that a sampler learns from; its cost grows with them
+LAPSED = 0.5  # of a pair's strangeness is back when its trial is out of the window
 TOGETHER = 4  # constants: of a trial that changed more, one that hurts hides what two of them do
 CLEAR = 2.0  # standard errors beyond which a gain or a loss is not noise
 
@@ -74,7 +75,7 @@ class History:
     """
     `single[knob][value]` is the latest trial that changed this knob alone, to this value. `keys` are all
     proposals ever made, `pending` those without a verdict. `window` are the latest decided ones. `waves` are
-    factorial waves with their trials and what those set; `met` is what was ever changed together.
+    factorial waves with their trials and what those set.
     """
 
     def __init__(self) -> None:
@@ -86,7 +87,7 @@ class History:
         self.pending: dict[int, Key] = {}
         self.window: dict[int, Outcome] = {}
         self.waves: dict[Wave, dict[int, frozenset[tuple[str, Value]]]] = {}
-        self.met: set[frozenset[Way]] = set()
+        self._met: dict[frozenset[Way], int] = {}  # pair -> the latest trial that changed both
         self.kept: list[Outcome] = []  # ours, in order
         self.proposed = 0
         self.last = 0  # trial of ours
@@ -135,7 +136,8 @@ class History:
         if changes:
             self.keys.add(key)
             if len(changes) <= TOGETHER:
-                self.met |= pairs(way(knob, old, new) for knob, (old, new) in changes.items())
+                met = pairs(way(knob, old, new) for knob, (old, new) in changes.items())
+                self._met |= dict.fromkeys(met, trial.id)
             self._was_best.update((knob, old) for knob, (old, _) in changes.items())
             if trial.verdict is None:
                 self.pending[trial.id] = key
@@ -172,6 +174,21 @@ class History:
     def tried(self, knob: str, value: Value) -> Outcome | None:
         """The latest trial of this value alone."""
         return self.single.get(knob, {}).get(value)
+
+    def alone(self, knob: str, old: Value, new: Value) -> Outcome | None:
+        """The latest trial of this value alone; of none, the latest of a change in the same direction, from whatever it was."""
+        same = (
+            one for one in self.single.get(knob, {}).values() if way(knob, *one.changes[knob]) == way(knob, old, new)
+        )
+        return self.tried(knob, new) or max(same, key=lambda one: one.trial, default=None)
+
+    def strangeness(self, pair: frozenset[Way]) -> float:
+        """
+        1 for two changes that no trial made together, 0 for two that one did lately. What met long ago is between: the
+        constants are elsewhere since, and may do something else there.
+        """
+        met = self._met.get(pair)
+        return 1.0 if met is None else LAPSED * (met <= self.last - WINDOW)
 
     def was_best(self, knob: str, value: Value) -> bool:
         """Whether a base that trials started from had this value."""
@@ -222,7 +239,7 @@ class History:
             *trials,
             self.combined,
             self.waves,
-            self.met,
+            self._met,
             self.keys,
             self.pending,
             self._step_of,

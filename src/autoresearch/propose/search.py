@@ -170,9 +170,9 @@ class Plan:
         first = list(self.first_looks())
         if not first and self.turn % SIMPLIFY_EVERY == SIMPLIFY_EVERY - 1:
             yield from self.simplify()
+        yield from self.set_out()
         yield from first
         yield from self.group()
-        yield from self.set_out()
         yield from self.combine()
         if self.turn % 2 == 0:
             yield from self.refine()
@@ -272,8 +272,10 @@ class Plan:
     def set_out(self) -> Iterator[Move]:
         """Another wave, once what each constant does by itself is known, and as much else was tried since the last."""
         last = self.history.wave
-        steps = ((knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value))
-        if self.slots < waves.FEWEST or any(self.is_awaited(knob, value) for knob, value in steps):
+        steps = [(knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value)]
+        if self.slots < waves.FEWEST or any(
+            self.history.alone(knob.key, knob.value, new) is None for knob, new in steps
+        ):
             return
         if last is None or self.history.last - min(self.history.waves[last]) >= 2 * len(waves.runs(last)):
             wave = waves.begin(self.knobs.values(), self.history, self.rng)

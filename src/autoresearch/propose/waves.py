@@ -19,6 +19,7 @@ from autoresearch.stats import factorial
 FEWEST = 4  # slots: with fewer, one idea after another learns sooner
 MOST = 8  # constants in a wave, of which a run changes half: more at once are more ways to break something
 NEW = 1 / 3  # of a wave's pairs must be new
+STARTS = 8  # constants that a wave is tried to be begun with
 BEST = 2  # combinations that a wave suggests, each if it is expected to gain more than the standard error of that
 HARM = 0.5  # of what a constant typically does by itself: how much worse one may be that is worth a try with others
 ELSEWHERE = 2.0  # times the variance of a gain over another base: the constant may do something else here
@@ -32,15 +33,28 @@ def begin(knobs: Iterable[Knob], history: History, rng: random.Random) -> Wave |
     levels = [level for knob in knobs for level in _promising(knob, history, harm)]
     rng.shuffle(levels)
     levels.sort(key=lambda level: -level[2])
-    most = min(MOST, len({knob.key for knob, _, _ in levels}))
-    chosen: list[Level] = []
-    while len(chosen) < most:
-        rest = [level for level in levels if all(level[0].key != knob.key for knob, _, _ in chosen)]
-        chosen.append(max(rest, key=lambda level: _meetings(level, chosen or rest, history.met)))
-    together = pairs(map(_way, chosen))
-    if len(chosen) < 3 or len(together - history.met) < NEW * len(together):
+    strange = {pair: history.strangeness(pair) for pair in pairs(map(_way, levels))}
+    tries = (_chosen(levels, first, strange) for first in rng.sample(levels, min(STARTS, len(levels))))
+    worth, chosen = max(tries, key=lambda found: found[0], default=(0.0, []))
+    if len(chosen) < 3 or worth < NEW * len(chosen) * (len(chosen) - 1) / 2:
         return None
     return Wave(tuple(sorted((knob.key, knob.value, value) for knob, value, _ in chosen)))
+
+
+def _chosen(
+    levels: Sequence[Level], first: Level, strange: Mapping[frozenset[Way], float]
+) -> tuple[float, list[Level]]:
+    """Levels of different constants that met the least, one after another from a first; and how little all of them did."""
+    chosen, worth = [first], 0.0
+    left = {level: 0.0 for level in levels if level[0].key != first[0].key}
+    while left and len(chosen) < MOST:
+        for level in left:
+            left[level] += strange[frozenset({_way(level), _way(chosen[-1])})]
+        best = max(left, key=left.__getitem__)
+        worth += left[best]
+        chosen.append(best)
+        left = {level: met for level, met in left.items() if level[0].key != best[0].key}
+    return worth, chosen
 
 
 @functools.lru_cache(maxsize=64)
@@ -98,15 +112,9 @@ def _row(wave: Wave, outcome: Outcome) -> factorial.Row:
 
 def _promising(knob: Knob, history: History, harm: float) -> Iterator[Level]:
     for value, _ in knob.range.steps(knob.value):
-        alone = history.tried(knob.key, value)
+        alone = history.alone(knob.key, knob.value, value)
         if alone is not None and alone.gain is not None and (alone.gain > -harm or not alone.hurt):
             yield knob, value, alone.gain
-
-
-def _meetings(level: Level, others: Sequence[Level], met: set[frozenset[Way]]) -> int:
-    """With how many of these a level was in no trial yet, as far as its direction goes."""
-    pairs = (frozenset({_way(level), _way(other)}) for other in others if other[0].key != level[0].key)
-    return sum(pair not in met for pair in pairs)
 
 
 def _way(level: Level) -> Way:

@@ -21,6 +21,7 @@ from autoresearch import git
 from autoresearch.errors import StudyError, WorkspaceError
 
 LIMIT_S = 60.0  # of one process of git
+SHORT_S = 15.0  # of one that has little to carry
 MOST_FETCHED = 256 << 20  # bytes of one file, and what comes with one fetch is one
 MOST_LISTED = 4 << 20  # bytes of a list of refs or of a commit's files
 # Nobody sits before it: neither git nor ssh asks for a password, on a terminal or in a window.
@@ -72,7 +73,7 @@ class Bare:
         self._ready = False
         self._lock = -1
         self._child: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self.closed = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[bool]:
@@ -112,7 +113,7 @@ class Bare:
             for path in self.folder.rglob(pattern):
                 path.unlink(missing_ok=True)
 
-    def run(self, *args: str, input: bytes = b"", most: int = MOST_LISTED) -> bytes:
+    def run(self, *args: str, input: bytes = b"", most: int = MOST_LISTED, limit_s: float | None = None) -> bytes:
         """
         What git printed.
 
@@ -120,11 +121,12 @@ class Bare:
             WorkspaceError: it said no, took too long, or wrote or printed too much.
         """
         words, env = git.prepared(self.folder, *args)
+        limit_s = min(limit_s or self.limit_s, self.limit_s)
         blocks = str((max(most, MOST_FETCHED) >> 9) + 1)
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             given.write(input)
             given.seek(0)
-            if self._closed:
+            if self.closed:
                 raise WorkspaceError("sharing has ended")
             self._child = subprocess.Popen(
                 [*_LIMITED, blocks, *words],
@@ -136,10 +138,12 @@ class Bare:
                 start_new_session=True,  # without a terminal to ask on, and ended with all that it started
             )
             try:
-                status = self._child.wait(self.limit_s)
+                if self.closed:  # meanwhile
+                    self._end()
+                status = self._child.wait(limit_s)
             except subprocess.TimeoutExpired:
                 self._end()
-                raise WorkspaceError(f"git {args[0]} took longer than {self.limit_s:g} s") from None
+                raise WorkspaceError(f"git {args[0]} took longer than {limit_s:g} s") from None
             finally:
                 self._child = None
             if status:
@@ -161,7 +165,7 @@ class Bare:
 
     def close(self) -> None:
         """From any thread: what is under way ends."""
-        self._closed = True
+        self.closed = True
         self._end()
 
     # -- what is in it -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 One peer, for as long as a session of its study lasts: tells others what was measured, hears what they say, and says which of
 their findings come next.
 
-All of it is done by one thread of its own, apart from the workers; whatever fails there is told once and stops nothing. What is
+All of it is done by threads of its own, apart from the workers; whatever fails there is told once and stops nothing. What is
 told is read from the study's log, so that nothing is forgotten by being killed, and nothing told twice.
 """
 
@@ -60,10 +60,12 @@ class Node(Listener):
         self.ways: Sequence[Share] = ()
         self._failed: set[str] = set()
         self._wake, self._closing = threading.Event(), threading.Event()
+        self._told_all = threading.Event()  # nothing more is told; the ways to others end with their next turn
+        self._rings: list[threading.Event] = []  # of the threads that turn the ways
+        self._threads: list[threading.Thread] = []
         self._turned = threading.Condition()  # guards what follows
-        self._begun = self._ended = 0  # rounds of the thread
+        self._turns: dict[threading.Event, tuple[int, int]] = {}  # ring of a thread -> turns that it began, and ended
         self._claims: dict[str, float] = {}  # shape that is held by hand -> until when
-        self._thread = threading.Thread(target=self._work, name="swarm", daemon=True)
 
     def start(self, tier: str, ways: Sequence[Share]) -> None:
         """Introduce oneself, and begin."""
@@ -72,17 +74,21 @@ class Node(Listener):
         mine = [self.book.entries[id].receipt.body for id in self.book.chains.get(self.me.peer, ())]
         if next((body for body in reversed(mine) if isinstance(body, Hello)), None) != hello:
             self.book.say(self.me, hello)
-        self._thread.start()
+        self._rings = [threading.Event() for _ in ways]
+        self._begin(self._wake, self._tell, self._closing)
+        for way, ring in zip(ways, self._rings, strict=True):  # one that hangs keeps nobody else waiting
+            self._begin(ring, way.turn, self._told_all)
 
     def close(self) -> None:
         """Tell what is still to be told, for so long at most, and end."""
         self._closing.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(FAREWELL_S)
+        until = time.monotonic() + FAREWELL_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
         for way in self.ways:
             way.close()
-        if not self._thread.is_alive():
+        if not any(thread.is_alive() for thread in self._threads):
             self.book.close()
 
     # -- what the study hears of it ------------------------------------------------------------------------
@@ -94,8 +100,13 @@ class Node(Listener):
             self.wake()
 
     def wake(self) -> None:
-        """There is something to do."""
+        """There is something to tell."""
         self._wake.set()
+
+    def ring(self) -> None:
+        """Something came from others, or is to go to them."""
+        for ring in self._rings:
+            ring.set()
 
     def swarm(self) -> Swarm:
         """What all receipts say. Not to be changed; who iterates takes a tuple first."""
@@ -150,11 +161,23 @@ class Node(Listener):
     # -- by hand -------------------------------------------------------------------------------------------
 
     def settle(self, within_s: float) -> bool:
-        """Wait for a round that begins now to have ended: what is in the book is told then, as far as others are reached."""
+        """
+        Wait until what is in the book's file now was told, and until each way to others had a turn after that: False where that
+        took longer. A way that hangs holds up nobody for longer.
+        """
+        until = time.monotonic() + within_s
+        return self._turn([self._wake], until) and self._turn(self._rings, until)
+
+    def _turn(self, rings: Sequence[threading.Event], until: float) -> bool:
+        """Ring, and wait for a turn that begins after that to have ended, of each of these threads."""
         with self._turned:
-            wanted = self._begun + 1
-            self.wake()
-            return self._turned.wait_for(lambda: self._ended >= wanted, within_s)
+            wanted = {ring: self._turns.get(ring, (0, 0))[0] + 1 for ring in rings}
+            for ring in rings:
+                ring.set()
+            return self._turned.wait_for(
+                lambda: all(self._turns.get(ring, (0, 0))[1] >= turn for ring, turn in wanted.items()),
+                max(0.0, until - time.monotonic()),
+            )
 
     def claim(self, shape: str) -> str:
         """
@@ -189,7 +212,7 @@ class Node(Listener):
         with self._turned:
             return self._claims.pop(shape, None) is not None
 
-    # -- its thread ----------------------------------------------------------------------------------------
+    # -- its threads ---------------------------------------------------------------------------------------
 
     def _told(self, entry: Entry) -> None:
         if isinstance(entry.receipt.body, Caught):
@@ -197,18 +220,20 @@ class Node(Listener):
         elif not self._refold:
             self._swarm.add(entry)
 
-    def _work(self) -> None:
+    def _begin(self, ring: threading.Event, step: Callable[[], str], ending: threading.Event) -> None:
+        thread = threading.Thread(target=self._work, args=(ring, step, ending), name="swarm", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, ring: threading.Event, step: Callable[[], str], ending: threading.Event) -> None:
         last = False
         while not last:
-            self._wake.wait(BEAT_S)
-            self._wake.clear()
-            last = self._closing.is_set()  # what was decided before is told before one goes
-            self._round()
-
-    def _round(self) -> None:
-        with self._turned:
-            self._begun += 1
-        for step in (self._refresh, self._publish, self._beat, *(way.turn for way in self.ways)):
+            ring.wait(BEAT_S)
+            ring.clear()
+            last = ending.is_set()  # what was decided before is told before one goes
+            with self._turned:
+                begun, ended = self._turns.get(ring, (0, 0))
+                self._turns[ring] = begun + 1, ended
             try:
                 problem = step()
             except Exception as error:  # sharing must never stop a study
@@ -216,17 +241,24 @@ class Node(Listener):
             if problem and problem not in self._failed:
                 self._failed.add(problem)
                 self._say(problem)
-        with self._turned:
-            self._ended += 1
-            self._turned.notify_all()
+            with self._turned:
+                self._turns[ring] = begun + 1, begun + 1
+                self._turned.notify_all()
 
-    def _refresh(self) -> str:
-        """Another process may have written a letter: it is sent from here."""
-        self.book.refresh()
+    def _tell(self) -> str:
+        """Tell what was decided and not told yet, and what one is at."""
+        last = self._closing.is_set()
+        try:
+            self.book.refresh()  # another process may have written a letter: it is sent from here
+            self._publish()
+            self._beat()
+        finally:
+            if last:
+                self._told_all.set()
+            self.ring()
         return ""
 
-    def _publish(self) -> str:
-        """Tell what was decided and not told yet."""
+    def _publish(self) -> None:
         told = findings.told(self.book, self.me.peer)
         for trial in findings.due(self.state):
             if findings.mark(trial) in told:
@@ -235,9 +267,8 @@ class Node(Listener):
             data = self.book.say(self.me, found)
             for way in self.ways:
                 way.show(data)
-        return ""
 
-    def _beat(self) -> str:
+    def _beat(self) -> None:
         state = self.state
         trials = (state.trials[id] for id in tuple(state.unfinished))
         keys = [leases.key(state.digest, trial.shape) for trial in trials if trial.shape and FINDING not in trial.memo]
@@ -245,7 +276,6 @@ class Node(Listener):
         beacon = self.exchange.beacon(keys)
         for way in self.ways:
             way.beat(beacon)
-        return ""
 
 
 def epoch(folder: Path) -> int:

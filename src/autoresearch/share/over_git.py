@@ -7,12 +7,14 @@ nowhere else: of peers that are reached over another way, or whose ref is gone. 
 content, so git keeps them once.
 
 Whoever may push can overwrite or delete any ref: what is known here stays known, and our own ref is put right in the next
-turn. Never by force where it can be helped: our commit's parent is whatever stands there.
+turn. Receipts go on top of whatever stands there, so nothing is forced; a beacon takes the place of the one before, which is
+(our own ref, and only what we saw there), or a night of beacons would be a history of thousands of commits.
 """
 
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from msgspec import Struct
 
 from autoresearch.errors import StudyError, WorkspaceError
 from autoresearch.share import receipt
-from autoresearch.share.bare import LIMIT_S, Bare, Blob, blob_id
+from autoresearch.share.bare import LIMIT_S, SHORT_S, Bare, Blob, blob_id
 from autoresearch.share.exchange import MOST_BEACON, Beacon, Exchange
 from autoresearch.share.receipt import PEER, Entry, Refused
 
@@ -29,7 +31,9 @@ SHARD = 256  # receipts
 MOST_SHARD = 4 << 20  # bytes
 MOST_READ = 64 << 20  # bytes of shards in one turn; the others come in the next
 MOST_PEERS = 64  # in one fetch, where all at once did not go
-BEACONS = 20  # of ours, after which one is pushed for its own sake: each push costs everybody a fetch
+BEACON_S = 40.0  # after which a beacon is pushed for its own sake: less than half of leases.ALIVE_S; each costs everybody a fetch
+PACE = 10.0  # times as long as a turn took we leave the remote alone, unless we have something to say
+MOST_PAUSE_S = 120.0
 MISSED = 3  # turns in a row that the remote lacks what we know of somebody, before one of us brings it
 LATEST = 64  # turns, at most, after which a shard that did not count is looked at again
 
@@ -61,7 +65,16 @@ class OverGit:
 
     name = "git"
 
-    def __init__(self, exchange: Exchange, folder: Path, remote: str, study: str, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        folder: Path,
+        remote: str,
+        study: str,
+        limit_s: float = LIMIT_S,
+        pace: float = PACE,
+        beacon_s: float = BEACON_S,
+    ) -> None:
         if remote.startswith("-") or not remote:
             raise StudyError(f"swarm: {remote!r} is no address of a git remote")
         self.exchange, self.remote = exchange, remote
@@ -69,8 +82,14 @@ class OverGit:
         self.bare = Bare(folder, limit_s)
         self._lock = threading.Lock()
         self._beacon = b""
-        self._beats = 0  # since our beacon was pushed
-        self._pushed = b""
+        self._pace, self._beacon_s = pace, beacon_s
+        self._next = self._due = (
+            0.0  # by time.monotonic: when the remote is looked at again, when a beacon is pushed again
+        )
+        self._spoke = -1  # our last number when we looked last
+        self._pushed = b""  # the beacon that stands there
+        self._mine = self._under = ""  # our last commit, and the parent of its receipts
+        self._replace = True
         self._turn = 0
         self._seen: dict[str, str] = {}  # peer -> its commit that was read in full
         self._files: dict[str, list[Blob]] = {}  # peer -> what its commit holds
@@ -86,12 +105,22 @@ class OverGit:
 
     def beat(self, beacon: bytes) -> None:
         with self._lock:
-            self._beacon, self._beats = beacon, self._beats + 1
+            self._beacon = beacon
 
     def close(self) -> None:
         self.bare.close()
 
     def turn(self) -> str:
+        start, spoke = time.monotonic(), self.exchange.book.head(self.exchange.me.peer).seq
+        if start < self._next and spoke == self._spoke:
+            return ""
+        self._spoke = spoke
+        problem = self._look()
+        now = time.monotonic()
+        self._next = now + min(MOST_PAUSE_S, self._pace * (now - start))
+        return problem
+
+    def _look(self) -> str:
         try:
             with self.bare.held() as held:
                 if not held:
@@ -107,7 +136,7 @@ class OverGit:
         except (WorkspaceError, StudyError, OSError) as error:
             self.bare.doubt()
             self._made.clear()
-            return f"sharing over git: {error}"
+            return "" if self.bare.closed else f"sharing over git: {error}"
         return ""
 
     # -- what others said ----------------------------------------------------------------------------------
@@ -117,7 +146,7 @@ class OverGit:
         try:
             self.bare.fetch(self.remote, [f"+{self.space}/*:refs/peers/*"], prune=True)
         except WorkspaceError:
-            listed = self.bare.run("ls-remote", "--refs", "--", self.remote, f"{self.space}/*")
+            listed = self.bare.run("ls-remote", "--refs", "--", self.remote, f"{self.space}/*", limit_s=SHORT_S)
             lines = (line.partition("\t") for line in listed.decode(errors="replace").splitlines())
             there = {name: id for id, _, name in lines}
             here = self.bare.refs("refs/peers/")
@@ -212,7 +241,7 @@ class OverGit:
         if old and old.length and _sha(data[: old.length]) == old.digest:
             now.first, now.last, now.length = old.first, old.last, old.length
         counted = True
-        for line in data[now.length :].split(b"\n")[:-1][:SHARD]:
+        for line in data[now.length :].split(b"\n", SHARD)[:-1]:
             entry = self._entry(line)
             if entry is None:
                 self.exchange.take(line)
@@ -316,23 +345,36 @@ class OverGit:
         for author in self._to_relay():
             self._shards_of(author, f"relay/{author}", files, new)
         with self._lock:
-            beacon, beats = self._beacon, self._beats
+            beacon = self._beacon
         same = {blob.path: blob.id for blob in self._files.get(me, ()) if blob.path != "beacon"} == files
-        if not files or (same and beats < BEACONS and _leases(beacon) == _leases(self._pushed)):
+        due = time.monotonic() >= self._due and beacon != self._pushed
+        if not files or (same and not due and _leases(beacon) == _leases(self._pushed)):
             return
         if beacon:
             files["beacon"] = blob_id(beacon)
             new[files["beacon"]] = beacon
-        ref = f"{self.space}/{me}"
+        if same and self._replace and there == self._mine != "":
+            try:
+                self._put(there, self._under, files, new)
+            except WorkspaceError:  # the remote may not let us, or may not be there
+                self._put(there, there, files, new)
+                self._replace = False
+        else:
+            self._put(there, there, files, new)
+        self._pushed, self._due = beacon, time.monotonic() + self._beacon_s
+
+    def _put(self, there: str, parent: str, files: dict[str, str], new: dict[str, bytes]) -> None:
+        """Our ref, now at `there`, goes to a commit of these files on this parent."""
         try:
-            self.bare.commit("refs/ours", there, files, new)
-            force = "" if there else "+"  # what stands there, if anything, is no commit or cannot be fetched
-        except WorkspaceError:
-            self.bare.commit("refs/ours", "", files, new)
-            force = "+"
-        self.bare.run("push", "--quiet", "--no-verify", "--", self.remote, f"{force}refs/ours:{ref}")
-        with self._lock:
-            self._beats, self._pushed = self._beats - beats, beacon
+            self.bare.commit("refs/ours", parent, files, new)
+        except WorkspaceError:  # what stands there is spoiled
+            parent = ""
+            self.bare.commit("refs/ours", parent, files, new)
+        ref = f"{self.space}/{self.exchange.me.peer}"
+        # By force only over what we saw; where that is no commit, or could not be fetched, over anything.
+        force = [] if parent == there != "" else [f"--force-with-lease={ref}:{there}"] if there else ["--force"]
+        self.bare.run("push", "--quiet", "--no-verify", *force, "--", self.remote, f"refs/ours:{ref}")
+        self._mine, self._under = self.bare.refs("refs/ours")["refs/ours"], parent
 
 
 def _sha(data: bytes) -> str:

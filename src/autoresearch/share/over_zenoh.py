@@ -30,6 +30,7 @@ QUEUED = 1024  # messages that wait for the next turn
 OF_ONE = {"r": 64, "b": 8}  # messages under one peer's name in one turn; more are lost, and asked for later
 QUESTIONS, QUESTION_BYTES = 256, 32 << 20  # that wait
 ANSWERED = 16  # questions in one turn
+LINES = ANSWER >> 8  # of an answer; no receipt is as short as that
 REPLIES = 4  # that are looked at: anybody may answer in a peer's place, so the first is not all
 ASK_S = 10.0  # until a question is given up
 MOST_MESSAGE = 4 << 20  # bytes that zenoh puts together for us
@@ -73,6 +74,7 @@ class OverZenoh:
         self.listen, self.connect, self._settings, self._wake = listen, list(connect), dict(settings or {}), wake
         self.endpoint = ""  # where we can be reached, once there was a turn
         self._session: zenoh.Session | None = None
+        self._closed = False
         self._beacon = b""
         self._came: deque[tuple[str, str, bytes]] = deque()
         self._counts: dict[tuple[str, str], int] = {}
@@ -88,7 +90,7 @@ class OverZenoh:
             "scouting/gossip/enabled": True,
             "listen/endpoints": [listen],
             "connect/endpoints": self.connect,
-            "connect/timeout_ms": -1,  # tried again in the background, for ever; 0 would be: once
+            "connect/timeout_ms": -1,  # tried again in the background, for ever; with 0, never
             "connect/exit_on_failure": False,
             "transport/link/rx/max_message_size": MOST_MESSAGE,
         }
@@ -146,16 +148,17 @@ class OverZenoh:
     # -- turn by turn --------------------------------------------------------------------------------------
 
     def turn(self) -> str:
+        if self._closed:
+            return ""
         try:
             session = self._session or self._open()
             self._take()
             self._answer()
             self._ask(session)
+            alone = bool(self.connect) and not session.info.peers_zid()
         except (self._zenoh.ZError, StudyError, OSError) as error:
             return f"sharing over zenoh: {_first(error)}"
-        if self.connect and not session.info.peers_zid():
-            return f"sharing over zenoh: nobody is reached at {', '.join(self.connect)}"
-        return ""
+        return f"sharing over zenoh: nobody is reached at {', '.join(self.connect)}" if alone else ""
 
     def _open(self) -> "zenoh.Session":
         listen = _with_port(self.listen)
@@ -195,7 +198,7 @@ class OverZenoh:
         if self._asked is not None and self._asked.done.is_set():
             replies, self._asked = self._asked.replies, None
             if replies:
-                self.asking.answered([line for reply in replies for line in reply.split(b"\n") if line])
+                self.asking.answered([line for reply in replies for line in reply.split(b"\n", LINES)[:LINES] if line])
             else:
                 self.asking.lost()
         if self._asked is None and (peer := self.asking.next()):
@@ -224,6 +227,7 @@ class OverZenoh:
         return asked
 
     def close(self) -> None:
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             with contextlib.suppress(self._zenoh.ZError):
