@@ -219,6 +219,54 @@ def verify(folder: Path, as_json: bool, shown: Path | None) -> None:
         raise SystemExit(1)
 
 
+@swarm.command("send")
+@folder_option
+@click.argument("to")
+@click.argument("text")
+def send(folder: Path, to: str, text: str) -> None:
+    """
+    Write a letter that only one peer can read; TO is its name with the beginning of its key, as `swarm status` shows them. It goes
+    out with the session that runs now, or with the next.
+    """
+    from autoresearch.share import identity, mail, settings
+    from autoresearch.share.board import named, read_book
+
+    _, book = _opened(folder)
+    me = identity.own(settings.folder(_home(folder)))
+    members = read_book(book).members
+    peer = mail.find(members, to, me.peer)
+    id = mail.send(book, me, peer, text)
+    click.echo(f"Letter {id[:12]} to {named(members, peer.peer)} is written; it goes out while a session runs.")
+
+
+@swarm.command("read")
+@folder_option
+@json_option
+@click.option("--ack", is_flag=True, help="And do not show them again; their senders learn that they were read.")
+def read(folder: Path, as_json: bool, ack: bool) -> None:
+    """Letters to you that were not acknowledged. They came with the last session, or come with the one that runs."""
+    import msgspec
+
+    from autoresearch.report.text import clean
+    from autoresearch.share import identity, mail, settings
+    from autoresearch.share.board import named, read_book
+
+    _, book = _opened(folder)
+    me = identity.own(settings.folder(_home(folder)))
+    found, members = mail.post(book, me), read_book(book).members
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        for letter in found.letters:
+            quoted = "\n".join(f"  > {line}" for line in clean(letter.text).split("\n"))
+            click.echo(f"{letter.id[:12]} from {named(members, letter.sender)}:\n{quoted}\n")
+        rest = [f"{found.more} more wait"] if found.more else []
+        rest += [f"{found.closed} cannot be opened"] if found.closed else []
+        click.echo("; ".join([f"{len(found.letters)} letters", *rest]) + ".")
+    for letter in found.letters if ack else ():
+        mail.acknowledge(book, me, letter.id)
+
+
 @swarm.command("leave")
 @folder_option
 @click.option(

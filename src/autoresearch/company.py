@@ -17,10 +17,16 @@ from autoresearch.trial import Trial
 from autoresearch.workspace import HOME
 
 SWARM = "swarm"  # the folder, beside the log, of who takes part in one
+SETTINGS = "swarm.toml"  # in it
 
 if TYPE_CHECKING:
     from autoresearch.share.exchange import Share
     from autoresearch.share.node import Node
+
+
+def joined(home: Path) -> bool:
+    """Whether a study takes part in a swarm; `home` is its .autoresearch."""
+    return (home / SWARM / SETTINGS).is_file()
 
 
 @contextlib.contextmanager

@@ -30,12 +30,19 @@ class Company(Protocol):
         """Why a change of one's own need not be measured here, by its shape; empty where it has to be."""
         ...
 
+    def claims(self) -> tuple[str, ...]:
+        """Shapes of changes that are held by hand."""
+        ...
+
 
 class Alone:
     """Nobody does."""
 
     def spared(self, key: str) -> str:
         return ""
+
+    def claims(self) -> tuple[str, ...]:
+        return ()
 
 
 class Lab(Struct, frozen=True):

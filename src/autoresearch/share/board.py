@@ -7,7 +7,7 @@ study, one tier and one budget, and nowhere else.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import fmean
 from typing import Literal
 
@@ -18,6 +18,8 @@ from autoresearch.share.receipt import Entry, Finding, Hello, Ran
 
 HALF = 0.5  # of a claimed gain: winners are lucky, so the half of it, found again, holds
 SURE = 2.0  # standard errors by which what is found has to miss that half before it refutes
+KEY_SHOWN = 6  # characters of a key beside a name: 36 bits
+NOBODY = "somebody"
 
 Standing = Literal["holds", "refuted", "open"]
 Place = tuple[str, str, str]  # study, tier, budget: where values compare
@@ -139,6 +141,17 @@ class Swarm(Struct):
         """Note who was caught, and at which number."""
         for peer, number in heads:
             self.members.setdefault(peer, Member(peer)).caught = number
+
+
+def named(members: Mapping[str, Member], peer: str) -> str:
+    """What a peer calls itself, with the beginning of its key, since names are free."""
+    member = members.get(peer)
+    return f"{called(member) if member else NOBODY} ({peer[:KEY_SHOWN]})"
+
+
+def called(member: Member) -> str:
+    """A name that can be shown: it is a stranger's text."""
+    return "".join(c for c in member.name if c.isprintable()).strip() or NOBODY
 
 
 def _measured_again(about: Told, later: Told) -> None:

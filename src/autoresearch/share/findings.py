@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from autoresearch.share.board import measured
+from autoresearch.share.book import Book
 from autoresearch.share.receipt import LARGEST, MOST_PATCH, MOST_RUNS, Finding, Ran, Word
 from autoresearch.state import State
 from autoresearch.study import Study
@@ -38,6 +39,19 @@ def due(state: State) -> Iterator[Trial]:
     for trial in tuple(state.trials.values()):
         if trial.word in WORDS and trial.tree and any(not state.runs[run].tier for run in trial.runs):
             yield trial
+
+
+def mark(trial: Trial) -> tuple[int, str, str]:
+    """By what a told trial is known again: a study may be begun anew, and its trials' numbers with it."""
+    return trial.id, trial.base_tree, trial.shape or trial.tree or ""
+
+
+def told(book: Book, peer: str) -> dict[tuple[int, str, str], str]:
+    """What a peer told of, by mark: the id of the receipt."""
+    with book.lock:
+        entries = [book.entries[id] for id in book.chains.get(peer, ())]
+    bodies = ((entry.id, entry.receipt.body) for entry in entries)
+    return {(body.trial, body.base, body.key): id for id, body in bodies if isinstance(body, Finding)}
 
 
 def finding(state: State, study: Study, trial: Trial, patch: str) -> Finding:

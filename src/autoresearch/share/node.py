@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from autoresearch.errors import StudyError
 from autoresearch.events import Event, TrialDecided, TrialProposed
 from autoresearch.listener import Listener
 from autoresearch.share import findings, identity, leases, settings, trust
-from autoresearch.share.board import Swarm, fold
+from autoresearch.share.board import Swarm, fold, named
 from autoresearch.share.book import Book
 from autoresearch.share.exchange import Exchange, Share
 from autoresearch.share.identity import Identity
 from autoresearch.share.membership import Door
-from autoresearch.share.receipt import Caught, Entry, Finding, Hello, Word
+from autoresearch.share.receipt import Caught, Entry, Hello, Word
 from autoresearch.share.settings import Settings
 from autoresearch.share.trust import Candidate, View
 from autoresearch.state import State
@@ -28,6 +29,8 @@ from autoresearch.trial import FINDING, Trial
 
 BEAT_S = 1.0  # between two beacons
 FAREWELL_S = 10.0  # that the end of a session waits for what is still to be told
+CLAIM_S = 600.0  # that a change is held by hand, unless it is claimed again
+MOST_CLAIMS = 16
 BOOK = "receipts.jsonl"
 TRUSTED = 0.5  # a peer whose claims held more often than that is believed when it says that something does not help
 NO_GAIN: set[Word] = {"discard", "crash", "timeout"}
@@ -60,6 +63,9 @@ class Node(Listener):
         self._told_all = threading.Event()  # nothing more is told; the ways to others end with their next turn
         self._rings: list[threading.Event] = []  # of the threads that turn the ways
         self._threads: list[threading.Thread] = []
+        self._turned = threading.Condition()  # guards what follows
+        self._turns: dict[threading.Event, tuple[int, int]] = {}  # ring of a thread -> turns that it began, and ended
+        self._claims: dict[str, float] = {}  # shape that is held by hand -> until when
 
     def start(self, tier: str, ways: Sequence[Share]) -> None:
         """Introduce oneself, and begin."""
@@ -88,6 +94,8 @@ class Node(Listener):
     # -- what the study hears of it ------------------------------------------------------------------------
 
     def event(self, event: Event, state: State) -> None:
+        if isinstance(event, TrialDecided):
+            self.release(state.trials[event.trial].shape)
         if isinstance(event, TrialDecided | TrialProposed):
             self.wake()
 
@@ -148,9 +156,61 @@ class Node(Listener):
 
     def name(self, peer: str) -> str:
         """What a peer calls itself, with the beginning of its key, since names are free."""
-        member = self._swarm.members.get(peer)
-        shown = "".join(c for c in member.name if c.isprintable()) if member else ""
-        return f"{shown or 'somebody'} ({peer[:6]})"
+        return named(self._swarm.members, peer)
+
+    # -- by hand -------------------------------------------------------------------------------------------
+
+    def settle(self, within_s: float) -> bool:
+        """
+        Wait until what is in the book's file now was told, and until each way to others had a turn after that: False where that
+        took longer. A way that hangs holds up nobody for longer.
+        """
+        until = time.monotonic() + within_s
+        return self._turn([self._wake], until) and self._turn(self._rings, until)
+
+    def _turn(self, rings: Sequence[threading.Event], until: float) -> bool:
+        """Ring, and wait for a turn that begins after that to have ended, of each of these threads."""
+        with self._turned:
+            wanted = {ring: self._turns.get(ring, (0, 0))[0] + 1 for ring in rings}
+            for ring in rings:
+                ring.set()
+            return self._turned.wait_for(
+                lambda: all(self._turns.get(ring, (0, 0))[1] >= turn for ring, turn in wanted.items()),
+                max(0.0, until - time.monotonic()),
+            )
+
+    def claim(self, shape: str) -> str:
+        """
+        Hold a change by hand, as a trial that measures it would; "" where it is ours now, else who holds it. Of two that began at
+        once, one is told so when it asks again.
+
+        Raises:
+            StudyError: too many are held.
+        """
+        lease = leases.key(self.state.digest, shape)
+        other = leases.holder(lease, self.exchange.heard.copy(), time.monotonic())
+        with self._turned:
+            held = shape in self.claims()
+            if other and not (held and leases.right(lease, self.me.peer) < leases.right(lease, other)):
+                self._claims.pop(shape, None)
+                return self.name(other)
+            if not held and len(self._claims) >= MOST_CLAIMS:
+                raise StudyError(f"{MOST_CLAIMS} changes are held already; `release` what is not worked on")
+            self._claims[shape] = time.monotonic() + CLAIM_S
+        self.wake()
+        return ""
+
+    def claims(self) -> tuple[str, ...]:
+        """The changes that are held by hand now."""
+        with self._turned:
+            now = time.monotonic()
+            self._claims = {shape: until for shape, until in self._claims.items() if until > now}
+            return tuple(self._claims)
+
+    def release(self, shape: str) -> bool:
+        """Hold a change no longer; whether it was held."""
+        with self._turned:
+            return self._claims.pop(shape, None) is not None
 
     # -- its threads ---------------------------------------------------------------------------------------
 
@@ -171,6 +231,9 @@ class Node(Listener):
             ring.wait(BEAT_S)
             ring.clear()
             last = ending.is_set()  # what was decided before is told before one goes
+            with self._turned:
+                begun, ended = self._turns.get(ring, (0, 0))
+                self._turns[ring] = begun + 1, ended
             try:
                 problem = step()
             except Exception as error:  # sharing must never stop a study
@@ -178,11 +241,15 @@ class Node(Listener):
             if problem and problem not in self._failed:
                 self._failed.add(problem)
                 self._say(problem)
+            with self._turned:
+                self._turns[ring] = begun + 1, begun + 1
+                self._turned.notify_all()
 
     def _tell(self) -> str:
         """Tell what was decided and not told yet, and what one is at."""
         last = self._closing.is_set()
         try:
+            self.book.refresh()  # another process may have written a letter: it is sent from here
             self._publish()
             self._beat()
         finally:
@@ -192,10 +259,9 @@ class Node(Listener):
         return ""
 
     def _publish(self) -> None:
-        mine = (self.book.entries[id].receipt.body for id in tuple(self.book.chains.get(self.me.peer, ())))
-        told = {(body.trial, body.base, body.key) for body in mine if isinstance(body, Finding)}
+        told = findings.told(self.book, self.me.peer)
         for trial in findings.due(self.state):
-            if (trial.id, trial.base_tree, trial.shape or trial.tree) in told:
+            if findings.mark(trial) in told:
                 continue
             found = findings.finding(self.state, self.study, trial, self._patch(trial))
             data = self.book.say(self.me, found)
@@ -206,6 +272,7 @@ class Node(Listener):
         state = self.state
         trials = (state.trials[id] for id in tuple(state.unfinished))
         keys = [leases.key(state.digest, trial.shape) for trial in trials if trial.shape and FINDING not in trial.memo]
+        keys += [leases.key(state.digest, shape) for shape in self.claims()]
         beacon = self.exchange.beacon(keys)
         for way in self.ways:
             way.beat(beacon)
