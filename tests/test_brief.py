@@ -185,6 +185,12 @@ def test_with_the_ladder_nothing_of_a_loser_is_told_but_that_it_lost() -> None:
         == as_told(past.state.trials[3], past.state, True).verdict
     )
     assert as_told(past.state.trials[2], past.state, False) is past.state.trials[2]
+    ended = past.tried()
+    past.decide(ended, "discard", foreseen=(-0.123456, 0.01))
+    for ladder, foreseen in ((True, None), (False, (-0.123456, 0.01))):
+        verdict = as_told(past.state.trials[ended], past.state, ladder).verdict
+        assert verdict is not None
+        assert verdict.foreseen == foreseen
 
 
 # -- bounds --------------------------------------------------------------------------------------------

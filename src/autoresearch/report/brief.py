@@ -287,8 +287,10 @@ def _step(state: State) -> float:
 
 def _no_more_than_won(trial: Trial, step: float) -> Trial:
     verdict = trial.verdict
-    if verdict is None or trial.is_baseline or verdict.value is None:
+    if verdict is None or trial.is_baseline:
         return trial
+    if verdict.value is None:  # what its curve spoke for is scaled by what others won or lost
+        return replace(trial, verdict=replace(verdict, foreseen=None))
     if trial.word != "keep":
         return replace(trial, verdict=Verdict("discard", "it did not win"))
     shown = replace(verdict, value=_rounded(verdict.value, step), base_value=_rounded(verdict.base_value, step))
