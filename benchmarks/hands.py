@@ -3,6 +3,7 @@ Sixteen slots of two kinds against one: how much sooner, how idle, at what cost 
 
     python -m benchmarks.hands --write             # all of it: some 70 minutes
     python -m benchmarks.hands --sixteen --write   # how idle and at what cost alone: 7 minutes
+    python -m benchmarks.hands --singly 3 --write  # one constant at a time, three studies at once: 8 minutes
 
 Real studies by the built-in search under the default policy, with real processes for runs, which wait where a card would
 train (hands_train.py). The machine says that it has cards, 13 of one kind and 3 of a faster one. One slot works on the same study
@@ -33,7 +34,7 @@ from autoresearch import log, session
 from autoresearch.events import Event, RunFinished, RunStarted, SessionStarted
 from autoresearch.git import git
 from autoresearch.listener import Listener
-from autoresearch.propose import waves
+from autoresearch.propose import search, waves
 from autoresearch.session import Goal
 from autoresearch.state import State, fold
 from benchmarks import hands_train as train
@@ -52,6 +53,11 @@ run = "python -I -S train.py"
 [execute]
 sandbox = "none"
 """
+NO_WAVES, WAVES, SINGLY = (
+    0,
+    1,
+    2,
+)  # how search makes its ideas; singly: one constant at a time, but for winners together
 KINDS = {"told": ("Card", "Fast card"), "mixed": ("Card", "Card")}
 
 
@@ -93,10 +99,13 @@ class Enough(Listener):
             self.stop()
 
 
-def work(folder: Path, runs: int, hours: float, with_waves: bool) -> None:
+def work(folder: Path, runs: int, hours: float, how: int) -> None:
     """The study in this folder until so many runs were begun or the time is over; then, what the head took."""
-    if not with_waves:
+    if how != WAVES:
         waves.FEWEST = 10**9
+    if how == SINGLY:
+        for several in ("group", "combine", "sample", "every"):
+            setattr(search.Plan, several, lambda plan: iter(()))
     ears = Enough(runs)
     with session.opened(folder, Goal(hours=hours), ears) as lab, session.stoppable(lab):
         ears.stop = lambda: lab.log.stop("enough runs")
@@ -258,6 +267,27 @@ def table(nights: Mapping[str, Night], claims: Mapping[str, tuple[float, float, 
     return markdown(header, rows)
 
 
+def singly(folder: Path, runs: int, times: int) -> str:
+    """Studies in which no idea changes two constants."""
+    names = [f"singly {number}" for number in range(times)]
+    going = [begin(folder / name, SLOW + FAST, KINDS["told"], runs, 24.0, SINGLY) for name in names]
+    codes = [process.wait() for process in going]
+    if any(codes):
+        raise SystemExit("a study failed")
+    seen = [looked_at(folder / name, SLOW + FAST) for name in names]
+    rows = [
+        [
+            str(night.runs),
+            f"{night.lasted:.0f} s",
+            f"{night.path[0][1] - night.path[-1][1]:.3f}",
+            "yes" if night.path[-1][2] else "no",
+        ]
+        for night in seen
+    ]
+    about = f"{times} studies at once on {SLOW} + {FAST} slots; no idea of search changes two constants, but winners are measured together."
+    return f"{about}\n\n{markdown(['runs', 'in', 'true gain', 'A and B found'], rows)}"
+
+
 def often(nights: Mapping[str, Night], more: Mapping[str, list[float | None]]) -> str:
     """How often the pair was found, with waves and without, and when."""
     rows = []
@@ -318,16 +348,24 @@ def main() -> None:
         "--again", type=int, default=3, help="more studies with waves and without, for how often they find the pair"
     )
     parser.add_argument("--seeds", type=int, default=5, help="of each certificate")
+    parser.add_argument(
+        "--singly", type=int, default=0, help="so many studies in which one constant is changed at a time"
+    )
     parser.add_argument("--sixteen", action="store_true", help="13 + 3 slots alone, for how idle they are")
     parser.add_argument("--folder", type=Path, help="where the studies are to be kept")
     parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        folder, runs, hours, with_waves = options.one
-        work(Path(folder), int(runs), float(hours), with_waves == "1")
+        folder, runs, hours, how = options.one
+        work(Path(folder), int(runs), float(hours), int(how))
         return
     train.RUN_S = options.run_s
+    if options.singly:
+        with tempfile.TemporaryDirectory() as name:
+            text = singly(options.folder or Path(name), options.runs, options.singly)
+        report("hands_singly", "One constant at a time", text, options.write)
+        return
     if options.sixteen:
         with tempfile.TemporaryDirectory() as name:
             sixteen = (options.folder or Path(name)) / "sixteen"
