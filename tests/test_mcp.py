@@ -521,7 +521,13 @@ def test_ideas_are_handed_to_a_study_that_runs_elsewhere(tmp_path: Path) -> None
             assert (await call("show", idea=left["idea"]))["verdict"] == "waiting"
             assert (await call("steer", note="Halve things."))["notes"][0]["by"] == "mcp"
             go.touch()
+            await until(
+                is_better
+            )  # else the next idea is made on what is best now, and need not fit on what is best then
             assert (await call("try_idea", idea="by an agent too", edits=printing(8)))["verdict"] == "keep"
+
+    async def is_better() -> bool:
+        return len(state_of(folder).kept) == 2
 
     async def has_begun(call: Call) -> bool:
         return bool((await call("status"))["now"]) and (await call("status"))["trials"]["unfinished"] == 1
