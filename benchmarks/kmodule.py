@@ -63,6 +63,9 @@ class Desk:
             digest.update(f"{name} {len(content)} ".encode() + content)
         return digest.hexdigest()
 
+    def fit(self, patch: str, line_for_line: str | None) -> bool:
+        return False
+
     def read(self) -> Files:
         return {p.as_posix(): (self.path / p).read_bytes() for p in self.asset_files()}
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine() -> str:
@@ -28,7 +28,9 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 def report(name: str, title: str, text: str, write: bool) -> None:
     """Print a benchmark's result, and keep it under results/ when asked to."""
-    command = f"python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}".strip()
+    program = Path(sys.argv[0]).resolve().with_suffix("")
+    below = program.relative_to(RESULTS.parent).parts if program.is_relative_to(RESULTS.parent) else (program.name,)
+    command = f"python -m {'.'.join(('benchmarks', *below))} {' '.join(sys.argv[1:])}".strip()
     page = f"# {title}\n\n{text.strip()}\n\nMade by `{command}` on {machine()}.\n"
     print(page)
     if write:

@@ -76,7 +76,19 @@ ALLOWED_IN = {
     "tell": {"errors", "events", "export", "listener", "report", "state", "study", "trial"},
     "export": {"errors", "report", "state", "trial"},
     "policy": {"carrying", "errors", "guard", "scatter", "state", "stats", "study", "trial"},
-    "report": {"audit", "carrying", "errors", "final", "ledger", "rungs", "scatter", "state", "stats", "trial"},
+    "report": {
+        "audit",
+        "carrying",
+        "errors",
+        "final",
+        "ledger",
+        "rungs",
+        "scatter",
+        "share",
+        "state",
+        "stats",
+        "trial",
+    },
     "propose": {
         "agent_table",
         "carrying",
@@ -89,8 +101,9 @@ ALLOWED_IN = {
         "patterns",
         "proposing",
     }
-    | {"report", "scatter", "shape", "state", "stats", "study", "trial"},
+    | {"report", "scatter", "shape", "share", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
+    "share": {"errors", "events", "git", "listener", "state", "stats", "study", "trial"},
 }
 
 

@@ -110,9 +110,14 @@ def _command_words(cells: list[str]) -> list[list[str]]:
     return [words for words in map(str.split, code(cells[0])) if words[:1] == ["autoresearch"]]
 
 
+def commands(command: click.Command) -> list[click.Command]:
+    """A command, or a group with what is in it: one section and one table for all of it."""
+    return [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_of_a_command_are_those_in_its_table(name: str) -> None:
-    options = [p for p in main.commands[name].params if isinstance(p, click.Option)]
+    options = [p for command in commands(main.commands[name]) for p in command.params if isinstance(p, click.Option)]
     exist = {opt for option in options for opt in (*option.opts, *option.secondary_opts)}
 
     assert set(first_cells(section(page("cli.md"), f"## `autoresearch {name}`"))) == exist
@@ -144,7 +149,12 @@ def parse_command(words: list[str]) -> None:
     if words[0] not in main.commands:
         raise click.UsageError(f"no command {words[0]}")
     # Under the group: a command keeps the help option that its first context gave it.
-    main.commands[words[0]].make_context(words[0], words[1:], parent=click.Context(main, **main.context_settings))
+    command, rest, parent = main.commands[words[0]], words[1:], click.Context(main, **main.context_settings)
+    if isinstance(command, click.Group) and rest:
+        if rest[0] not in command.commands:
+            raise click.UsageError(f"no command {' '.join(words[:2])}")
+        command, rest = command.commands[rest[0]], rest[1:]
+    command.make_context(words[0], rest, parent=parent)
 
 
 def test_a_command_line_that_cannot_be_typed_is_noticed() -> None:

@@ -151,6 +151,9 @@ class Nowhere:
     def snapshot(self) -> str:
         return self.tree
 
+    def fit(self, patch: str, line_for_line: str | None) -> bool:
+        return False
+
 
 def chosen(state: State, number: int, names: list[str], told: list[str] | None = None) -> str:
     """Whom a new portfolio asks for a trial that has begun."""

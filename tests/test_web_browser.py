@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from asking import nvidia_smi
 from helpers import eventually, make_study, play, says, started, state_of, step, words
+from swarms import joined, night
 
 from autoresearch import events as ev
 from autoresearch import person
 from autoresearch.inbox import Inbox
 from autoresearch.log import Log
 from autoresearch.session import journal
+from autoresearch.share.receipt import Hello
 from autoresearch.trial import Machine, Measurement, Metric, Run, Verdict
 from autoresearch.workspace import HOME
 
@@ -221,6 +223,50 @@ def test_the_list_of_studies_leads_to_the_page_of_each(tab: Any, tmp_path: Path)
         assert tab.evaluate("window.hacked") is None
         assert tab.eval_on_selector_all("img, iframe, script:not([src])", "all => all.length") == 0
     assert all(url.startswith(page.address) for url in tab.asked)
+    assert [one for one in tab.problems if "INCOMPLETE" not in one and "ERR_CONNECTION" not in one] == []
+
+
+def test_peers_are_seen_and_who_took_up_what_step_by_step(tab: Any, tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "study")
+    crowd, name = night(), "<img src=x onerror='hacked=1'>"
+    crowd.book.say(crowd.peers[3], Hello(name, "medium", crowd.peers[3].box_key))
+    bad = crowd.say(3, "e" * 8, 0.2, idea=NASTY.format("idea"))
+    with serve.serving(folder, 0) as page:
+        tab.goto(page.address)
+        assert until(tab, "document.querySelector('#machine').textContent !== ''")
+        assert not tab.is_visible("#peers")
+        told = joined(folder / HOME, crowd)  # joins while the page is open: seen without reload
+        assert until(tab, "document.querySelector('#at-step').textContent === '41 of 41'")
+        assert tab.text_content("#to-peers") == "35 peers"
+        arrows = "all => all.filter(one => one.style.display !== 'none').length"
+        assert tab.eval_on_selector_all("#map .arrow", arrows) == 41
+        tab.fill("#step", "5")
+        assert tab.eval_on_selector_all("#map .arrow", arrows) == 5
+        assert "took up" in tab.text_content("#what-step")
+        tab.fill("#step", "41")
+
+        crowd.say(4, "e" * 8, 0.19, bad)  # another takes it up while one looks
+        with told.open("ab") as file:
+            file.write(crowd.lines()[-1])
+        assert until(tab, "document.querySelector('#at-step').textContent === '42 of 42'")
+        assert tab.eval_on_selector_all("#map .arrow", arrows) == 42
+
+        tab.click("#tab-peer-list")
+        assert tab.eval_on_selector_all("#peer-list tbody tr", "all => all.length") == 35
+        assert name in tab.text_content("#peer-list")
+        tab.click("#tab-peer-boards")
+        places = tab.eval_on_selector_all("#peer-boards h3", "all => all.map(one => one.textContent)")
+        assert places == [f"{tier}, 100 steps" for tier in ("large", "medium", "small")]
+        tab.click("#tab-peer-findings")
+        assert "window.hacked='idea'" in tab.text_content("#peer-findings")
+        assert "no gradient clipping" in tab.text_content("#peer-findings tr.refuted")
+        assert "known: He et al. 2015" in tab.text_content("#peer-findings")
+        tab.click("#tab-peer-carried")
+        heads = tab.eval_on_selector_all("#peer-carried th", "all => all.map(one => one.textContent)")
+        assert heads == ["finding", "it", "idea", "large", "medium", "small"]
+        assert "<img src=x" in tab.text_content("#map")
+        assert tab.evaluate("window.hacked") is None
+        assert tab.eval_on_selector_all("img, iframe, script:not([src])", "all => all.length") == 0
     assert [one for one in tab.problems if "INCOMPLETE" not in one and "ERR_CONNECTION" not in one] == []
 
 

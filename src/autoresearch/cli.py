@@ -18,6 +18,7 @@ from autoresearch.cli_export import export
 from autoresearch.cli_mcp import mcp
 from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
+from autoresearch.cli_swarm import swarm
 from autoresearch.cli_tell import tell
 from autoresearch.cli_transfer import transfer
 from autoresearch.cli_watch import watch
@@ -131,6 +132,7 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 
 
 main.add_command(watch)
+main.add_command(swarm)
 
 
 @main.command()

@@ -72,6 +72,11 @@ def _line(folder: Path, words: list[str]) -> str:
     return shlex.join([_git(), "-C", str(folder), *_OPTIONS, *words])
 
 
+def prepared(folder: Path, *args: str) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment in which git runs here, for whoever has to start, bound and end it himself."""
+    return [_git(), "-C", str(folder), *_OPTIONS, *args], _environment()
+
+
 def _run(
     program: str, argv: list[str], folder: Path, what: str, input: bytes | None = None, index: Path | None = None
 ) -> bytes:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -22,6 +23,28 @@ from autoresearch.trial import Measurement, Run, Trial
 from autoresearch.workspace import Tree, Workspace
 
 
+class Company(Protocol):
+    """Others who work on the same study elsewhere."""
+
+    def spared(self, key: str) -> str:
+        """Why a change of one's own need not be measured here, by its shape; empty where it has to be."""
+        ...
+
+    def claims(self) -> tuple[str, ...]:
+        """Shapes of changes that are held by hand."""
+        ...
+
+
+class Alone:
+    """Nobody does."""
+
+    def spared(self, key: str) -> str:
+        return ""
+
+    def claims(self) -> tuple[str, ...]:
+        return ()
+
+
 class Lab(Struct, frozen=True):
     """Everything a worker needs. Shared by all workers of a study."""
 
@@ -40,6 +63,7 @@ class Lab(Struct, frozen=True):
     beside: int = 0  # trials that may begin while the baseline is calibrated, once it has a value
     tier: str = ""  # the kind of machine that a worker's place is on, where it is not the study's own
     board: halving.Board = field(default_factory=halving.Board)  # how far the session's runs are
+    company: Company = Alone()
     only: str | None = None  # the key of an idea, where the session is about nothing else
     tell: Callable[[str], None] = print  # what a person should know, in a sentence
 

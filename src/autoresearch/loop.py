@@ -23,7 +23,7 @@ from autoresearch.policy import Ask, calibrating, dearer, doubt, failure, no_wor
 from autoresearch.report import calibration
 from autoresearch.report.brief import Brief, brief
 from autoresearch.state import State
-from autoresearch.trial import Best, Limits, Proposal, Trial, Verdict
+from autoresearch.trial import FINDING, Best, Limits, Proposal, Trial, Verdict
 from autoresearch.workspace import Tree, Workspace, one_line
 
 BY_THE_PERSON = "stopped by the person"
@@ -248,7 +248,7 @@ def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: s
     near = workspace.sketches.near(change.patch, log.state.back())
     workspace.sketches.learn(commit, change.patch)
     with log.lock:
-        problem = workspace.problem(change) or twin(lab, change)
+        problem = workspace.problem(change) or twin(lab, change) or spared(lab, trial, proposal, change)
         log.add(
             TrialProposed(
                 trial=trial.id,
@@ -279,6 +279,12 @@ def twin(lab: Lab, change: Change) -> str:
     if same is None and change.shape == lab.workspace.shapes.of(state.opened.start):
         same = state.trees.get(state.opened.start_tree)  # its baseline, which nobody proposed
     return "" if same is None else f"the same program as trial {same}, written differently"
+
+
+def spared(lab: Lab, trial: Trial, proposal: Proposal, change: Change) -> str:
+    """Why an idea of one's own need not be measured: somebody elsewhere does, or did. Nobody spares us what was asked for."""
+    own = not (trial.carries or trial.wish or FINDING in proposal.memo)
+    return lab.company.spared(change.shape) if own else ""
 
 
 def repair(lab: Lab) -> None:

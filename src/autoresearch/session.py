@@ -17,6 +17,7 @@ from types import FrameType
 import autoresearch
 from autoresearch import policy
 from autoresearch.asset import Asset
+from autoresearch.company import in_company
 from autoresearch.errors import AutoresearchError, Busy, StudyError, WorkspaceError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.execute import Executor
@@ -261,7 +262,8 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
     study = load(folder)
     with (
         told(folder.resolve(), study.tell, study.budget, goal.hours or study.budget.hours, listener) as listener,
-        opened(folder, goal, listener) as lab,
+        opened(folder, goal, listener) as alone,
+        in_company(folder, alone) as lab,
         stoppable(lab),
     ):
         why = see_through(lab, "the budget is spent")

@@ -37,6 +37,7 @@ Purpose = Literal[
 
 MEASURED = ("wall_s", "processor_s", "peak_memory_mb")  # taken from outside, so nobody can state them
 BASELINE = "baseline"  # `by` of a trial that measures the best commit unchanged
+FINDING = "finding"  # in the memo of a trial that tries what another peer of a swarm found: the id of its receipt
 
 
 class Metric(Struct, frozen=True):

@@ -98,15 +98,26 @@ class Tree:
         By git's three-way merge, or, where only the lines around it have changed, line for line: constants stand in
         adjacent lines. Not where that would put lines in place of none: nothing says where they belong.
         """
+        if self._fits(self.git("diff", *_AS_PATCH, "-U3", before, after), "--3way", *reverse):
+            return True
+        patch = self.git("diff", *_AS_PATCH, "-U0", before, after)
+        return not _INSERTS[bool(reverse)].search(patch) and self._fits(patch, "--unidiff-zero", *reverse)
+
+    def fit(self, patch: str, line_for_line: str | None) -> bool:
+        """
+        Apply a patch that is relative to `path`, or else its lines without those around them; False where neither fits, and
+        what is here is as it was.
+        """
+        there = [f"--directory={self.workspace.prefix}"] if self.workspace.prefix else []
+        forms: list[tuple[str | None, list[str]]] = [(patch, []), (line_for_line, ["--unidiff-zero"])]
+        return any(self._fits(form.encode(), *how, *there) for form, how in forms if form)
+
+    def _fits(self, patch: bytes, *how: str) -> bool:
         now = self.snapshot()
-        for context, how in (("-U3", ["--3way", "--index"]), ("-U0", ["--unidiff-zero", "--index"])):
-            patch = self.git("diff", *_AS_PATCH, context, before, after)
-            if context == "-U0" and _INSERTS[bool(reverse)].search(patch):
-                return False
-            with contextlib.suppress(WorkspaceError):
-                self.git("apply", *reverse, *how, "-", input=patch)
-                return True
-            self.reset(now)
+        with contextlib.suppress(WorkspaceError):
+            self.git("apply", "--index", *how, "-", input=patch)
+            return True
+        self.reset(now)
         return False
 
     def reset(self, tree: str) -> None:
@@ -362,6 +373,10 @@ class Workspace:
         git(self.folder, "update-ref", "--stdin", input="\n".join([*moves, ""]).encode())
         name = self.branch.removeprefix("refs/heads/")
         return f"branch {name} {problem}, so it was not moved; the best is at {self.refs}/best" if problem else None
+
+    def relative_patch(self, before: str, after: str) -> str:
+        """The same as text, relative to the study's folder; nothing of what lies outside it."""
+        return git(self.folder, "diff", "--relative", *PLAIN_DIFF, before, after).decode(errors="replace")
 
     def diff(self, before: str, after: str) -> bytes:
         """The patch from one commit to another, as `git apply` takes it."""

@@ -2,6 +2,7 @@
 The loop as tools for an agent that wants to drive: an MCP server of one study.
 
     tools.py       what each tool takes and does
+    swarm.py       those of a study in a swarm; mailroom.py does it
     answers.py     the study as data
     desk.py        the study, held open while ideas are tried
     server.py      the tools over MCP

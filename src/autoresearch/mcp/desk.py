@@ -2,7 +2,8 @@
 A study as the server has it: what it says now, and the ideas that are being tried.
 
 The first idea opens a session of our own, which stays open for the next one; left alone for IDLE_S, it ends, so that
-`autoresearch run` can be typed beside an agent that thinks. Where another process runs the study, ideas are left in
+`autoresearch run` can be typed beside an agent that thinks. So does a visit to the swarm that the study takes part in; a
+change that is held there holds the session. Where another process runs the study, ideas are left in
 its inbox and their trials are watched in the log. Either way an idea is in the inbox or in the log before anything
 else happens, so that being killed loses none.
 
@@ -20,11 +21,12 @@ from typing import Any
 from msgspec import Struct
 
 from autoresearch import log, person, session
+from autoresearch.company import in_company
 from autoresearch.errors import AutoresearchError, Busy, StudyError
 from autoresearch.events import SessionEnded, SessionStarted, StudyOpened
 from autoresearch.follow import Follower
 from autoresearch.inbox import Inbox
-from autoresearch.lab import Lab
+from autoresearch.lab import Company, Lab
 from autoresearch.mcp import answers
 from autoresearch.mcp.crew import Crew, Heard
 from autoresearch.purse import Purse
@@ -76,6 +78,9 @@ class Desk:
         self._workers: int | None = None  # of the latest session
         self._lent: dict[str, Path] = {}  # key -> the worktree that it was made in
         self._failed: dict[str, str] = {}  # key -> why no session could try it
+        self._visiting = 0.0  # until then, a session is wanted for the sake of others
+        self._company: Company | None = None  # in the session that is open
+        self._alone = ""  # why no session could be opened for a visit
         self._closing = False
         self._driver: threading.Thread | None = None
         self._heard = Heard()
@@ -169,11 +174,26 @@ class Desk:
             if worktree:
                 self._lent[key] = worktree
             self._failed.pop(key, None)
-            if self._driver is None and not self._closing:
-                self._driver = threading.Thread(target=self._drive, name="mcp-driver", daemon=True)
-                self._driver.start()
-            self._changed.notify_all()
+            self._begin()
         return Ticket(self, key)
+
+    def _begin(self) -> None:
+        """With `_changed` held."""
+        if self._driver is None and not self._closing:
+            self._driver = threading.Thread(target=self._drive, name="mcp-driver", daemon=True)
+            self._driver.start()
+        self._changed.notify_all()
+
+    def visit(self, within_s: float) -> tuple[Company | None, str]:
+        """
+        Be among others for IDLE_S more. Who they are, once a session of ours is open; or why there is none: another process has
+        the study, say, and is among them itself.
+        """
+        with self._changed:
+            self._visiting, self._alone = time.monotonic() + IDLE_S, ""
+            self._begin()
+            self._changed.wait_for(lambda: self._company or self._alone or self._closing, within_s)
+            return self._company, "" if self._company else self._alone or "the study is still being opened"
 
     def settled(self, key: str) -> Trial | None:
         """The trial that decided on an idea, if one has."""
@@ -225,41 +245,65 @@ class Desk:
         with self._changed:
             self._failed |= dict.fromkeys(self._open(), why)
 
+    def _leave(self, why: str) -> None:
+        """No visit is to be waited for."""
+        with self._changed:
+            self._visiting, self._alone = 0.0, why
+            self._changed.notify_all()
+
     def _drive(self) -> None:
         """See ideas through, until there is none left for a while. On a thread of its own."""
         while True:
             with self._changed:
-                if self._closing or not self._open():
+                if self._closing or not (self._open() or self._visiting > time.monotonic()):
                     self._driver = None
                     return
             try:
                 # As many workers as last time, so that runs have as many cores and their values compare.
                 goal = Goal(workers=self._workers)
-                with session.opened(self.folder, goal, self._heard, person.Nobody()) as lab:
-                    self._serve(lab)
-            except Busy:  # another process is at it, and takes them from the inbox
+                with (
+                    session.opened(self.folder, goal, self._heard, person.Nobody()) as alone,
+                    in_company(self.folder, alone) as lab,
+                ):
+                    self._among(lab.company)
+                    try:
+                        self._serve(lab)
+                    finally:
+                        self._among(None)
+            except Busy as error:  # another process is at it, and takes them from the inbox
+                self._leave(str(error))
                 self._pause(TRY_S)
             except AutoresearchError as error:
+                self._leave(str(error))
                 self._fail(str(error))
             except Exception as error:  # or those who wait would wait for ever
                 traceback.print_exc()
+                self._leave(f"a defect of autoresearch ({error!r})")
                 self._fail(f"a defect of autoresearch ({error!r}); the server's standard error has the traceback")
 
+    def _among(self, company: Company | None) -> None:
+        with self._changed:
+            self._company = company
+            self._changed.notify_all()
+
     def _serve(self, lab: Lab) -> None:
-        """A session of ours, as long as it has something to do, and IDLE_S more."""
-        session.begin(lab)
+        """A session of ours, as long as it has something to do, and IDLE_S more. The log hears of it once something is tried."""
+        begun = False
         lab.log.exhausted = "only what is asked for is tried"
         crew, looked_for = Crew(lab), set[str]()  # the ideas that the latest worker could have taken
         let_go = time.monotonic() + IDLE_S
         while not self._closing and not crew.failure and lab.log.stopping is None:
             ideas = self._open()
-            if ideas or crew.busy:
+            if ideas or crew.busy or lab.company.claims():
                 let_go = time.monotonic() + IDLE_S
-            elif time.monotonic() > let_go or load(self.folder) != lab.study:
+            elif self._is_over(let_go) or load(self.folder) != lab.study:
                 break
             if not crew.busy and ideas and ideas <= looked_for:
                 self._fail("the budget of the study is spent (study.toml, budget)")
             elif (ideas and not crew.busy) or lab.log.state.wishes.pending or _waits(lab.inbox):
+                if not begun:
+                    session.begin(lab)
+                    begun = True
                 looked_for = ideas if crew.send() else looked_for
             self._pause(TICK_S)
         if self._closing:
@@ -267,8 +311,17 @@ class Desk:
             lab.executor.stop()
         crew.join()
         if why := crew.failure or lab.log.stopping:
+            self._leave(why)
             self._fail(why)
-        lab.log.append(SessionEnded(why=why or "nothing more was asked for"))
+        if begun:
+            lab.log.append(SessionEnded(why=why or "nothing more was asked for"))
+
+    def _is_over(self, let_go: float) -> bool:
+        """Whether nobody wants the session any more; who visits from now on waits for the next one."""
+        with self._changed:
+            if over := time.monotonic() > max(let_go, self._visiting):
+                self._company = None
+            return over
 
     def _pause(self, seconds: float) -> None:
         with self._changed:

@@ -15,8 +15,9 @@ from mcp.server import Server
 from mcp.server.context import ServerRequestContext
 
 import autoresearch
+from autoresearch.company import joined
 from autoresearch.errors import AutoresearchError
-from autoresearch.mcp import tools
+from autoresearch.mcp import swarm, tools
 from autoresearch.mcp.desk import Desk, Ticket
 
 LOOK_S = 0.05  # between two looks at an idea that is being tried
@@ -45,20 +46,22 @@ Drive this study with the tools of the server autoresearch.
 
 def make(desk: Desk) -> Server[Any]:
     """The server of one study."""
-    known = {tool.name: tool for tool in tools.ALL}
-    shown = [_shown(tool) for tool in tools.ALL]
+    known = {tool.name: tool for tool in (*tools.ALL, *swarm.tools())}
+
+    def there() -> list[tools.Tool]:
+        return [tool for tool in known.values() if not tool.swarm or joined(desk.home)]
 
     async def list_tools(
         _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=shown)
+        return types.ListToolsResult(tools=[_shown(tool) for tool in there()])
 
     async def call_tool(
         context: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         tool = known.get(params.name)
         if tool is None:
-            return _problem(f"there is no tool of this name; there are {', '.join(known)}")
+            return _problem(f"there is no tool of this name; there are {', '.join(tool.name for tool in there())}")
         try:
             return _answer(await _called(desk, tool, params.arguments or {}, context))
         except AutoresearchError as error:

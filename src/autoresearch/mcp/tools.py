@@ -93,6 +93,7 @@ class Tool(Struct, frozen=True):
     takes: type[Struct]
     answer: Callable[[Desk, Any], str | dict[str, Any] | Ticket]
     reads: bool = True  # and changes nothing
+    swarm: bool = False  # is listed only where the study takes part in one
 
 
 def read(tool: Tool, given: dict[str, Any]) -> Any:
@@ -116,7 +117,7 @@ def read(tool: Tool, given: dict[str, Any]) -> Any:
 
 def _unknown(tool: Tool, name: str, known: list[str]) -> str:
     shown = answers.sentence(name, 60)
-    if _SCORES.search(name) and tool.name == "try_idea":
+    if _SCORES.search(name) and tool.name in ("try_idea", "publish_finding"):
         return f"{tool.name} takes no {shown!r}: nobody can state what a change is worth; it is measured here. Leave it out"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known) or 'nothing'}"

@@ -26,6 +26,10 @@ class Tree(Protocol):
         """The identity of what the worktree holds now: equal content, equal id (about 5 ms)."""
         ...
 
+    def fit(self, patch: str, line_for_line: str | None) -> bool:
+        """Apply a patch, or else its bare lines; False where neither fits, and nothing was changed."""
+        ...
+
 
 class Proposer(Protocol):
     """

@@ -27,9 +27,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from autoresearch import log, person
 from autoresearch.errors import AutoresearchError
 from autoresearch.inbox import Inbox
+from autoresearch.report import adoption
 from autoresearch.study import load
 from autoresearch.web import detail, machine, rows, token
 from autoresearch.web.feed import Feed, Mark, running
+from autoresearch.web.peers import Peers
 from autoresearch.workspace import HOME, Workspace
 
 STATIC = Path(__file__).parent / "static"
@@ -44,6 +46,8 @@ FILES = {
     "/table.js": ("table.js", "text/javascript"),
     "/trial.js": ("trial.js", "text/javascript"),
     "/panels.js": ("panels.js", "text/javascript"),
+    "/peers.js": ("peers.js", "text/javascript"),
+    "/map.css": (str(adoption.STYLE), "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 HEADERS = {
@@ -104,6 +108,7 @@ class Page:
         self.journal = self.home / "events.jsonl"
         self.feed = Feed(self.journal)
         self.inbox = Inbox(self.home)
+        self.peers = Peers(self.home)
         self.streams = 0
         self._workspace: Workspace | None = None
 
@@ -114,6 +119,7 @@ class Page:
             Route("/api/study", self.study),
             Route("/api/trial/{number:int}", self.trial),
             Route("/api/events", self.events),
+            Route("/api/peers", self.swarm),
             Route("/api/{wish:str}", self.ask, methods=["POST"]),
         ]
 
@@ -146,18 +152,24 @@ class Page:
             facts = detail.facts(state, found, self.home)
         return as_json(msgspec.json.encode(facts | detail.files(found, self.home, self._diff)))
 
+    def swarm(self, request: Request) -> Response:
+        same_site(request)
+        found = self.peers.told()
+        return as_json(found) if found else say(404, "this study takes part in no swarm")
+
     def _diff(self, before: str, after: str) -> bytes:
         if self._workspace is None:
             self._workspace = Workspace(self.folder, load(self.folder))
         return self._workspace.diff(before, after)
 
     def pulse(self) -> dict[str, Any]:
-        """What no line of the log says: who runs the study, what was asked of it, how far the runs are, the load."""
+        """What no line of the log says: who runs the study, what was asked of it, how far runs and peers are, the load."""
         with self.feed.lock:
             now = running(self.feed.state, self.home)
         pid = log.holder(self.journal)
         asked = {"paused": self.inbox.paused, "dropping": self.inbox.dropping}
-        return {"pid": pid, **asked, "running": now if pid else [], "machine": machine.load()}
+        beside = {"machine": machine.load(), "peers": self.peers.mark()}
+        return {"pid": pid, **asked, "running": now if pid else [], **beside}
 
     async def events(self, request: Request) -> Response:
         same_site(request)

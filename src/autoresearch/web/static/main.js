@@ -1,6 +1,7 @@
 // What the page knows, how it hears of more, and what it may ask for.
 import { byId, say, setText } from "./parts.js";
 import * as panels from "./panels.js";
+import * as peers from "./peers.js";
 import * as staircase from "./staircase.js";
 import * as table from "./table.js";
 import * as trial from "./trial.js";
@@ -79,6 +80,7 @@ function draw() {
   panels.running(pulse, head.workers ?? 1, trial.open);
   setText(byId("pause"), pulse.paused ? "Resume" : "Pause");
   byId("stop").disabled = !pulse.pid;
+  peers.follow(pulse.peers);
   if (!head.study) return;
   panels.claim(head.claim);
   panels.proposers(head.proposers);
@@ -183,6 +185,7 @@ byId("all").hidden = location.pathname === "/"; // this study is one of several
 controls();
 table.watch();
 staircase.watch();
+peers.watch();
 trial.watch(table.neighbour);
 window.addEventListener("hashchange", readHash);
 readHash();
