@@ -47,4 +47,8 @@ def test_settings_are_read_and_never_run(tmp_path: Path) -> None:
 
 
 def test_the_study_is_whole() -> None:
-    assert {path.name for path in FOLDER.iterdir() if path.is_file()} - {"__init__.py", "ideas.py", "landscape.py"} == set(FILES)
+    assert {path.name for path in FOLDER.iterdir() if path.is_file()} - {
+        "__init__.py",
+        "ideas.py",
+        "landscape.py",
+    } == set(FILES)
