@@ -5,7 +5,7 @@ imported inside.
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ from autoresearch.options import folder_option, json_option, make_console, print
 if TYPE_CHECKING:
     from autoresearch.share.board import Swarm
     from autoresearch.share.book import Book
+    from autoresearch.share.membership import Invitation
     from autoresearch.share.settings import Settings
     from autoresearch.share.tables import Tables
 
@@ -38,26 +39,15 @@ def swarm() -> None:
 @yes_option
 def init(folder: Path, name: str | None, remote: str, listen: str, anybody: bool, yes: bool) -> None:
     """Begin a swarm of your own, after showing what would leave this machine; prints its invitation."""
-    from autoresearch.share import identity, membership, settings
-    from autoresearch.share.settings import Settings
+    from autoresearch.share import membership, settings
 
     home = _home(folder)
     _refuse_second(home)
     if not (remote or listen):
         raise AutoresearchError("say how others are reached: --git REMOTE, --listen ENDPOINT, or both")
-    _say_what_leaves(folder)
-    if not yes:
-        click.confirm("Take part?", abort=True)
-    me = identity.own(settings.folder(home))
-    if anybody:
-        chosen = Settings(name or settings.pet_name(me.peer), git=remote, listen=listen)
-        invitation = membership.Invitation("", remote, (listen,) if listen else ())
-    else:
-        invitation = membership.new(remote, (listen,) if listen else ())
-        chosen = Settings(
-            name or settings.pet_name(me.peer), invitation.swarm, invitation.ticket(me.peer), git=remote, listen=listen
-        )
-    settings.save(home, chosen)
+    there = (listen,) if listen else ()
+    invitation = membership.Invitation("", remote, there) if anybody else membership.new(remote, there)
+    chosen = _take_part(folder, invitation, name, yes, git=remote, listen=listen)
     settings.keep_secret(home, "invitation", str(invitation))
     click.echo(f"You are {chosen.name}. Others join with this line{'' if anybody else ', which is a secret'}:\n")
     click.echo(f"autoresearch swarm join {invitation}\n")
@@ -79,25 +69,11 @@ def init(folder: Path, name: str | None, remote: str, listen: str, anybody: bool
 @yes_option
 def join(folder: Path, name: str | None, invitation: str, remote: str, listen: str, yes: bool) -> None:
     """Join a swarm that you were invited to, after showing what would leave this machine."""
-    from autoresearch.share import identity, membership, settings
-    from autoresearch.share.settings import Settings
+    from autoresearch.share import membership
 
-    home = _home(folder)
-    _refuse_second(home)
+    _refuse_second(_home(folder))
     invited = membership.read(invitation)
-    _say_what_leaves(folder)
-    if not yes:
-        click.confirm("Take part?", abort=True)
-    me = identity.own(settings.folder(home))
-    chosen = Settings(
-        name or settings.pet_name(me.peer),
-        invited.swarm,
-        invited.ticket(me.peer),
-        remote or invited.git,
-        listen,
-        invited.connect,
-    )
-    settings.save(home, chosen)
+    chosen = _take_part(folder, invited, name, yes, git=remote or invited.git, listen=listen, connect=invited.connect)
     click.echo(f"You are {chosen.name}. `autoresearch run` shares from now on; `autoresearch swarm leave` ends it.")
 
 
@@ -282,6 +258,20 @@ def leave(folder: Path, forget: bool) -> None:
     if forget:
         shutil.rmtree(settings.folder(home))
     click.echo("Left. What you told others stays with them; receipts cannot be taken back.")
+
+
+def _take_part(folder: Path, invitation: "Invitation", name: str | None, yes: bool, **ways: Any) -> "Settings":
+    """Show what would leave, ask, and write down how this study takes part."""
+    from autoresearch.share import identity, settings
+
+    _say_what_leaves(folder)
+    if not yes:
+        click.confirm("Take part?", abort=True)
+    home = _home(folder)
+    me = identity.own(settings.folder(home)).peer
+    chosen = settings.Settings(name or settings.pet_name(me), invitation.swarm, invitation.ticket(me), **ways)
+    settings.save(home, chosen)
+    return chosen
 
 
 def _home(folder: Path) -> Path:

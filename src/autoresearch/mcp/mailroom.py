@@ -198,7 +198,7 @@ class Mailroom:
         me, book = self._book()
         swarm, look = read_book(book), self.desk.look()
         seen = trust.view(swarm, me.peer)
-        here = look.state.digest, look.state.tier[:120], findings.budget(look.study)
+        here = findings.place(look.state, look.study)
         hits = list(search(swarm, seen, query.text))
         shown = [_hit(swarm, hit, here, look.brief.told_less) for hit in hits[: query.limit]]
         return {"findings": shown, "of": len(hits), "note": QUOTED} | note

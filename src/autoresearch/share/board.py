@@ -173,7 +173,7 @@ def fold(entries: Iterable[Entry]) -> Swarm:
 def read_book(book: Book) -> Swarm:
     """All that a book says."""
     found = fold(tuple(book.entries.values()))
-    found.tell_apart((peer, head.caught) for peer, head in book.heads().items() if head.caught)
+    found.tell_apart(book.caught_at())
     return found
 
 

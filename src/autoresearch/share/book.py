@@ -98,6 +98,11 @@ class Book:
             chain, caught = self.chains.get(peer, ()), self.caught.get(peer)
             return Head(len(chain), chain[-1] if chain else "", caught[0].seq if caught else 0)
 
+    def caught_at(self) -> list[tuple[str, int]]:
+        """Who told two stories, and at which number."""
+        with self.lock:
+            return [(peer, one.seq) for peer, (one, _) in self.caught.items()]
+
     def digest(self) -> str:
         """Equal where the same is known."""
         with self.lock:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from autoresearch.share.board import measured
+from autoresearch.share.board import Place, measured
 from autoresearch.share.book import Book
 from autoresearch.share.receipt import LARGEST, MOST_PATCH, MOST_RUNS, Finding, Ran, Word
 from autoresearch.state import State
@@ -32,6 +32,11 @@ def budget(study: Study) -> str:
     """A budget in words: values under two of them are not compared."""
     found = study.measure.allowance
     return f"{found.amount:g} {found.unit}" if found else ""
+
+
+def place(state: State, study: Study) -> Place:
+    """Where this study's values compare with others'."""
+    return state.digest, state.tier[:120], budget(study)
 
 
 def due(state: State) -> Iterator[Trial]:
@@ -67,11 +72,12 @@ def finding(state: State, study: Study, trial: Trial, patch: str) -> Finding:
     mine = [run for run in own if run.tree == trial.tree]
     beside = [run for run in (*state.runs_on(trial.base_tree), *own) if run.tree == trial.base_tree != trial.tree]
     about = str(trial.memo.get(FINDING, ""))
+    digest, tier, allowed = place(state, study)
     found = Finding(
-        study=state.digest,
-        tier=state.tier[:120],
+        study=digest,
+        tier=tier,
         direction=state.metric.direction,
-        budget=budget(study),
+        budget=allowed,
         base=trial.base_tree,
         key=trial.shape or trial.tree,
         word=WORDS[trial.word],

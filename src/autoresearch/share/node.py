@@ -113,8 +113,7 @@ class Node(Listener):
         with self.book.lock:
             if self._refold:
                 self._swarm, self._refold = fold(self.book.entries.values()), False
-            caught = [(peer, head.caught) for peer, head in self.book.heads().items() if head.caught]
-            self._swarm.tell_apart(caught)
+            self._swarm.tell_apart(self.book.caught_at())
             return self._swarm
 
     def view(self) -> View:
@@ -131,7 +130,7 @@ class Node(Listener):
 
     def candidates(self, known: Collection[str]) -> list[Candidate]:
         """The findings of others that are worth a run here, the best first; `known` are keys that were tried here."""
-        place = self.state.digest, self.state.tier[:120], findings.budget(self.study)
+        place = findings.place(self.state, self.study)
         with self.book.lock:
             return trust.candidates(self.swarm(), self.view(), place, self.alive(), known)
 
@@ -140,17 +139,12 @@ class Node(Listener):
         lease = leases.key(self.state.digest, key)
         if who := leases.holder(lease, self.exchange.heard.copy(), time.monotonic()):
             return f"{self.name(who)} is measuring the same now"
+        place = findings.place(self.state, self.study)
         with self.book.lock:
-            seen = self.view()
-            for id in self.swarm().keys.get((self.state.digest, key), ()):
-                told = self.swarm().findings[id]
-                same = told.finding.tier == self.state.tier[:120] and told.finding.budget == findings.budget(self.study)
-                if (
-                    told.peer != self.me.peer
-                    and same
-                    and told.finding.word in NO_GAIN
-                    and seen.trust(told.peer) > TRUSTED
-                ):
+            swarm, seen = self.swarm(), self.view()
+            for told in (swarm.findings[id] for id in swarm.keys.get((self.state.digest, key), ())):
+                elsewhere = told.peer == self.me.peer or told.place != place
+                if not elsewhere and told.finding.word in NO_GAIN and seen.trust(told.peer) > TRUSTED:
                     return f"{self.name(told.peer)} measured the same: {told.finding.word}"
         return ""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from autoresearch.errors import StudyError
 from autoresearch.share import identity, receipt
-from autoresearch.share.board import fold, measured
+from autoresearch.share.board import measured, read_book
 from autoresearch.share.book import Book, check_proof
 from autoresearch.share.receipt import Caught, Finding, Refused
 from autoresearch.share.tables import Tables, tables
@@ -31,8 +31,7 @@ def differences(path: Path, shown: Path | None = None) -> tuple[Tables, list[str
     """
     found = list(_receipts(path))
     book = Book(path)
-    swarm = fold(book.entries.values())
-    swarm.tell_apart([(peer, head.caught) for peer, head in book.heads().items() if head.caught])
+    swarm = read_book(book)
     worked_out = tables(swarm, book.digest())
     for told in swarm.findings.values():
         found += _numbers(told.id, told.finding)
