@@ -89,6 +89,8 @@ class Running:
     def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith("\n"):
+                return  # killed in the middle of a word
             word, _, rest = line.strip().partition(" ")
             match word:
                 case "at":
