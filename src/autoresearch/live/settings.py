@@ -1,0 +1,83 @@
+"""
+The table [live] of study.toml: a study whose measurement is real traffic.
+
+An address that begins with $ is the name of a variable, so that secrets need not be in a file that git tracks.
+"""
+
+import re
+from typing import Literal
+
+from msgspec import Struct
+
+from autoresearch.guard import METRIC_NAME, Guard
+from autoresearch.guard import read as read_guard
+
+LARGEST_HOLDOUT = 0.5
+_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Live(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    `outcome` is the kind of outcome that the metric is the rate of; one counts if it comes within `window_hours` of the first exposure,
+    and an exposure counts when that time is over, or, with `attribution = "hazard"`, as far as outcomes usually have come by then.
+
+    A new plan is made every `every_minutes`. `holdout` of all units see the defaults, so that the lift is measured and not modelled.
+    `interactions` are pairs of variables that may help only together; `segments` are what visitors differ by. With `decide = "winner"`
+    whole cells are compared, which is A/B/n; `false_winner` is the chance, over all looks, that one is called better that is not.
+
+    `guardrails` bound the rates of other outcomes, like "unsubscribe <= 0.005". `approve = "human"`: nothing is shown in public before a person
+    said yes. `store` is a database, as SQLAlchemy writes it; None: a file beside the log.
+    """
+
+    outcome: str
+    channel: Literal["page", "mail", "ad"] = "page"
+    template: str = "page.html"
+    window_hours: float = 72.0
+    attribution: Literal["window", "hazard"] = "window"
+    decide: Literal["factorial", "winner"] = "factorial"
+    every_minutes: float = 60.0
+    holdout: float = 0.1
+    interactions: list[list[str]] = []
+    segments: list[Literal["device", "source", "language", "daytime", "list"]] = []
+    guardrails: list[str] = []
+    false_winner: float = 0.05
+    approve: Literal["human", "rules"] = "human"
+    store: str | None = None
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        if not METRIC_NAME.fullmatch(self.outcome):
+            raise ValueError(f"outcome {self.outcome!r} must be one word, like click, as events name it")
+        for name in ("window_hours", "every_minutes"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be a positive number")
+        if not 0 < self.holdout <= LARGEST_HOLDOUT:
+            raise ValueError(
+                f"holdout = {self.holdout:g} must be more than 0 and at most {LARGEST_HOLDOUT:g}: without one the lift is a guess"
+            )
+        if not 0 < self.false_winner < 0.5:
+            raise ValueError("false_winner must lie between 0 and 0.5, like 0.05")
+        if any(len(pair) != 2 or pair[0] == pair[1] for pair in self.interactions):
+            raise ValueError('interactions must be pairs of different variables, like [["headline", "tone"]]')
+        if len(self.segments) > 2 or len(set(self.segments)) < len(self.segments):
+            raise ValueError("segments must name two at most, each once: traffic is divided among their values")
+        if self.store is not None and "://" not in self.store and not _VARIABLE.fullmatch(self.store):
+            raise ValueError(
+                "store must be an address, like postgresql+psycopg://localhost/campaign, or a $VARIABLE that holds one"
+            )
+        _ = self.bounds
+
+    @property
+    def window_s(self) -> float:
+        return self.window_hours * 3600
+
+    @property
+    def bounds(self) -> list[Guard]:
+        """The guardrails, read."""
+        found = [read_guard(text) for text in self.guardrails]
+        wrong = next(
+            (text for text, guard in zip(self.guardrails, found, strict=True) if not isinstance(guard, Guard)), None
+        )
+        if wrong is not None:
+            raise ValueError(f"guardrails: {wrong!r} must bound a rate by a number, like 'unsubscribe <= 0.005'")
+        return [guard for guard in found if isinstance(guard, Guard)]
