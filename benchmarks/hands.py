@@ -6,13 +6,13 @@ Sixteen slots of two kinds against one: how much sooner, how idle, at what cost 
     python -m benchmarks.hands --singly 3 --write  # one constant at a time, three studies at once: 8 minutes
 
 Real studies by the built-in search under the default policy, with real processes for runs, which wait where a card would
-train (hands_train.py). The machine says that it has cards, 13 of one kind and 3 of a faster one. One slot works on the same study
-all the time beside the others, so that what the machine does to one it does to all:
+train (hands_train.py). The machine says that it has cards, 13 of one kind and 3 of a faster one. Several studies on one slot each
+go on all the time beside the others, so that what the machine does to one it does to all:
 
 - 13 + 3 slots, as they are;
 - the same without factorial waves;
 - the same with all cards called by one name, so that kinds are confounded;
-- the first two again and again, two at a time, for how often each finds the pair that helps only together.
+- the first two again and again, two at a time: how much sooner, and how often each finds the pair that helps only together.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 
 import msgspec
 from msgspec import Struct
@@ -189,72 +190,79 @@ def certified(folder: Path, seeds: int) -> tuple[float, float, float]:
     return claim.gain, claim.low, claim.high
 
 
-def reached(night: Night, loss: float) -> float | None:
-    """Seconds until best was truly this good."""
-    return next((seconds for seconds, value, _ in night.path if value <= loss), None)
+def reached(night: Night, loss: float) -> float:
+    """Seconds until best was truly this good; endless where it never was."""
+    return next((seconds for seconds, value, _ in night.path if value <= loss), math.inf)
+
+
+def had_pair(night: Night) -> float:
+    """Seconds until best had the pair; endless where it never had."""
+    return next((seconds for seconds, _, both in night.path if both), math.inf)
 
 
 # -- the whole ----------------------------------------------------------------------------------------------------
 
 
-def together(
-    folder: Path, runs: int, alone_hours: float, times: int
-) -> tuple[dict[str, Night], dict[str, list[float | None]]]:
-    """One slot beside the others, which come one after another; and what `again` found."""
-    hours = 24.0
-    one = begin(folder / "one", 1, KINDS["told"], 10**9, alone_hours, 1)
-    nights = {}
+Nights = dict[str, list[Night]]  # kind of study -> those that were made
+
+
+def together(folder: Path, runs: int, alone_hours: float, times: int, ones: int) -> Nights:
+    """So many on one slot each beside the others, which come one after another; and those again, two at a time."""
+    alone = {
+        f"one {number}": begin(folder / f"one {number}", 1, KINDS["told"], 10**9, alone_hours, 1)
+        for number in range(ones)
+    }
+    nights: Nights = {"one": []}
     try:
         for name, kinds, words in (
-            ("sixteen", "told", (runs, hours, 1)),
-            ("no waves", "told", (runs, hours, 0)),
-            ("mixed", "mixed", (runs // 2, hours, 1)),
+            ("sixteen", "told", (runs, 24.0, 1)),
+            ("no waves", "told", (runs, 24.0, 0)),
+            ("mixed", "mixed", (runs // 2, 24.0, 1)),
         ):
-            if begin(folder / name, SLOW + FAST, KINDS[kinds], *words).wait():
-                raise SystemExit(f"{name} failed: {(folder / f'{name}.log').read_text()[-2000:]}")
-            nights[name] = looked_at(folder / name, SLOW + FAST)
-        found = again(folder, runs, times)
-        if one.wait():
-            raise SystemExit(f"one slot failed: {(folder / 'one.log').read_text()[-2000:]}")
+            finish(folder, {f"{name} 0": begin(folder / f"{name} 0", SLOW + FAST, KINDS[kinds], *words)})
+            nights[name] = [looked_at(folder / f"{name} 0", SLOW + FAST)]
+        for number in range(1, times + 1):
+            ways = {f"sixteen {number}": WAVES, f"no waves {number}": NO_WAVES}
+            finish(
+                folder,
+                {name: begin(folder / name, SLOW + FAST, KINDS["told"], runs, 24.0, way) for name, way in ways.items()},
+            )
+            for name in ways:
+                nights[name.rpartition(" ")[0]].append(looked_at(folder / name, SLOW + FAST))
+        finish(folder, alone)
     finally:
-        one.terminate()
-    return {"one": looked_at(folder / "one", 1), **nights}, found
+        for process in alone.values():
+            process.terminate()
+    nights["one"] = [looked_at(folder / name, 1) for name in alone]
+    return nights
 
 
-def again(folder: Path, runs: int, times: int) -> dict[str, list[float | None]]:
-    """When each of more studies had the pair, in seconds, with waves and without; None where it never had."""
-    found: dict[str, list[float | None]] = {"sixteen": [], "no waves": []}
-    for number in range(times):
-        names = {f"{name} {number}": with_waves for with_waves, name in enumerate(("no waves", "sixteen"))}
-        going = [begin(folder / name, SLOW + FAST, KINDS["told"], runs, 24.0, word) for name, word in names.items()]
-        codes = [process.wait() for process in going]
-        if any(codes):
-            raise SystemExit(f"a study of {', '.join(names)} failed")
-        for name in names:
-            path = looked_at(folder / name, SLOW + FAST).path
-            found[name.rpartition(" ")[0]].append(next((seconds for seconds, _, both in path if both), None))
-    return found
+def finish(folder: Path, going: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    """Wait for these studies."""
+    codes = {name: process.wait() for name, process in going.items()}
+    for name in (name for name, code in codes.items() if code):
+        raise SystemExit(f"{name} failed: {(folder / f'{name}.log').read_text()[-2000:]}")
 
 
-def table(nights: Mapping[str, Night], claims: Mapping[str, tuple[float, float, float]]) -> str:
-    start = nights["one"].path[0][1]
+def table(nights: Nights, claims: Mapping[str, tuple[float, float, float]]) -> str:
     rows = []
-    for name, night in nights.items():
-        gain, low, high = claims[name]
-        rows.append(
-            [
-                NAMES[name],
-                f"{night.runs}",
-                f"{night.trials} ({night.screened})",
-                f"{night.kept} ({night.false})",
-                f"{gain:.3f} [{low:.3f}, {high:.3f}]",
-                f"{start - night.path[-1][1]:.3f}",
-                "yes" if night.path[-1][2] else "no",
-                f"{night.idle:.2%}",
-                f"{night.idle_all:.2%}",
-                f"{night.head:.1%}",
-            ]
-        )
+    for kind, made in nights.items():
+        for number, night in enumerate(made):
+            gain, low, high = claims[f"{kind} {number}"]
+            rows.append(
+                [
+                    NAMES[kind],
+                    f"{night.runs}",
+                    f"{night.trials} ({night.screened})",
+                    f"{night.kept} ({night.false})",
+                    f"{gain:.3f} [{low:.3f}, {high:.3f}]",
+                    f"{night.path[0][1] - night.path[-1][1]:.3f}",
+                    seconds(had_pair(night)),
+                    f"{night.idle:.2%}",
+                    f"{night.idle_all:.2%}",
+                    f"{night.head:.1%}",
+                ]
+            )
     header = [
         "",
         "runs",
@@ -263,8 +271,12 @@ def table(nights: Mapping[str, Night], claims: Mapping[str, tuple[float, float, 
         "certified gain",
         "true gain",
     ]
-    header += ["A and B found", "slots idle", "with the first run", "head, of a core"]
+    header += ["A and B found after", "slots idle", "with the first run", "head, of a core"]
     return markdown(header, rows)
+
+
+def seconds(value: float) -> str:
+    return "never" if value == math.inf else f"{value:.0f} s"
 
 
 def singly(folder: Path, runs: int, times: int) -> str:
@@ -288,18 +300,6 @@ def singly(folder: Path, runs: int, times: int) -> str:
     return f"{about}\n\n{markdown(['runs', 'in', 'true gain', 'A and B found'], rows)}"
 
 
-def often(nights: Mapping[str, Night], more: Mapping[str, list[float | None]]) -> str:
-    """How often the pair was found, with waves and without, and when."""
-    rows = []
-    for name, others in more.items():
-        own = next((seconds for seconds, _, both in nights[name].path if both), None)
-        times = sorted(seconds for seconds in (own, *others) if seconds is not None)
-        rows.append(
-            [NAMES[name], f"{len(times)} of {1 + len(others)}", ", ".join(f"{seconds:.0f} s" for seconds in times)]
-        )
-    return markdown(["", "studies that found A and B", "after"], rows)
-
-
 def by_minutes(folder: Path, slots: int) -> str:
     """Slots' time without a run, minute by minute, from the end of the first run."""
     events = list(log.decode(session.journal(folder).read_bytes()))
@@ -312,22 +312,28 @@ def by_minutes(folder: Path, slots: int) -> str:
     return markdown(["minute", "slots idle"], rows)
 
 
-def sooner(nights: Mapping[str, Night]) -> str:
-    """When each study had got so far on the way that sixteen slots went."""
-    sixteen, rows = nights["sixteen"], []
-    start, end = sixteen.path[0][1], sixteen.path[-1][1]
+def sooner(nights: Nights, certified: float) -> str:
+    """When studies of each kind had got so far on the way to what those on sixteen slots certified: the median, the first and the last."""
+    start, rows = nights["one"][0].path[0][1], []
     for share in (0.25, 0.5, 0.75, 0.9, 0.95, 1.0):
-        loss = start - share * (start - end)
-        took = reached(sixteen, loss)
-        assert took is not None
-        cells = [f"{share:.0%} ({start - loss:.3f})", f"{took:.0f} s"]
-        for name in ("no waves", "one"):
-            other = reached(nights[name], loss)
-            cells.append(f"not in {nights[name].lasted:.0f} s" if other is None else f"{other:.0f} s")
-            if name == "one":
-                cells.append(f"{other / took:.1f}" if other else f"more than {nights[name].lasted / took:.1f}")
+        cells, middles = [f"{share:.0%} ({share * certified:.3f})"], {}
+        for kind in ("sixteen", "no waves", "one"):
+            took = sorted(reached(night, start - share * certified) for night in nights[kind])
+            middles[kind] = median(took)
+            most = min(night.lasted for night in nights[kind])
+            shown = [
+                f"{value:.0f}" if value < math.inf else f"not in {most:.0f}"
+                for value in (middles[kind], took[0], took[-1])
+            ]
+            cells.append(f"{shown[0]} ({shown[1]} to {shown[2]})")
+        if middles["sixteen"] == math.inf:
+            cells.append("")
+        elif middles["one"] == math.inf:
+            cells.append(f"more than {min(night.lasted for night in nights['one']) / middles['sixteen']:.1f}")
+        else:
+            cells.append(f"{middles['one'] / middles['sixteen']:.1f}")
         rows.append(cells)
-    header = ["of the true gain of 13 + 3 slots", "13 + 3 slots", "without waves", "one slot", "times sooner"]
+    header = ["of the certified gain", "13 + 3 slots, s", "without waves, s", "one slot, s", "times sooner"]
     return markdown(header, rows)
 
 
@@ -343,10 +349,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--runs", type=int, default=910, help="of each study on sixteen slots")
     parser.add_argument("--run-s", type=float, default=8.0, help="what a run takes")
-    parser.add_argument("--alone-minutes", type=float, default=40.0, help="for the study on one slot")
-    parser.add_argument(
-        "--again", type=int, default=3, help="more studies with waves and without, for how often they find the pair"
-    )
+    parser.add_argument("--alone-minutes", type=float, default=40.0, help="for the studies on one slot")
+    parser.add_argument("--again", type=int, default=3, help="more studies with waves and without, two at a time")
+    parser.add_argument("--ones", type=int, default=6, help="studies on one slot")
     parser.add_argument("--seeds", type=int, default=5, help="of each certificate")
     parser.add_argument(
         "--singly", type=int, default=0, help="so many studies in which one constant is changed at a time"
@@ -382,19 +387,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Progress() as progress:
         folder = options.folder or Path(name)
         shown = progress.add_task("four studies", total=None)
-        nights, more = together(folder, options.runs, options.alone_minutes / 60, options.again)
+        nights = together(folder, options.runs, options.alone_minutes / 60, options.again, options.ones)
         progress.update(shown, description="certificates")
-        claims = {key: certified(folder / key, options.seeds) for key in nights}
+        names = [f"{kind} {number}" for kind, made in nights.items() for number in range(len(made))]
+        claims = {name: certified(folder / name, options.seeds) for name in names}
+    middle = median(claims[f"sixteen {number}"][0] for number in range(len(nights["sixteen"])))
     about = (
         f"Runs of {options.run_s:g} s, {SLOW} + {FAST} slots; on the fast kind each loss is better by {train.HEAD_START}, and a run "
         f"scatters by {train.NOISE} besides what its seed shares. A and B bring {train.TOGETHER} together and cost {train.ALONE} "
         "each alone. *Slots idle*: of the slots' time from the end of the first run until the study was told to stop, the share "
-        "in which no run was under way. Truly worse: by more than half a run's noise."
+        "in which no run was under way. Truly worse: by more than half a run's noise. The first study of each kind had the machine to "
+        "itself but for those on one slot; the others went two at a time."
+    )
+    how_soon = (
+        f"Seconds until best was truly so good, of {len(nights['sixteen'])} studies on {SLOW} + {FAST} slots and {len(nights['one'])} on one: the "
+        f"median, and the first and the last. All of it is what the certificates on {SLOW} + {FAST} slots say, their median."
     )
     report(
         "hands",
         TITLE,
-        f"{about}\n\n{table(nights, claims)}\n\n{sooner(nights)}\n\n{often(nights, more)}",
+        f"{about}\n\n{table(nights, claims)}\n\n{how_soon}\n\n{sooner(nights, middle)}",
         options.write,
     )
 

@@ -98,6 +98,30 @@ class Racers:
         return Proposal(f"part {limits.trial}", "racers")
 
 
+class Rivals:
+    """Ideas that change the same line, each better than the one before, and slower."""
+
+    lines: tuple[dict[str, int], ...] = ({"A": 2}, {"A": 3}, {"A": 4})
+    told = False  # whether it says what it set
+
+    def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
+        if limits.trial > len(self.lines):
+            raise NothingLeft("all are made")
+        new = self.lines[limits.trial - 1]
+        file = tree.path / "settings.py"
+        now = dict(line.split(" = ") for line in file.read_text().splitlines())
+        file.write_text("".join(f"{name} = {new.get(name, value)}\n" for name, value in now.items()))
+        memo = {"constants": {f"settings.py:{name}": [1, value] for name, value in new.items()}} if self.told else {}
+        return Proposal(f"set {new}", "rivals", memo)
+
+
+class Setters(Rivals):
+    """The same of constants that were set together."""
+
+    lines = ({"A": 2, "C": 2}, {"A": 3, "B": 3})
+    told = True
+
+
 class Nothing:
     """Changes that do nothing, each in a file of its own."""
 

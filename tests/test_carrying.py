@@ -8,7 +8,7 @@ from asking import cards
 from helpers import History, Recorder, commit, git, histories, make_study, write
 from hypothesis import given
 
-from autoresearch import carrying, loop, session
+from autoresearch import again, carrying, session
 from autoresearch.errors import ProposerError
 from autoresearch.events import Event
 from autoresearch.policy import unless_moved
@@ -197,11 +197,50 @@ def test_of_several_changes_those_that_fit_are_made() -> None:
                 raise ProposerError(f"{what} does not fit on the new best")
             made.append(after)
 
-    trials = [Trial(n, "odd" if n % 2 else "even", "t", commit=f"c{n}") for n in range(1, 5)]
-    assert [trial.id for trial in loop.carry(Fitting(), trials)] == [2, 4]
+    state = State()
+    for n in range(1, 5):
+        state.trials[n] = Trial(n, "odd" if n % 2 else "even", "t", commit=f"c{n}")
+    stack = Trial(5, "b", "t", stack=(1, 2, 3, 4))
+    assert [trial.id for trial in again.carried(Fitting(), state, stack)] == [2, 4]
     assert made == ["c2", "c4"]
     with pytest.raises(ProposerError, match="trial 3 does not fit"):
-        loop.carry(Fitting(), trials[2:3])
+        again.carried(Fitting(), state, Trial(6, "b", "t", again=3))
+
+
+def rivals(folder: Path, monkeypatch: pytest.MonkeyPatch, who: str, slots: int) -> State:
+    """So many trials at once on the start, that change the same line; the better one takes longer."""
+    for name, value in cards(folder.parent / "smi", slots).items():
+        monkeypatch.setenv(name, value)
+    make_study(
+        folder,
+        start="eval $(tr -d ' ' < settings.py); sleep $((A - 1)); echo METRIC loss=$((100 - A - B - C))\n",
+        files={"settings.py": "A = 1\nB = 1\nC = 1\n"},
+        asset=["settings.py"],
+        propose={"with": [f"ideas:{who}"], "sandbox": "none"},
+        decide={"calibrate": 1, "policy": "greedy"},
+    )
+    return session.run(folder, Goal(workers=slots), Recorder())
+
+
+def test_the_better_of_two_changes_of_one_line_wins_although_the_other_was_there_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = rivals(tmp_path / "s", monkeypatch, "Rivals", 3)
+    assert state.best is not None
+    assert state.mean(state.best.tree) == 94
+    assert [trial.word for trial in state.trials.values()][:4] == ["keep", "keep", "stale", "stale"]
+    assert state.trials[state.best.trial].carries
+    assert len(state.runs) == 4  # what is the same code is not run again
+    assert not state.stale
+
+
+def test_constants_that_were_set_together_are_set_again_where_one_of_them_changed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = rivals(tmp_path / "s", monkeypatch, "Setters", 2)
+    assert state.best is not None
+    assert state.mean(state.best.tree) == 100 - 3 - 3 - 2
+    assert git(tmp_path / "s", "show", f"{state.best.commit}:settings.py") == "A = 3\nB = 3\nC = 2"
 
 
 def test_what_a_stack_of_constants_sets_is_known() -> None:

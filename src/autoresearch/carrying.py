@@ -41,11 +41,16 @@ def next_up(state: State, only: str | None = None) -> tuple[int, ...]:
     return tuple(trial.id for trial in winners[:MOST])
 
 
+def wins(state: State, trial: Trial) -> bool:
+    """Whether it carries nothing but winners."""
+    return bool(trial.carries) and all(won(state.trials[i]) for i in trial.carries)
+
+
 def under_way(state: State) -> Trial | None:
     """The trial that carries winners now, if one does."""
     unfinished = (state.trials[i] for i in tuple(state.unfinished))
     carrying = (trial for trial in unfinished if trial.carries and not state.apart.intersection(trial.carries))
-    return next((trial for trial in carrying if all(won(state.trials[i]) for i in trial.carries)), None)
+    return next((trial for trial in carrying if wins(state, trial)), None)
 
 
 def won(trial: Trial) -> bool:

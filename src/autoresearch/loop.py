@@ -6,12 +6,13 @@ Knows no file format, no process and no statistics; what it holds together is in
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from msgspec.structs import replace
 
 from autoresearch import carrying
+from autoresearch.again import carried
 from autoresearch.change import Change
 from autoresearch.errors import BaselineError, KindLost, NothingLeft, ProposerError, Stopped
 from autoresearch.events import TrialAccepted, TrialDecided, TrialProposed
@@ -96,9 +97,10 @@ def seen(lab: Lab, trial: Trial, tree: Tree) -> bool:
 
 
 def is_ours(lab: Lab, trial: Trial) -> bool:
-    """Whether a trial needs a machine of the study's own kind: from the first, or since it was screened."""
+    """Whether a trial needs a machine of the study's own kind: from the first, or since it was screened; winners were."""
+    winners = carrying.wins(lab.log.state, trial)
     runs = (lab.log.state.runs[run] for run in trial.runs)
-    return trial.is_baseline or bool(trial.wish) or trial.accepted or any(not run.tier for run in runs)
+    return trial.is_baseline or winners or bool(trial.wish) or trial.accepted or any(not run.tier for run in runs)
 
 
 def know_base(lab: Lab, trial: Trial, tree: Tree) -> None:
@@ -195,7 +197,7 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
     """Give a trial its commit: from its proposer, from who asked for it, or from the stale trials it carries on."""
     log, workspace, took_s = lab.log, lab.workspace, 0.0
     if trial.carries:
-        proposal = carrying.proposal(carry(tree, [log.state.trials[number] for number in trial.carries]))
+        proposal = carrying.proposal(carried(tree, log.state, trial))
         change = tree.change()
     elif trial.wish:
         asked = log.state.wishes.asked[trial.wish]
@@ -215,25 +217,6 @@ def propose(lab: Lab, trial: Trial, tree: Tree) -> Trial:
     return record(lab, trial, proposal, change, workspace.commit(tree, change, trial, proposal), took_s)
 
 
-def carry(tree: Tree, stale: Sequence[Trial]) -> list[Trial]:
-    """
-    Make the changes of stale trials on the new best. Of several, those that fit, in their order; the others would not
-    fit by themselves either, once these are kept.
-
-    Raises:
-        ProposerError: none fits.
-    """
-    fits = []
-    for trial in stale:
-        try:
-            tree.carry(trial.base, trial.commit or "", f"the change of trial {trial.id}")
-            fits.append(trial)
-        except ProposerError:
-            if trial is stale[-1] and not fits:
-                raise
-    return fits
-
-
 def told(lab: Lab, trial: Trial) -> Brief:
     """What the proposer of a trial is given."""
     state = lab.log.state
@@ -248,7 +231,7 @@ def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: s
     near = workspace.sketches.near(change.patch, log.state.back())
     workspace.sketches.learn(commit, change.patch)
     with log.lock:
-        problem = workspace.problem(change) or twin(lab, change) or spared(lab, trial, proposal, change)
+        problem = workspace.problem(change) or twin(lab, trial, change) or spared(lab, trial, proposal, change)
         log.add(
             TrialProposed(
                 trial=trial.id,
@@ -269,16 +252,19 @@ def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: s
     return log.state.trials[trial.id]
 
 
-def twin(lab: Lab, change: Change) -> str:
-    """Why a change need not be measured: which trial had the same code, or the same program. Empty where none had."""
+def twin(lab: Lab, trial: Trial, change: Change) -> str:
+    """
+    Why a change need not be measured: which trial had the same code, or the same program. Empty where none had, and where it is
+    what this one carries: then it is held against the new best by the runs that it has.
+    """
     state = lab.log.state
     assert state.opened is not None
     if (same := state.trees.get(change.tree)) is not None:
-        return f"the same code as trial {same}"
+        return "" if same in trial.carries else f"the same code as trial {same}"
     same = state.shapes.get(change.shape)
     if same is None and change.shape == lab.workspace.shapes.of(state.opened.start):
         same = state.trees.get(state.opened.start_tree)  # its baseline, which nobody proposed
-    return "" if same is None else f"the same program as trial {same}, written differently"
+    return "" if same is None or same in trial.carries else f"the same program as trial {same}, written differently"
 
 
 def spared(lab: Lab, trial: Trial, proposal: Proposal, change: Change) -> str:

@@ -48,6 +48,7 @@ class Places:
         self._ahead: set[int] = set()  # who has an idea, or is having one
         self._failed = False  # somebody's trial ended in an error: nobody begins until the study knows
         # Who waits for a place, in order -> whether only one of our own kind will do, and what tells that it is there.
+        # Who carries winners comes before all others: until it is decided, they all start from a base that is about to be left.
         self._order: dict[int, tuple[bool, threading.Condition]] = {}
         self._took: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds from place to verdict
         self._thought: collections.deque[float] = collections.deque(maxlen=LATELY)  # seconds that ideas took
@@ -104,7 +105,7 @@ class Places:
         with self._lock:
             if not trial.is_baseline and not trial.carries:
                 self._thought.append(trial.propose_s)
-            self._order[me] = own, bell
+            self._order = {me: (own, bell)} | self._order if own and trial.carries else self._order | {me: (own, bell)}
             try:
                 while (tier := self._given().get(me)) is None:
                     if self._stopping():

@@ -10,7 +10,7 @@ import bisect
 import functools
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -83,6 +83,7 @@ class History:
         self.strongest: dict[str, float] = {}  # knob -> the largest change that it made by itself
         self.grouped: dict[int, Outcome] = {}
         self.combined: dict[str, int] = {}  # base tree -> combinations proposed on it
+        self.leaps: dict[int, frozenset[tuple[str, Value]]] = {}  # trial -> what it set at once
         self.keys: set[Key] = set()
         self.pending: dict[int, Key] = {}
         self.window: dict[int, Outcome] = {}
@@ -143,6 +144,8 @@ class History:
                 self.pending[trial.id] = key
         if ours and trial.memo["kind"] == "pair":
             self.combined[trial.base_tree] = self.combined.get(trial.base_tree, 0) + 1
+        if ours and trial.memo["kind"] == "leap":
+            self.leaps[trial.id] = key[1]
         if ours and trial.memo["kind"] == "wave":
             wave = Wave(tuple((knob, old, new) for knob, old, new in trial.memo["of"]))
             self.waves.setdefault(wave, {})[trial.id] = key[1]
@@ -198,6 +201,17 @@ class History:
         """Whether a trial of this value alone is running."""
         return any(set(changes) == {(knob, value)} for _, changes in self.pending.values())
 
+    def leapt(self, base: str, values: Mapping[str, Value]) -> bool:
+        """Whether a leap from this base is on its way, or one set all of this, from wherever."""
+        going = (self.pending[id][0] for id in self.leaps if id in self.pending)
+        return base in going or any(values.items() <= earlier for earlier in self.leaps.values())
+
+    @property
+    def leaps_failed(self) -> int:
+        """Leaps that came to nothing since the last one that gained."""
+        decided = (self.window[id] for id in sorted(self.leaps, reverse=True) if id in self.window)
+        return sum(1 for _ in itertools.takewhile(lambda one: not one.looked_good, decided))
+
     @property
     def wave(self) -> Wave | None:
         """The latest."""
@@ -238,6 +252,7 @@ class History:
         return (
             *trials,
             self.combined,
+            self.leaps,
             self.waves,
             self._met,
             self.keys,

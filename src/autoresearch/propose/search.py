@@ -12,14 +12,13 @@ import random
 import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from msgspec import Struct, structs
 
 from autoresearch.errors import NothingLeft
-from autoresearch.propose import Tree, choices, sampler, waves
+from autoresearch.propose import Tree, choices, leap, sampler, setting, waves
 from autoresearch.propose.history import BY, Change, History, Key, Outcome, Wave, best_first, cut_key
-from autoresearch.propose.knobs import EditRefused, Knob, language, read, write
+from autoresearch.propose.knobs import EditRefused, Knob, language, read
 from autoresearch.propose.making import Given
 from autoresearch.propose.ranges import Size, Value
 from autoresearch.propose.simplify import Cut, compiles, cuts
@@ -95,7 +94,7 @@ class Search:
             NothingLeft: every value of every constant, and every cut, was tried.
             StudyError: a `# search:` hint cannot be read.
         """
-        files = _readable(tree)
+        files = setting.readable(tree)
         while True:
             with self._lock:
                 self.history.update(brief)
@@ -154,6 +153,7 @@ class Plan:
         batches = choices.batches([knob for knob in self.knobs.values() if knob.range.is_choice])
         self.batches = [batch for batch in batches if len(self.about(batch)) < choices.patience(batch)]
         self.base = brief.base.tree
+        self.slopes = leap.slopes(self.knobs.values(), history, self.base)
         self.turn = history.proposed
         self.rng = random.Random(f"{seed} {self.base} {self.turn}")
 
@@ -163,6 +163,7 @@ class Plan:
 
     def moves(self) -> Iterator[Move]:
         """Lazily: what is not asked for is not computed."""
+        yield from self.leap()
         yield from self.again()
         yield from self.go_on()
         if self.turn % 2 == 0 or all(knob.range.is_choice for knob in self.knobs.values()):
@@ -179,6 +180,7 @@ class Plan:
         yield from self.sample()
         yield from self.refine()
         yield from self.simplify()
+        yield from self.first_looks(hopeless=True)
         yield from self.every()
 
     # -- one constant ----------------------------------------------------------------------------------
@@ -200,14 +202,15 @@ class Plan:
                 if direction == way and not self.was_tried(knob, value):
                     yield self.one(knob, value, f"the last step this way {gain}", "again")
 
-    def first_looks(self) -> Iterator[Move]:
-        """Every constant once in each direction, those that are known to have a slope first."""
+    def first_looks(self, hopeless: bool = False) -> Iterator[Move]:
+        """Every constant once in each direction, those that are known to have a slope first; or those that are foreseen to lose."""
         turned, fresh, other = [], [], []
         for knob in self.knobs.values():
             if any(knob in batch for batch in self.batches):  # see group()
                 continue
             steps = [value for value, _ in knob.range.steps(knob.value)]
             new = [value for value in steps if not self.was_tried(knob, value)]
+            new = [value for value in new if leap.hopeless(knob, value, self.slopes) == hopeless]
             told = [outcome for value in steps if (outcome := self.history.tried(knob.key, value))]
             if not new:
                 continue
@@ -258,6 +261,12 @@ class Plan:
                 values = {knob.key: value for knob, value in zip(batch, drawn, strict=True)}
                 yield self.several("group", values, "what the options tried so far leave likely")
 
+    def leap(self) -> Iterator[Move]:
+        """Each constant to where its own trials say that it is best, all at once."""
+        values, gain, error = leap.leap(self.knobs, self.slopes, self.history.leaps_failed)
+        if values and not self.history.leapt(self.base, values):
+            yield self.several("leap", values, f"what each did by itself says {gain:+.3g} ± {error:.2g}")
+
     def go_on(self) -> Iterator[Move]:
         """What is left of the latest wave; after it, what its trials together speak for."""
         if self.wave is None:
@@ -274,7 +283,8 @@ class Plan:
         last = self.history.wave
         steps = [(knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value)]
         if self.slots < waves.FEWEST or any(
-            self.history.alone(knob.key, knob.value, new) is None for knob, new in steps
+            self.history.alone(knob.key, knob.value, new) is None and not self.was_tried(knob, new)
+            for knob, new in steps
         ):
             return
         if last is None or self.history.last - min(self.history.waves[last]) >= 2 * len(waves.runs(last)):
@@ -350,13 +360,6 @@ class Plan:
         return [(file, cut) for file, source in python for cut in cuts(file, source)]
 
 
-def _readable(tree: Tree) -> dict[str, bytes]:
-    """The asset files that search can edit. A link is left alone: what it points to is not ours."""
-    paths = [path for path in tree.asset_files() if language(path.as_posix())]
-    real = [path for path in paths if (tree.path / path).is_file() and not (tree.path / path).is_symlink()]
-    return {path.as_posix(): Path(tree.path / path).read_bytes() for path in real}
-
-
 def _edited(files: Mapping[str, bytes], move: Move) -> dict[str, bytes]:
     """The files that a move changes, as they are after it."""
     if move.cut:
@@ -364,11 +367,7 @@ def _edited(files: Mapping[str, bytes], move: Move) -> dict[str, bytes]:
         if not compiles(result):
             raise EditRefused(f"{move.file}: does not compile without {move.cut.words}")
         return {move.file: result}
-    by_file: dict[str, dict[str, Value]] = {}
-    for key, (_, new) in move.changes.items():
-        file = next(file for file in files if key.startswith(f"{file}:"))
-        by_file.setdefault(file, {})[key.removeprefix(f"{file}:")] = new
-    return {file: write(file, files[file], changes) for file, changes in by_file.items()}
+    return setting.edited(files, {key: new for key, (_, new) in move.changes.items()})
 
 
 def _promise(knob: Knob) -> tuple[int, int]:
