@@ -283,7 +283,7 @@ class Plan:
         last = self.history.wave
         steps = [(knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value)]
         if self.slots < waves.FEWEST or any(
-            self.history.alone(knob.key, knob.value, new) is None and not self.was_tried(knob, new)
+            self.history.alone(knob.key, knob.value, new) is None and not self.history.was_best(knob.key, new)
             for knob, new in steps
         ):
             return
