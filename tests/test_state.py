@@ -242,3 +242,15 @@ def test_what_calls_to_models_cost_adds_up_by_proposer() -> None:
     )
     assert state.charged["llm"] == Spent(calls=2, input_tokens=15, output_tokens=3, dollars=0.75, wall_s=1.5)
     assert (state.dollars, state.tokens) == (1.75, 18)
+
+
+def test_what_was_never_run_does_not_stand_in_the_way_of_the_same_code() -> None:
+    past = History()
+    past.baseline(10.0)
+    first = past.start()
+    past.state.apply(TrialProposed(trial=first, idea="a", by="p", commit="c9", tree="t9", problem="somebody measures it"))
+    past.state.apply(TrialDecided(trial=first, verdict=Verdict("rejected", "somebody measures it")))
+    assert "t9" not in past.state.trees
+    second = past.start()
+    past.state.apply(TrialProposed(trial=second, idea="a", by="q", commit="c9", tree="t9"))
+    assert past.state.trees["t9"] == second

@@ -149,6 +149,12 @@ class TrialAccepted(Event, frozen=True, tag="trial_accepted"):
     kept_as: str | None = None
 
 
+class TrialApproved(Event, frozen=True, tag="trial_approved"):
+    """A person looked at what a trial of a live study would show in public: it may be shown."""
+
+    trial: int
+
+
 class Claimed(Event, frozen=True, tag="claimed"):
     """The best was certified."""
 
@@ -222,6 +228,7 @@ AnyEvent = (
     | RunFinished
     | TrialDecided
     | TrialAccepted
+    | TrialApproved
     | SealedOpened
     | Claimed
     | Transferred

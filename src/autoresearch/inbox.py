@@ -23,6 +23,7 @@ from autoresearch.errors import StudyError
 from autoresearch.events import Event, IdeaAsked, NoteDropped, Steered
 from autoresearch.wishes import Wishes
 
+_APPROVE = re.compile(r"(approve|refuse)-(\d{1,9})")
 _ACCEPT = re.compile(r"accept-(\d{1,9})")
 _DROP = re.compile(r"drop-(\d{1,9})")
 PAUSE, STOP = "pause", "stop"
@@ -42,6 +43,13 @@ class Drop(Struct, frozen=True):
     """The wish that a note be dropped."""
 
     note: int
+
+
+class Word(Struct, frozen=True):
+    """Whether something may be shown in public, and why not."""
+
+    yes: bool
+    why: str = ""
 
 
 class Wish(Struct, frozen=True):
@@ -83,6 +91,22 @@ class Inbox:
 
     def done(self, trial: int) -> None:
         (self.folder / f"accept-{trial}").unlink(missing_ok=True)
+
+    def approve(self, trial: int, yes: bool, why: str = "") -> None:
+        """Leave a person's word on whether what a trial shows may be shown in public."""
+        self._leave(f"{'approve' if yes else 'refuse'}-{trial}", msgspec.json.encode(Word(yes, why)))
+
+    def approvals(self) -> list[tuple[int, "Word"]]:
+        """Such words that wait, each until `approved`; of two about one trial, a refusal counts."""
+        found: dict[int, Word] = {}
+        for path in self._waiting():
+            if (match := _APPROVE.fullmatch(path.name)) and (said := _read(path, Word)) is not None:
+                found[int(match[2])] = said
+        return sorted(found.items())
+
+    def approved(self, trial: int) -> None:
+        for word in ("approve", "refuse"):
+            (self.folder / f"{word}-{trial}").unlink(missing_ok=True)
 
     def ask_to_try(self, idea: IdeaAsked) -> None:
         """Leave an idea."""

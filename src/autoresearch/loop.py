@@ -225,13 +225,16 @@ def told(lab: Lab, trial: Trial) -> Brief:
     return brief(lab.study.name, lab.program, tuple(lab.study.asset), base, state, ladder, lab.around)
 
 
-def record(lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: str, took_s: float = 0.0) -> Trial:
-    """Write down what a trial is going to try, and whether it may be tried at all."""
+def record(
+    lab: Lab, trial: Trial, proposal: Proposal, change: Change, commit: str, took_s: float = 0.0, problem: str = ""
+) -> Trial:
+    """Write down what a trial is going to try, and whether it may be tried at all; with a `problem` it may not."""
     log, workspace = lab.log, lab.workspace
     near = workspace.sketches.near(change.patch, log.state.back())
     workspace.sketches.learn(commit, change.patch)
     with log.lock:
-        problem = workspace.problem(change) or twin(lab, trial, change) or spared(lab, trial, proposal, change)
+        problem = problem or workspace.problem(change) or ""
+        problem = problem or twin(lab, trial, change) or spared(lab, trial, proposal, change)
         log.add(
             TrialProposed(
                 trial=trial.id,

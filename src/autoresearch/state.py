@@ -28,6 +28,7 @@ from autoresearch.events import (
     StudyOpened,
     Transferred,
     TrialAccepted,
+    TrialApproved,
     TrialAsked,
     TrialDecided,
     TrialProposed,
@@ -44,6 +45,7 @@ from autoresearch.trial import BASELINE, Best, Claim, HeldSet, Imported, Measure
 from autoresearch.wishes import Wishes
 
 PROPOSED = ("idea", "by", "commit", "tree", "memo", "lines", "seeds", "problem", "shape", "near", "propose_s")
+CARRIED = ("idea", "wish", "accepted", "approved", "asked")
 _told = attrgetter(*PROPOSED)
 
 
@@ -62,7 +64,7 @@ class State:
         self.best: Best | None = None
         self.ready = False  # the best was measured under the current referee: there is a value to beat
         self.kept: list[int] = []  # trials in the order in which they became best, baselines included
-        self.trees: dict[str, int] = {}  # tree -> the first trial that carried it
+        self.trees: dict[str, int] = {}  # tree -> the first trial that carried it and could be run
         self.shapes: dict[str, int] = {}  # shape -> the first trial that had it and could be run
         self.imported: list[Imported] = []
         self.sources: list[str] = []
@@ -236,6 +238,8 @@ class State:
                 self._decide(event)
             case TrialAccepted():
                 self._accept(event)
+            case TrialApproved(trial=id):
+                self.trials[id] = replace(self.trials[id], approved=True)
             case Charged():
                 self.ledger.charge(event)
             case TrialWithdrawn():
@@ -290,7 +294,7 @@ class State:
         trial = Trial(id, event.base, event.base_tree, event.at, event.again, event.stack)
         if event.again is not None:
             before = self.trials[event.again]
-            trial = replace(trial, idea=before.idea, wish=before.wish, accepted=before.accepted, asked=before.asked)
+            trial = replace(trial, **{name: getattr(before, name) for name in CARRIED})
         for carried in trial.carries:
             self.stale.pop(carried, None)
         if event.wish:
@@ -308,17 +312,15 @@ class State:
         self.unfinished[id] = None
 
     def _propose(self, event: TrialProposed) -> None:
-        told = dict(zip(PROPOSED, _told(event), strict=True))
-        self.trials[event.trial] = replace(self.trials[event.trial], **told)
-        self.trees.setdefault(event.tree, event.trial)
-        if event.shape and not event.problem:
-            self.shapes.setdefault(event.shape, event.trial)
+        self.trials[event.trial] = replace(self.trials[event.trial], **dict(zip(PROPOSED, _told(event), strict=True)))
+        for known, key in ((self.trees, event.tree), (self.shapes, event.shape)):
+            if key and not event.problem:
+                known.setdefault(key, event.trial)
 
     def _decide(self, event: TrialDecided) -> None:
         id, verdict = event.trial, event.verdict
         trial = replace(self.trials[id], verdict=verdict, decided_at=event.at, kept_as=event.kept_as)
-        if event.propose_s:
-            trial = replace(trial, propose_s=event.propose_s)
+        trial = replace(trial, propose_s=event.propose_s or trial.propose_s)
         self.trials[id] = trial
         self.unfinished.pop(id, None)
         self.ledger.decide(trial)

@@ -21,6 +21,7 @@ from autoresearch.errors import StudyError
 from autoresearch.guard import METRIC_NAME, Guard, NoWorse
 from autoresearch.guard import read as read_guard
 from autoresearch.keys import explain
+from autoresearch.live.settings import Live
 from autoresearch.patterns import compiled, may_change
 from autoresearch.proposing import Propose
 from autoresearch.tell.settings import Tell
@@ -32,6 +33,7 @@ FILE = "study.toml"
 UNITS = typing.get_args(BudgetUnit)
 STARTING_S = 1.0  # what starting up scatters by is no overrun of a short run
 _TIMES = {"s", "sec", "second", "seconds", "ms", "milliseconds", "us", "microseconds", "ns", "nanoseconds", "minutes"}
+LIVE = "autoresearch live serve"  # what measures a live study
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
@@ -243,7 +245,7 @@ class Stop(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """study.toml, typed."""
+    """study.toml, typed. With a table [live], people's doings are what is measured, and nothing is run."""
 
     name: str
     asset: list[str]
@@ -254,6 +256,7 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     decide: Decide = field(default_factory=Decide)
     budget: Stop = field(default_factory=Stop)
     tell: Tell = field(default_factory=Tell)
+    live: Live | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name.endswith((".", ".lock")) or ".." in self.name:
@@ -265,6 +268,10 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
                 raise ValueError(f"asset {pattern!r} must lie inside the study's folder")
             if may_change([pattern], FILE):
                 raise ValueError(f"asset {pattern!r} includes {FILE} itself, which is always frozen")
+        if self.live is not None and self.metric.direction != "maximize":
+            raise ValueError(
+                'metric.direction must be "maximize" beside [live]: the metric is the rate of live.outcome'
+            )
         once = self.decide.baseline_runs < 2
         for guard in self.metric.no_worse if once else ():
             if guard.margin is None:
@@ -288,7 +295,8 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         `frozen` are lines that identify the frozen files by content. Values under different digests are
         never compared.
         """
-        return _digest([self.metric, self.measure, self.asset], frozen)
+        counted = [self.live.counted] if self.live else []
+        return _digest([self.metric, self.measure, self.asset, *counted], frozen)
 
     def data_digest(self, frozen: Iterable[str]) -> str:
         """The identity of what `prepare` made: a new budget needs no new data."""
@@ -325,6 +333,8 @@ def parse(text: str) -> Study:
         raise StudyError(f"{FILE}: not valid TOML: {error}") from None
     except RecursionError:
         raise StudyError(f"{FILE}: not valid TOML: nested too deeply") from None
+    if "live" in content:
+        content.setdefault("measure", {"run": LIVE})
     try:
         return msgspec.convert(content, Study)
     except msgspec.ValidationError as error:

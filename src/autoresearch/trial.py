@@ -213,6 +213,7 @@ class Trial(Struct, frozen=True, omit_defaults=True):
     kept_as: str | None = None
     wish: str = ""  # the key of the idea that it carries, where somebody asked for it
     accepted: bool = False  # a person looked at it and says that its gain is real
+    approved: bool = False  # a person says that what it shows may be shown in public; see live/
     decided_at: float | None = None
 
     @property

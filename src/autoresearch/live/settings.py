@@ -68,6 +68,11 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
         _ = self.bounds
 
     @property
+    def counted(self) -> list[object]:
+        """What a value depends on: rates under other settings of these are other rates."""
+        return [self.outcome, self.channel, self.window_hours, self.attribution]
+
+    @property
     def window_s(self) -> float:
         return self.window_hours * 3600
 

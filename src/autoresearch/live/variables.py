@@ -101,6 +101,10 @@ class Variables(Struct, frozen=True, dict=True):
             if self.allowed(cell):
                 yield cell
 
+    def texts_of_all(self) -> dict[str, dict[str, str]]:
+        """Variable -> level -> what is put into the template."""
+        return {name: dict(variable.levels) for name, variable in self.variables.items()}
+
     def texts(self, cell: Cell) -> dict[str, str]:
         """Variable -> what a template is given."""
         return {name: self.variables[name].levels[level] for name, level in cell.items()}

@@ -17,6 +17,7 @@ from autoresearch.events import (
     RunFinished,
     RunStarted,
     TrialAccepted,
+    TrialApproved,
     TrialDecided,
     TrialProposed,
     TrialStarted,
@@ -143,7 +144,7 @@ def _about(event: Event, state: State) -> int | None:
         case RunFinished(run=number):
             run = state.runs[number]
             return run.trial if run.purpose != "transfer" else None
-        case TrialStarted() | TrialProposed() | TrialDecided() | TrialAccepted() | TrialWithdrawn():
+        case TrialStarted() | TrialProposed() | TrialDecided() | TrialAccepted() | TrialApproved() | TrialWithdrawn():
             return event.trial
     return None
 

@@ -1,0 +1,346 @@
+"""
+The loop of a live study: levels are proposed, approved, shown and decided, and plans are made of what was seen.
+
+What a run is to other studies, traffic is to this one: it costs nobody a slot, so one thread does all of it, and sleeps. A plan and a
+decision are pure functions of the records up to a number; this only says when they are made, and writes down what follows.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from autoresearch.errors import NothingLeft, ProposerError, StudyError
+from autoresearch.events import RunFinished, RunStarted, StudyOpened, TrialApproved, TrialDecided, TrialStarted
+from autoresearch.git import git
+from autoresearch.lab import Lab
+from autoresearch.live import bandit, brand, deciding, levels
+from autoresearch.live.deciding import Decision, Reading
+from autoresearch.live.levels import Level
+from autoresearch.live.records import Plan
+from autoresearch.live.settings import Live
+from autoresearch.live.store import Store
+from autoresearch.live.variables import FILE, Variables, key, parse
+from autoresearch.live.watching import Count
+from autoresearch.loop import move_best, record, take_up, told
+from autoresearch.trial import BASELINE, Limits, Machine, Measurement, Proposal, Purpose, Run, Trial, Verdict
+from autoresearch.workspace import Tree
+
+SHOWN = "live/variables.json"  # in the study's .autoresearch: what the server may show
+LOOK_S = 1.0  # between two looks at what the person wants
+MOST_OPEN = 8  # levels that wait or are shown, before a proposer is asked for more
+MOST_REFUSED = 3  # proposals in a row that came to nothing, before it is asked again with the next plan only
+PERSON = "person"
+LEAST_WON = 20  # outcomes of the defaults before their rate is the value to beat
+WIDTH = 2 * 1.96  # standard errors in an interval
+
+
+def machine(live: Live) -> Machine:
+    """Where values of such a study come from: they compare with no other's."""
+    return Machine("simulated visitors" if live.simulated else "real visitors", 1)
+
+
+class Campaign:
+    """One session's. `home` is the study's .autoresearch; `clock` is in seconds since 1970."""
+
+    def __init__(self, lab: Lab, home: Path, store: Store, clock: Callable[[], float] = time.time) -> None:
+        assert lab.study.live is not None
+        self.lab, self.live, self.home, self.store, self.clock = lab, lab.study.live, home, store, clock
+        self.refused = 0  # proposals in a row that came to nothing
+        self._planned: dict[str, set[str]] | None = None  # levels of the latest plan
+        rules = lab.workspace.referee(self.opened.start) / brand.FILE
+        self.brand = brand.parse(rules.read_text()) if rules.exists() else None
+
+    @property
+    def opened(self) -> StudyOpened:
+        assert self.lab.log.state.opened is not None
+        return self.lab.log.state.opened
+
+    def turn(self) -> float:
+        """Everything that is due now; in how many seconds to look again."""
+        state, now = self.lab.log.state, self.clock()
+        self._begin()
+        self._hear()
+        if not self.lab.log.paused:
+            self._open_own()
+            self._ask()
+        plan = self.store.plan()
+        allowed = levels.allowed(self.variables(), levels.shown(state).values())
+        if plan is None or now - plan.at >= self.live.every_minutes * 60 or allowed != self._planned:
+            self.refused = 0
+            self._decide(now, allowed, plan)
+            self._replan(now, plan)
+        return LOOK_S
+
+    # -- levels --------------------------------------------------------------------------------------------
+
+    def variables(self) -> Variables:
+        """Those of the best."""
+        best = self.lab.log.state.best
+        assert best is not None
+        return parse(self._text(best.commit))
+
+    def _text(self, commit: str) -> str:
+        space = self.lab.workspace
+        return str(git(space.folder, "show", f"{commit}:{space.prefix}{FILE}"))
+
+    def _begin(self) -> None:
+        """The defaults as they stand are the first trial."""
+        log = self.lab.log
+        best = log.state.best
+        if best is not None and not log.state.trials:
+            log.append(TrialStarted(trial=log.state.next_trial, base=best.commit, base_tree=best.tree, baseline=True))
+
+    def _open_own(self) -> None:
+        """A trial for each level that the person wrote into the file; and for each that was better than a best that has moved."""
+        state = self.lab.log.state
+        for number in tuple(state.stale):
+            if (level := levels.of(state.trials[number])) is not None:
+                self._try(level, state.trials[number].idea, state.trials[number].by, again=number)
+        were = {
+            item
+            for number in state.kept
+            for item in parse(self._text(state.trials[number].kept_as or "")).default.items()
+        }
+        for level in levels.untried(self.variables(), state, were):
+            if not self._try(level, f"{level.variable}: {level.text}", PERSON):
+                return
+
+    def _try(self, level: Level, idea: str, by: str, again: int | None = None) -> bool:
+        """Write a level down as a trial; False where the budget allows none."""
+        trial = self._start(again)
+        if trial is None:
+            return False
+        with self.lab.workspace.open(trial) as tree:
+            self._record(trial, tree, level, Proposal(idea, by))
+        return True
+
+    def _start(self, again: int | None = None) -> Trial | None:
+        log = self.lab.log
+        with log.lock:
+            best = log.state.best
+            assert best is not None
+            if again is None and not self.lab.may_start(log.state, len(log.state.unfinished)):
+                return None
+            number = log.state.next_trial
+            log.append(TrialStarted(trial=number, base=best.commit, base_tree=best.tree, again=again))
+            return log.state.trials[number]
+
+    def _record(self, trial: Trial, tree: Tree, level: Level, proposal: Proposal, took_s: float = 0.0) -> None:
+        """The commit that has the level as a default, and whether it may be shown: by the rules of the brand, and by a person."""
+        lab, before = self.lab, self._text(trial.base)
+        tree.reset(trial.base_tree)
+        (tree.path / FILE).write_text(levels.written(before, level))
+        problem = "; ".join(self.breaches(level, before)[:3])
+        change = tree.change()
+        proposal = replace(proposal, memo={**proposal.memo, **levels.memo(level)})
+        trial = record(
+            lab, trial, proposal, change, lab.workspace.commit(tree, change, trial, proposal), took_s, problem
+        )
+        if trial.problem:
+            lab.log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", trial.problem)))
+        elif self.live.approve == "rules" and not trial.approved:
+            lab.log.append(TrialApproved(trial=trial.id))
+        elif not trial.approved:
+            lab.tell(
+                f"trial {trial.id} waits for your word: {level.variable} = {level.text!r}. `autoresearch live approve {trial.id}`"
+            )
+
+    def breaches(self, level: Level, before: str) -> tuple[str, ...]:
+        """What of the brand's rules a level would break."""
+        if self.brand is None:
+            return ()
+        return brand.breaches(self.brand, levels.joined(parse(before), [level]))
+
+    # -- what comes from outside -----------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """What the person said since."""
+        log, inbox = self.lab.log, self.lab.inbox
+        take_up(log, inbox)
+        for number, word in inbox.approvals():
+            with log.lock:
+                trial = log.state.trials.get(number)
+                if trial is not None and trial.verdict is None and levels.of(trial) is not None:
+                    if word.yes:
+                        log.append(TrialApproved(trial=number))
+                    else:
+                        why = f"a person said no{f': {word.why}' if word.why else ''}"
+                        log.append(TrialDecided(trial=number, verdict=Verdict("rejected", why)))
+            inbox.approved(number)
+
+    def _ask(self) -> None:
+        """Ask the proposer for one more level, unless enough are open."""
+        lab = self.lab
+        state = lab.log.state
+        if len(levels.shown(state)) + len(levels.waiting(state)) >= MOST_OPEN or self.refused >= MOST_REFUSED:
+            return
+        if list(lab.study.propose.with_) == ["search"] or lab.log.exhausted or (trial := self._start()) is None:
+            return
+        began = time.monotonic()
+        try:
+            with lab.workspace.open(trial) as tree:
+                proposal = lab.proposer.propose(tree, told(lab, trial), Limits(lab.study.propose.timeout_s, trial.id))
+                level = levels.added(parse(self._text(trial.base)), parse((tree.path / FILE).read_text()))
+                self._record(trial, tree, level, proposal, time.monotonic() - began)
+        except (ProposerError, StudyError) as error:
+            self.refused += 1
+            verdict = Verdict("rejected", str(error))
+            lab.log.append(TrialDecided(trial=trial.id, verdict=verdict, propose_s=round(time.monotonic() - began, 3)))
+        except NothingLeft as error:
+            lab.log.exhausted = str(error)
+        finally:
+            lab.log.release(trial)
+
+    # -- deciding ------------------------------------------------------------------------------------------
+
+    def decision(self, now: float, allowed: dict[str, set[str]], plan: Plan) -> Decision:
+        """What follows from the records until now."""
+        seen = self.store.seen()
+        rates = {guard.name: self.store.rates(guard.name, now, seen, self.live) for guard in self.live.bounds}
+        arrived = (Count(*msgspec.structs.astuple(one)) for one in self.store.shown(now, seen))
+        return deciding.decide(
+            self.store.tallies(now, seen, self.live),
+            self._all(),
+            allowed,
+            self.live,
+            seed=self.opened.seed,
+            rates=rates,
+            plans=self.store.plans(),
+            arrived=arrived,
+        )
+
+    def _all(self) -> Variables:
+        """The variables of the best, with every level that was ever approved."""
+        trials = tuple(self.lab.log.state.trials.values())
+        ever = [level for trial in trials if trial.approved and (level := levels.of(trial)) is not None]
+        return levels.joined(self.variables(), ever)
+
+    def _decide(self, now: float, allowed: dict[str, set[str]], plan: Plan | None) -> None:
+        """Write down what is known by now."""
+        if plan is None:
+            return
+        found = self.decision(now, allowed, plan)
+        self._know_baseline(found)
+        if found.halt:
+            self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")
+            self.lab.log.stop(found.halt)
+            return
+        by_level = {level.at: number for number, level in levels.shown(self.lab.log.state).items()}
+        readings = {(one.variable, one.level): one for one in found.readings if not one.segment}
+        for stop in found.stops:
+            if (number := by_level.pop((stop.variable, stop.level), None)) is not None:
+                self._close(number, readings.get((stop.variable, stop.level)), "discard", stop.why)
+        for at, number in by_level.items():
+            reading = readings.get(at)
+            if reading is not None and reading.word in ("keep", "discard"):
+                self._close(number, reading, reading.word, reading.why)
+
+    def _know_baseline(self, found: Decision) -> None:
+        """The rate of the defaults, once it is known at all."""
+        log = self.lab.log
+        trial = log.state.trials[min(log.state.trials)]
+        if not trial.is_baseline or trial.verdict is not None:
+            return
+        default = [one for one in found.readings if one.word == "default" and not one.segment]
+        least = min(default, key=lambda one: one.won, default=None)
+        if least is None or least.won < LEAST_WON:
+            return
+        rate = least.won / least.shown
+        self._measured(trial, rate, least.shown, least.won, "record")
+        why = f"the rate of the defaults: {rate:.2%} of {least.shown:.0f}"
+        log.append(TrialDecided(trial=trial.id, verdict=Verdict("keep", why, value=rate), kept_as=trial.base))
+
+    def _close(self, number: int, reading: Reading | None, word: str, why: str) -> None:
+        """Decide a level's trial. What is better than a best that has moved since is tried again on the new one."""
+        lab = self.lab
+        state, trial = lab.log.state, lab.log.state.trials[number]
+        rate = state.mean(state.best.tree) if state.best else None
+        if word == "keep" and rate is None:
+            return  # the value to beat is not known yet
+        verdict = Verdict(
+            "keep" if word == "keep" else "discard", why, flags=(reading.fades,) if reading and reading.fades else ()
+        )
+        if reading is not None and rate is not None:
+            gain = rate * reading.effect
+            verdict = replace(
+                verdict,
+                value=rate + gain,
+                base_value=rate,
+                gain=gain,
+                error=rate * (reading.high - reading.low) / WIDTH,
+            )
+        with lab.log.lock:
+            moved = state.best is not None and state.best.commit != trial.base
+            if verdict.word == "keep" and moved:
+                verdict = replace(
+                    verdict,
+                    word="stale",
+                    why=f"{why}; the defaults have changed since, and it is made one of the new ones",
+                )
+            if verdict.word != "stale" and reading is not None and verdict.value is not None:
+                self._measured(trial, verdict.value, reading.shown, reading.won, "trial")
+            kept_as = lab.workspace.keep(trial, verdict) if verdict.word == "keep" else None
+            lab.log.append(TrialDecided(trial=number, verdict=verdict, kept_as=kept_as))
+            if kept_as:
+                move_best(lab.log, lab.workspace, lab.tell)
+
+    def _measured(self, trial: Trial, value: float, shown: float, won: float, purpose: Purpose) -> None:
+        """What traffic said of a trial, as other studies write a run down."""
+        state, log = self.lab.log.state, self.lab.log
+        assert trial.tree is not None
+        assert trial.commit is not None
+        run = Run(
+            state.next_run,
+            trial.id,
+            trial.tree,
+            trial.commit,
+            0,
+            0,
+            state.digest,
+            round(self.clock(), 3),
+            purpose=purpose,
+        )
+        log.append(RunStarted(run=run))
+        extras = {"exposures": shown, "outcomes": won}
+        log.append(
+            RunFinished(run=run.id, measurement=Measurement("ok", value, state.digest, machine(self.live), extras))
+        )
+
+    # -- plans ---------------------------------------------------------------------------------------------
+
+    def _replan(self, now: float, before: Plan | None) -> None:
+        """Who is shown what from now on; where the study was halted, everybody the defaults."""
+        state = self.lab.log.state
+        everything, seen, number = self._all(), self.store.seen(), before.number + 1 if before else 1
+        allowed = levels.allowed(self.variables(), levels.shown(state).values())
+        self._publish(everything)
+        if self.lab.log.stopping:
+            default = key(self.variables().default)
+            plan = Plan(number, now, seen, self.opened.seed, default, self.live.holdout, {"": {default: 1.0}})
+        else:
+            tallies = self.store.tallies(now, seen, self.live)
+            plan = bandit.make(tallies, everything, allowed, self.live, number, now, seen, self.opened.seed)
+        self.store.add_plan(plan)
+        self._planned = allowed
+
+    def _publish(self, variables: Variables) -> None:
+        """For the server, whole or not at all."""
+        path = self.home / SHOWN
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(variables))
+        os.replace(draft, path)
+
+
+def work(lab: Lab, home: Path, store: Store, clock: Callable[[], float] = time.time) -> None:
+    """Until the session is to stop."""
+    campaign, log = Campaign(lab, home, store, clock), lab.log
+    while log.stopping is None:
+        wait_s = campaign.turn()
+        with log.lock:
+            if log.stopping is None:
+                log.lock.wait(wait_s)
