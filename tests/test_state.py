@@ -7,9 +7,18 @@ import pytest
 from helpers import MACHINE, History, histories
 from hypothesis import example, given
 
-from autoresearch.events import Charged, Event, RunFinished, StudyOpened, TrialDecided, TrialStarted, TrialWithdrawn
+from autoresearch.events import (
+    Charged,
+    Event,
+    RunFinished,
+    StudyOpened,
+    TrialDecided,
+    TrialProposed,
+    TrialStarted,
+    TrialWithdrawn,
+)
 from autoresearch.state import Spent, State, fold
-from autoresearch.trial import Machine
+from autoresearch.trial import Machine, Verdict
 
 
 @given(histories())
@@ -248,7 +257,9 @@ def test_what_was_never_run_does_not_stand_in_the_way_of_the_same_code() -> None
     past = History()
     past.baseline(10.0)
     first = past.start()
-    past.state.apply(TrialProposed(trial=first, idea="a", by="p", commit="c9", tree="t9", problem="somebody measures it"))
+    past.state.apply(
+        TrialProposed(trial=first, idea="a", by="p", commit="c9", tree="t9", problem="somebody measures it")
+    )
     past.state.apply(TrialDecided(trial=first, verdict=Verdict("rejected", "somebody measures it")))
     assert "t9" not in past.state.trees
     second = past.start()
