@@ -4,11 +4,9 @@ Records as rows of a table, and back.
 What is said often (a cell, a segment, a kind, a source) is kept once, under a number.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, select
 
 from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Suppression
@@ -18,25 +16,6 @@ from autoresearch.live.tallying import day_of
 MOST_ASKED = 1000  # values in one IN
 _WHAT = {Exposure: EXPOSURE, Outcome: OUTCOME, Cost: COST, Suppression: SUPPRESSION}
 _EMPTY = dict.fromkeys(column.name for column in RECORDS.columns)
-
-
-def checked(record: AnyRecord) -> AnyRecord:
-    """
-    The same record.
-
-    Raises:
-        ValueError: a field is none that can be kept: too long, out of range, no number, or with a NUL or half a character in it.
-    """
-    fields = msgspec.structs.asdict(record)
-    for name, value in fields.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number")
-        if isinstance(value, int) and abs(value) >= 2**31:
-            raise ValueError(f"{name} = {value} is too large")
-        if isinstance(value, str) and ("\0" in value or _broken(value)):
-            raise ValueError(f"{name} has a NUL or half a character in it")
-    msgspec.convert(fields, type(record))
-    return record
 
 
 def key(record: AnyRecord) -> bytes:
@@ -101,8 +80,8 @@ def said(records: Iterable[AnyRecord]) -> set[str]:
     return said
 
 
-def row_of(study: int, number: int, told: bytes, record: AnyRecord, words: Mapping[str, int]) -> dict[str, Any]:
-    row = _EMPTY | {"study": study, "number": number, "key": told, "what": _WHAT[type(record)]}
+def row_of(study: int, number: int, record: AnyRecord, words: Mapping[str, int]) -> dict[str, Any]:
+    row = _EMPTY | {"study": study, "number": number, "key": key(record), "what": _WHAT[type(record)]}
     row |= {"source": words[record.source], "id": record.id, "at": record.at}
     if not isinstance(record, Cost):
         row["unit"] = bytes.fromhex(record.unit)
@@ -137,11 +116,3 @@ def _record(row: Any, texts: Mapping[int, str]) -> AnyRecord:
         return Outcome(**known, kind=texts[row.kind], value=row.value)
     shown: dict[str, Any] = {"cell": texts[row.cell], "segment": texts[row.segment], "held": bool(row.held)}
     return Exposure(**known, **shown, plan=row.plan, chance=row.chance)
-
-
-def _broken(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

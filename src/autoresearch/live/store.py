@@ -20,10 +20,11 @@ from msgspec import Struct
 from sqlalchemy import func, select
 
 from autoresearch.live import writing
+from autoresearch.live.checking import checked
 from autoresearch.live.ledger import Ledger
 from autoresearch.live.questions import ShownFirst, Tallied, Waited
 from autoresearch.live.records import AnyRecord, Exposure, Plan, Tally
-from autoresearch.live.rows import Words, checked, read
+from autoresearch.live.rows import Words, read
 from autoresearch.live.schema import (
     AUDITS,
     COST,
@@ -43,6 +44,7 @@ from autoresearch.live.tallying import Audit, Came, Shown, day_of, every
 
 MOST_TOGETHER = 2000  # records in one transaction
 MOST_KINDS = 100  # of ignored events that are told apart, for each source
+LONGEST_KIND = 120  # characters of one
 OTHERS = "(others)"
 
 
@@ -108,6 +110,11 @@ class Store:
         if ticket.error is not None:
             raise ticket.error
         return ticket.new
+
+    def unknown(self, records: Iterable[AnyRecord]) -> int:
+        """How many of these `add` would add now."""
+        with self._database.reading() as connection:
+            return sum(writing.wanted(connection, self._study, [checked(record) for record in records]))
 
     def first(self, unit: str) -> Exposure | None:
         """What a unit was shown first, and is shown for ever."""
@@ -221,7 +228,8 @@ class Store:
         body = zlib.compress(msgspec.json.encode(plan))
         with self._database.writing() as connection:
             made = insert(connection, PLANS).values(study=self._study, number=plan.number, body=body)
-            return connection.execute(made.on_conflict_do_nothing()).rowcount == 1
+            made = made.on_conflict_do_nothing().returning(PLANS.c.number)
+            return connection.execute(made).first() is not None
 
     def plan(self, number: int | None = None) -> Plan | None:
         """The plan of this number, or the latest."""
@@ -279,7 +287,8 @@ class Store:
         with self._database.writing() as connection:
             there = set(connection.execute(select(c.kind).where(c.study == self._study, c.source == source)).scalars())
             counted: Counter[str] = Counter()
-            for kind, n in sorted(kinds.items()):
+            for told, n in sorted(kinds.items()):
+                kind = "".join(letter if letter.isprintable() else "?" for letter in told)[:LONGEST_KIND]
                 name = kind if kind in there or len(there) < MOST_KINDS else OTHERS
                 there.add(name)
                 counted[name] += n

@@ -25,31 +25,35 @@ class First:
         self.day = day_of(order[0])
 
 
-def enter(connection: Connection, words: Words, records: Sequence[AnyRecord]) -> tuple[list[bool], dict[str, int]]:
-    """
-    Whether each of these was new, and the words that `Words.keep` may remember. Records of units that asked to be forgotten are
-    left out like those that are known.
-    """
-    study = words.study
+def wanted(connection: Connection, study: int, records: Sequence[AnyRecord]) -> list[bool]:
+    """Whether each of these is new: not there, not twice among them, and of nobody who asked to be forgotten."""
     keys = [key(record) for record in records]
     known = set[bytes]()
     for some in chunks(set(keys)):
         asked = select(RECORDS.c.key).where(RECORDS.c.study == study, RECORDS.c.key.in_(some))
         known.update(connection.execute(asked).scalars())
     gone = _forgotten(connection, study, {record.unit for record in records if not isinstance(record, Cost)})
-    new, fresh = [], list[tuple[bytes, AnyRecord]]()
+    new = []
     for told, record in zip(keys, records, strict=True):
-        wanted = told not in known and (isinstance(record, Cost) or record.unit not in gone)
-        if wanted:
-            known.add(told)
-            fresh.append((told, record))
-        new.append(wanted)
+        new.append(told not in known and (isinstance(record, Cost) or record.unit not in gone))
+        known.add(told)
+    return new
+
+
+def enter(connection: Connection, words: Words, records: Sequence[AnyRecord]) -> tuple[list[bool], dict[str, int]]:
+    """
+    Whether each of these was new, and the words that `Words.keep` may remember. Records of units that asked to be forgotten are
+    left out like those that are known.
+    """
+    study = words.study
+    new = wanted(connection, study, records)
+    fresh = [record for record, is_new in zip(records, new, strict=True) if is_new]
     if not fresh:
         return new, {}
-    numbers = words.numbers(connection, said(record for _, record in fresh), make=True)
+    numbers = words.numbers(connection, said(fresh), make=True)
     last, changes = connection.execute(select(STUDIES.c.last, STUDIES.c.changes).where(STUDIES.c.id == study)).one()
-    rows = [row_of(study, last + i, told, record, numbers) for i, (told, record) in enumerate(fresh, 1)]
-    touched = _place(connection, words, [record for _, record in fresh], rows)
+    rows = [row_of(study, last + i, record, numbers) for i, record in enumerate(fresh, 1)]
+    touched = _place(connection, words, fresh, rows)
     connection.execute(RECORDS.insert(), rows)
     last += len(rows)
     touch(connection, study, touched, changes + 1, last)
