@@ -98,7 +98,7 @@ class Tallied(_Windowed):
         asked = select(*_GROUP, func.count()).where(*_first_on(words.study, day), counts).group_by(*_GROUP)
         for group, n in _grouped(connection, words, asked):
             parts[group].append(float(n))
-        replied = self.replies(connection, words, day, until, *_GROUP, func.count(_F.c.number.distinct()))
+        replied = self.replies(connection, words, day, until, *_GROUP, func.count(_F.c.key.distinct()))
         if replied is not None:
             for group, n in _grouped(connection, words, replied.where(counts).group_by(*_GROUP)):
                 won[group] += n
@@ -121,7 +121,7 @@ class Tallied(_Windowed):
         asked = select(*_GROUP, _F.c.at).where(*_first_on(words.study, day), *open_)
         for group, at in _grouped(connection, words, asked):
             parts[group].append(came(until - at))
-        replied = self.replies(connection, words, day, until, *_GROUP, func.count(_F.c.number.distinct()))
+        replied = self.replies(connection, words, day, until, *_GROUP, func.count(_F.c.key.distinct()))
         if replied is not None:
             for group, n in _grouped(connection, words, replied.where(*open_).group_by(*_GROUP)):
                 won[group] += n
@@ -147,7 +147,7 @@ class Waited(_Windowed):
         asked = self.replies(connection, words, day, until, func.min(_O.c.at - _F.c.at))
         if asked is None:
             return ()
-        return tuple(sorted(connection.execute(asked.where(self.closed(until)).group_by(_F.c.number)).scalars()))
+        return tuple(sorted(connection.execute(asked.where(self.closed(until)).group_by(_F.c.key)).scalars()))
 
     def slow(self, records: Sequence[AnyRecord], day: int, until: float) -> tuple[float, ...]:
         begun = firsts(records, until)

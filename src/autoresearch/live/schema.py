@@ -67,8 +67,8 @@ RECORDS = Table(
     "ar_records",
     _KEPT,
     Column("study", Integer, primary_key=True),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("key", LargeBinary(16), nullable=False),  # of its source and id
+    Column("key", LargeBinary(16), primary_key=True),  # of its source and id
+    Column("number", BigInteger, nullable=False),  # 1, 2, 3 in the order of arrival
     Column("source", Integer, nullable=False),
     Column("id", Text, nullable=False),
     Column("at", Double, nullable=False),
@@ -84,10 +84,9 @@ RECORDS = Table(
     Column("kind", Integer),
     Column("value", Double),  # of an outcome; the amount of a cost
     Column("why", Text),
-    sqlite_with_rowid=False,
 )
-Index("ar_records_key", RECORDS.c.study, RECORDS.c.key, unique=True)
-Index("ar_records_unit", RECORDS.c.study, RECORDS.c.unit)
+# An index that matches more columns is what SQLite takes, which has no statistics: a unit before a day.
+Index("ar_records_unit", RECORDS.c.study, RECORDS.c.unit, RECORDS.c.first)
 for _name, _columns, _where in (
     ("ar_records_day", (RECORDS.c.study, RECORDS.c.day), RECORDS.c.day.is_not(None)),
     ("ar_records_kind", (RECORDS.c.study, RECORDS.c.kind, RECORDS.c.at), RECORDS.c.kind.is_not(None)),

@@ -202,7 +202,7 @@ class Store:
 
     def summary(self) -> Summary:
         c, o = RECORDS.c, RECORDS.alias("o").c
-        exposed = select(c.number).where(c.study == o.study, c.unit == o.unit, c.first == 1).exists()
+        exposed = select(c.key).where(c.study == o.study, c.unit == o.unit, c.first == 1).exists()
         orphans = select(func.count()).where(o.study == self._study, o.kind.is_not(None), ~exposed)
         asked = select(c.what, c.kind, func.count(), func.sum(c.first)).where(c.study == self._study)
         with self._database.reading() as connection:

@@ -16,12 +16,12 @@ from autoresearch.live.tallying import day_of
 
 
 class First:
-    """A unit's first exposure, as far as it is known. `number` is None while it is not in the tables."""
+    """A unit's first exposure, as far as it is known: its key in the tables, or the row that will be there."""
 
-    __slots__ = ("day", "number", "order", "row")
+    __slots__ = ("day", "key", "order", "row")
 
-    def __init__(self, order: tuple[float, str, str], number: int | None, row: dict[str, Any] | None) -> None:
-        self.order, self.number, self.row = order, number, row
+    def __init__(self, order: tuple[float, str, str], key: bytes | None, row: dict[str, Any] | None) -> None:
+        self.order, self.key, self.row = order, key, row
         self.day = day_of(order[0])
 
 
@@ -111,7 +111,7 @@ def _place(
     """Mark which exposures are their unit's first, here and in the tables; the days that this touches."""
     study = words.study
     firsts = _firsts(connection, words, {r.unit for r in records if isinstance(r, Exposure | Outcome)})
-    touched, demoted = set[int](), list[int]()
+    touched, demoted = set[int](), list[bytes]()
     for record, row in zip(records, rows, strict=True):
         if not isinstance(record, Exposure):
             continue
@@ -122,28 +122,26 @@ def _place(
             touched.add(before.day)
             if before.row is not None:
                 before.row["first"] = 0
-            elif before.number is not None:
-                demoted.append(before.number)
+            elif before.key is not None:
+                demoted.append(before.key)
         row["first"] = 1
         firsts[record.unit] = First(order, None, row)
         touched.add(row["day"])
     if demoted:
-        statement = (
-            update(RECORDS).where(RECORDS.c.study == study, RECORDS.c.number == bindparam("its")).values(first=0)
-        )
-        connection.execute(statement, [{"its": number} for number in demoted])
+        statement = update(RECORDS).where(RECORDS.c.study == study, RECORDS.c.key == bindparam("its")).values(first=0)
+        connection.execute(statement, [{"its": its} for its in demoted])
     return touched | {firsts[r.unit].day for r in records if isinstance(r, Outcome) and r.unit in firsts}
 
 
 def _firsts(connection: Connection, words: Words, units: set[str]) -> dict[str, First]:
     found = dict[str, First]()
     c = RECORDS.c
-    asked = select(c.unit, c.at, c.source, c.id, c.number).where(c.study == words.study, c.first == 1)
+    asked = select(c.unit, c.at, c.source, c.id, c.key).where(c.study == words.study, c.first == 1)
     for some in chunks(bytes.fromhex(unit) for unit in units):
         rows = connection.execute(asked.where(c.unit.in_(some))).all()
         texts = words.texts(connection, {row.source for row in rows})
-        for unit, at, source, id, number in rows:
-            found[unit.hex()] = First((at, texts[source], id), number, None)
+        for unit, at, source, id, known in rows:
+            found[unit.hex()] = First((at, texts[source], id), known, None)
     return found
 
 
