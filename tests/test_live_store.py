@@ -245,7 +245,7 @@ def test_many_who_add_at_once_share_transactions_and_each_is_told_what_was_new(s
 
 
 def test_what_cannot_be_kept_is_refused_and_spoils_nobody_elses(store: Store) -> None:
-    bad = [
+    bad: list[AnyRecord] = [
         did(1, float("nan")),
         did(1, -1),
         did(1, 1, kind="x" * 121),
@@ -258,12 +258,13 @@ def test_what_cannot_be_kept_is_refused_and_spoils_nobody_elses(store: Store) ->
     ]
     for record in bad:
         with pytest.raises(ValueError, match=r"\w+"):
-            store.add([did(2, 5), record])
+            store.add([shown(2, 5), record])
 
     assert store.seen() == 0
     words = "'; DROP TABLE ar_records; -- \" %s {{x}} \\ =1+1 ☃\n"
+    stopped = Suppression(source=words, id="s", at=1, unit=unit(1), why=words)
     nasty = Exposure(source=words, id=words, at=1, unit=unit(1), cell=words, segment=words)
-    assert store.add([nasty]) == store.add([Suppression(source=words, id="s", at=1, unit=unit(1), why=words)]) == 1
+    assert store.add([nasty, stopped]) == 2
     assert store.first(unit(1)) == nasty
 
 

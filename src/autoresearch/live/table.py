@@ -14,7 +14,7 @@ MOST_ROWS = 500_000
 MOST_COLUMNS = 200
 LONGEST_CELL = 5000  # characters
 Rows = Iterator[tuple[int, list[str]]]  # each with the number of its last line
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may begin to compute at
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet may begin to compute at
 
 
 class Problem(Struct, frozen=True, order=True):
@@ -40,7 +40,8 @@ def defused(cell: Any) -> str:
         return "true" if cell else "false"
     if isinstance(cell, int | float):
         return repr(cell)
-    text = str(cell)
+    # csv does not quote a lone carriage return, which begins a row of its own in a spreadsheet.
+    text = str(cell).replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
