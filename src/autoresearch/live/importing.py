@@ -1,0 +1,183 @@
+"""
+Results from a file: a table of events, as a sending tool or an advertising account exports it.
+
+Each row is an event of our plain shape (mappings.py) under names that tools use for the same thing, or that the person says. A row
+without an id is known by what it says, and the second row that says the same by that and being the second, so that the same file
+twice, or a longer one that holds it, adds nothing twice. Nothing is added of a file in which anything is wrong.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from autoresearch.live import table
+from autoresearch.live.mappings import (
+    CELL,
+    CHANCE,
+    HELD,
+    PLAN,
+    SEGMENT,
+    UnitOf,
+    generic,
+    too_early,
+)
+from autoresearch.live.records import AnyRecord
+from autoresearch.live.store import Store
+from autoresearch.live.table import Problem, Unreadable
+
+MOST_PROBLEMS = 50  # that are told
+AT_ONCE = 1000  # records
+
+# Our key -> the columns that hold it, the first that is there.
+NAMES: dict[str, tuple[str, ...]] = {
+    "event": ("event", "event_type", "type", "status"),
+    "person": ("person", "email", "lead_email", "to_email", "email_address", "address", "recipient", "visitor"),
+    "unit": ("unit", "ar_unit"),
+    "at": ("at", "time", "timestamp", "event_timestamp", "date", "datetime", "created_at"),
+    "id": ("id", "event_id"),
+    "value": ("value", "revenue"),
+    "amount": ("amount", "cost", "spend"),
+    "why": ("why", "reason"),
+    CELL: (CELL, "cell"),
+    SEGMENT: (SEGMENT, "segment"),
+    PLAN: (PLAN, "plan"),
+    CHANCE: (CHANCE, "chance"),
+    HELD: (HELD, "held"),
+}
+
+
+class Import(Struct, frozen=True):
+    """What a file says. `columns`: our key -> the file's name for it; `unused` are its other columns. `problems`: the first of them."""
+
+    records: tuple[AnyRecord, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    columns: dict[str, str] = {}
+    unused: tuple[str, ...] = ()
+    rows: int = 0
+
+
+class Result(Struct, frozen=True):
+    """How many records were new, or would be, and how many were there already."""
+
+    new: int
+    known: int
+
+
+def read(
+    content: bytes,
+    source: str,
+    unit_of: UnitOf,
+    now: float,
+    columns: Mapping[str, str] | None = None,
+    event: str = "",
+) -> Import:
+    """
+    `columns`: our key -> the file's column, where it has a name of its own. `event`: what kind of event every row is, for files that do not
+    say; else the column says it.
+    """
+    try:
+        header, rows = table.read(content)
+        found, lacking = _columns(header, columns or {}, event)
+        if lacking:
+            return Import(problems=lacking, columns=found)
+        places = {key: header.index(name) for key, name in found.items()}
+        unused = tuple(name for name in header if name and name not in found.values())
+        return _read(rows, len(header), places, source, unit_of, now, event, Import(columns=found, unused=unused))
+    except Unreadable as error:
+        return Import(problems=(Problem(1, "", str(error)),))
+
+
+def look(store: Store, found: Import) -> Result:
+    """The dry run: what `bring_in` would do now."""
+    new = store.unknown(found.records)
+    return Result(new, len(found.records) - new)
+
+
+def bring_in(store: Store, found: Import) -> Result:
+    """
+    Raises:
+        ValueError: something is wrong with the file, so that nothing of it is added.
+    """
+    if found.problems:
+        raise ValueError(str(found.problems[0]))
+    some = [found.records[i : i + AT_ONCE] for i in range(0, len(found.records), AT_ONCE)]
+    new = sum(store.add(part) for part in some)
+    return Result(new, len(found.records) - new)
+
+
+def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """Our key -> the file's name; and what is wrong with the header."""
+    problems = []
+    there = {name.lower().replace(" ", "_").replace("-", "_"): name for name in reversed(header) if name}
+    found = {}
+    for key, names in NAMES.items():
+        name = next((there[one] for one in names if one in there), None)
+        if name is not None:
+            found[key] = name
+    for key, name in said.items():
+        if key not in NAMES:
+            problems.append(Problem(1, name, f"{key!r} is nothing that a column can be; {', '.join(NAMES)} are"))
+        elif name not in header:
+            problems.append(Problem(1, name, f"there is no such column; the file has {', '.join(header)[:300]}"))
+        else:
+            found[key] = name
+    if event:
+        found.pop("event", None)
+    elif "event" not in found:
+        problems.append(Problem(1, "event", "no column says what happened: name it, or say what every row is"))
+    if "at" not in found:
+        problems.append(Problem(1, "at", "no column says when it happened: name it"))
+    return found, tuple(problems)
+
+
+def _read(
+    rows: table.Rows,
+    width: int,
+    places: Mapping[str, int],
+    source: str,
+    unit_of: UnitOf,
+    now: float,
+    event: str,
+    empty: Import,
+) -> Import:
+    records: list[AnyRecord] = []
+    problems: list[Problem] = []
+    said: Counter[str] = Counter()
+    n = 0
+    for line, row in rows:
+        n += 1
+        if len(row) != width:
+            problems.append(Problem(line, "", f"{len(row)} columns, and the header has {width}"))
+            continue
+        told = {key: row[place].strip() for key, place in places.items()}
+        told = {key: text for key, text in told.items() if text}
+        if event:
+            told["event"] = event
+        try:
+            mapped = generic(told, source, unit_of).records
+        except ValueError as error:
+            problems.append(Problem(line, _blamed(str(error), empty.columns), str(error)))
+            continue
+        if why := too_early(mapped, now):
+            problems.append(Problem(line, empty.columns.get("at", ""), why))
+            continue
+        records += mapped if "id" in told else _numbered(mapped, said)
+    return Import(tuple(records), tuple(problems[:MOST_PROBLEMS]), empty.columns, empty.unused, n)
+
+
+def _numbered(mapped: Sequence[AnyRecord], said: Counter[str]) -> list[AnyRecord]:
+    """The same, told apart from those before that say the same."""
+    found = []
+    for record in mapped:
+        said[record.id] += 1
+        n = said[record.id]
+        found.append(record if n == 1 else replace(record, id=f"{record.id}-{n}"))
+    return found
+
+
+def _blamed(why: str, columns: Mapping[str, str]) -> str:
+    """The column that an error is about, as the file names it."""
+    key = why.partition(" ")[0].rstrip(":")
+    return columns.get(key, key if key in NAMES else "")
