@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from autoresearch.stats.logistic import Numbers, Places
 
 DRAWS = 500  # of the posterior; a share is known to 0.02
-FIRST = 0.9  # of the visitors of a block see a draw's best, the others the best that is another; benchmarks/results/live_lift.md
-FLOOR = 0.01  # of the visitors see each level at least, so that none is forgotten and each can be compared
+FIRST = 0.98  # of the visitors of a block see a draw's best, the others the best that is another; docs/dev/LOG.md
+FLOOR = 0.005  # of the visitors see each level at least, so that none is forgotten and each can be compared
 DEFAULT_FLOOR = 0.1  # of each variable's visitors see its default, which the others are compared with
 MOST_LISTED = 1000  # cells of a plan; beyond, so many are drawn
 DIGITS = 9

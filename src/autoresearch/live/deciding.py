@@ -149,7 +149,7 @@ def _levels(
             values = effects.values(belief, block, drawn, segment)
             for name in block.variables:
                 shown = {level for combo in block.combos for level in (combo[block.variables.index(name)],)}
-                leader = _leader(
+                best = leader(
                     belief, [one.level for one in better if one.variable == name and one.level in shown], name
                 )
                 for term in [term for term in belief.terms if term.variables == (name,) and term.segment is None]:
@@ -160,14 +160,14 @@ def _levels(
                     seen = _seen(counts, belief, name, level, segment)
                     hopeless = level in shown and p_best < HOPELESS and seen[1] >= LEAST_SEEN
                     side = _Side(
-                        level == leader,
+                        level == best,
                         any((one.variable, one.level) == (name, level) for one in better),
                         (name, level) in worse,
                         hopeless,
                         (name, level) in stopped or level not in shown,
                     )
                     found.append(
-                        _reading(belief, live, (name, level), segment, one, effect, p_best, value, seen, side, leader)
+                        _reading(belief, live, (name, level), segment, one, effect, p_best, value, seen, side, best)
                     )
     return found
 
@@ -253,7 +253,8 @@ def _percent(effect: effects.Effect) -> str:
     return f"{middle:+.0%} ({low:+.0%} to {high:+.0%})"
 
 
-def _leader(belief: Belief, levels: Sequence[str], name: str) -> str | None:
+def leader(belief: Belief, levels: Sequence[str], name: str) -> str | None:
+    """Of these levels of a variable the one that is believed to be best."""
     rows = belief.rows([name], [[level] for level in levels])
     means = (rows @ belief.posterior.mean).tolist()
     return max(zip(means, levels, strict=True))[1] if levels else None
