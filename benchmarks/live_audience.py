@@ -50,10 +50,15 @@ def variables_of(sizes: Sequence[int]) -> Variables:
 
 
 def audience(
-    sizes: Sequence[int], base: float, sd: float, pair_sd: float, days: int, rng: "np.random.Generator"
+    sizes: Sequence[int],
+    base: float,
+    sd: float | Sequence[float],
+    pair_sd: float,
+    days: int,
+    rng: "np.random.Generator",
 ) -> Audience:
     """
-    The defaults have a rate of `base`; each level adds to the log odds like N(0, sd^2), each pair of levels of two variables like N(0, pair_sd^2).
+    The defaults have a rate of `base`; each level adds to the log odds like N(0, sd^2) (of its variable), each pair of levels of two variables like N(0, pair_sd^2).
     """
     import numpy as np
 
@@ -61,9 +66,10 @@ def audience(
     cells = list(variables.cells())
     names = sorted(variables.variables)
     index = np.array([[int(cell[name][1:]) for name in names] for cell in cells])
-    log_odds, effects = np.zeros(len(cells)), {}
+    effects: dict[tuple[str, str], float] = {}
+    log_odds = np.zeros(len(cells))
     for i, size in enumerate(sizes):
-        own = rng.normal(0, sd, size)
+        own = rng.normal(0, sd if isinstance(sd, float) else sd[i], size)
         effects |= {(names[i], f"a{j}"): float(own[j]) for j in range(size)}
         log_odds += own[index[:, i]]
     for i in range(len(sizes)):

@@ -108,7 +108,7 @@ def covered(crowd: Audience, belief: Belief) -> Iterator[bool]:
                     yield low <= true <= high
 
 
-def uniform(crowd: Audience, visitors: int, seed: int) -> Run:
+def uniform(crowd: Audience, _visitors: int, _seed: int) -> Run:
     """All cells alike, for ever."""
     return Run([float(crowd.rates.mean())] * len(DAYS), [])
 

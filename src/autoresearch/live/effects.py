@@ -29,9 +29,12 @@ def contrast(belief: Belief, block: Block, name: str, level: str, segment: str |
     both = sorted(rests[level].keys() & rests[default].keys())
     if not both:
         one, other = belief.rows([name], [[level], [default]], segment)
-        return one - other
-    ours = belief.rows(block.variables, [rests[level][rest] for rest in both], segment).mean(axis=0)
-    return ours - belief.rows(block.variables, [rests[default][rest] for rest in both], segment).mean(axis=0)  # type: ignore[no-any-return]
+        alone: Numbers = one - other
+        return alone
+    ours: Numbers = belief.rows(block.variables, [rests[level][rest] for rest in both], segment).mean(axis=0)
+    theirs = belief.rows(block.variables, [rests[default][rest] for rest in both], segment).mean(axis=0)
+    ours -= theirs
+    return ours
 
 
 def relative(belief: Belief, weights: "Numbers", segment: str | None) -> Effect:
@@ -50,7 +53,7 @@ def values(belief: Belief, block: Block, drawn: "Numbers", segment: str | None) 
     """(draws, combinations of the block)."""
     rows = belief.rows(block.variables, block.combos, segment)
     used = rows.any(axis=0)
-    return drawn[:, used] @ rows[:, used].T  # type: ignore[no-any-return]
+    return drawn[:, used] @ rows[:, used].T
 
 
 def chances(
