@@ -98,9 +98,9 @@ def test_the_difference_of_rates_is_growthbooks() -> None:
     tests = pytest.importorskip("gbstats.frequentist.tests", reason="gbstats is not installed")
     from gbstats.models.statistics import ProportionStatistic
 
-    theirs = tests.SequentialTwoSidedTTest(
-        ProportionStatistic(sum=500, n=10_000), ProportionStatistic(sum=570, n=9_000)
-    )
+    config = tests.SequentialConfig(difference_type="absolute")
+    sides = (ProportionStatistic(sum=500, n=10_000), ProportionStatistic(sum=570, n=9_000))
+    theirs = tests.SequentialTwoSidedTTest(*sides, config)
     ours = sequences.difference(*(np.array([x]) for x in (9_000.0, 570.0, 10_000.0, 500.0)))
     assert [ours.low, ours.high] == pytest.approx(theirs.confidence_interval, rel=1e-2)
 

@@ -30,7 +30,7 @@ FIRST = 0.98  # of the visitors of a block see a draw's best, the others the bes
 FLOOR = 0.005  # of the visitors see each level at least, so that none is forgotten and each can be compared
 DEFAULT_FLOOR = 0.1  # of each variable's visitors see its default, which the others are compared with
 MOST_LISTED = 1000  # cells of a plan; beyond, so many are drawn
-DIGITS = 9
+DIGITS, DIGIT = 9, 1e-9
 
 
 def make(
@@ -101,22 +101,22 @@ def _with_floor(shares: "Numbers", block: Block, means: "Numbers", default: dict
     """What a level lacks to its floor is given to the best combination that has it; the others give it in proportion."""
     import numpy as np
 
-    added = np.zeros(len(shares))
+    floors = list[tuple[list[int], int, float]]()
     for place, name in enumerate(block.variables):
         levels = sorted({combo[place] for combo in block.combos})
-        if len(levels) < 2:
-            continue
-        for level in levels:
+        for level in levels if len(levels) > 1 else []:
             having = [i for i, combo in enumerate(block.combos) if combo[place] == level]
             floor = min(DEFAULT_FLOOR if level == default[name] else FLOOR, 1 / len(levels))
-            lacks = floor - float(shares[having].sum())
-            if lacks > 0:
-                added[max(having, key=lambda i: (means[i], -i))] += lacks
-    given = min(0.5, float(added.sum()))
-    if not given:
-        return shares
-    found: Numbers = shares * (1 - given) + added * (given / float(added.sum()))
-    return found
+            floors.append((having, max(having, key=lambda i: (means[i], -i)), floor))
+    for _ in range(4):  # who gives may fall below a floor by it, by less each time
+        added = np.zeros(len(shares))
+        for having, best, floor in floors:
+            added[best] += max(0.0, floor - float(shares[having].sum()))
+        given = min(0.5, float(added.sum()))
+        if given < DIGIT:
+            break
+        shares = shares * (1 - given) + added * (given / float(added.sum()))
+    return shares
 
 
 def _listed(belief: Belief, of_blocks: Sequence["Numbers"], rng: "np.random.Generator") -> dict[str, float]:
