@@ -1,0 +1,283 @@
+"""
+What is believed of each level after what was seen, and what a campaign hands on to the next.
+
+Builds the model of stats/logistic.py from variables, segments and chosen pairs. Variables that may do something together, and those of
+which some levels never meet, are tied: they form one *block*, and blocks are independent of each other. Knows no plan and no decision.
+"""
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
+
+from autoresearch.errors import StudyError
+from autoresearch.live.counts import Column, Counts, need_numpy, parts
+from autoresearch.live.settings import Live
+from autoresearch.live.variables import Variables, key
+from autoresearch.stats import logistic
+from autoresearch.stats.labels import LEAST_TOLD, Errors
+
+if TYPE_CHECKING:
+    from autoresearch.stats.logistic import Numbers
+
+CELL = "cell"  # the one variable where whole cells are compared
+MOST_WHOLE = 200  # cells that are compared as wholes
+LEVEL, PAIR, KIND, KIND_LEVEL = (
+    0.15,
+    0.07,
+    0.3,
+    0.07,
+)  # sizes that effects usually have, in log odds; docs/live-deciding.md
+BASE, BASE_SD = -3.5, 2.5  # log odds of a rate of 3 %, give or take a factor of ten
+HANDED_ON = 0.1  # log odds that an effect may change by from one campaign to the next
+
+Levels = Mapping[str, Set[str]]  # variable -> its levels that may be shown: approved, and not retired
+
+
+class Term(NamedTuple):
+    """What a coefficient belongs to: a level, a pair of levels, or nothing (the rate itself), in a segment or (None) in all."""
+
+    variables: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    segment: str | None = None
+
+
+class Block(NamedTuple):
+    """Variables that are decided together, and what may be shown of them: for each combination a level of each."""
+
+    variables: tuple[str, ...]
+    combos: tuple[tuple[str, ...], ...]
+
+
+class Known(Struct, frozen=True):
+    """The effect of a text, against the mean of its variable's levels, in log odds."""
+
+    variable: str
+    text: str
+    mean: float
+    sd: float
+
+
+class Prior(Struct, frozen=True):
+    """What an earlier campaign found, by the texts themselves: a level with the same text in a variable of the same name starts from it."""
+
+    known: tuple[Known, ...] = ()
+
+
+class Belief(NamedTuple):
+    """The posterior, and where in it everything is. `weights`: the segments' shares of all visitors."""
+
+    blocks: tuple[Block, ...]
+    default: dict[str, str]
+    terms: dict[Term, int]
+    pairs: tuple[tuple[str, str], ...]
+    weights: dict[str, float]
+    whole: bool
+    posterior: "logistic.Posterior"
+
+    def rows(self, names: Sequence[str], combos: Sequence[Sequence[str]], segment: str | None = None) -> "Numbers":
+        """(combinations, coefficients): what each has, without the rate itself; in a segment, or (None) over all as they come."""
+        import numpy as np
+
+        found = np.zeros((len(combos), len(self.terms)))
+        inside = self.weights if segment is None else {segment: 1.0} if segment in self.weights else {}
+        for i, combo in enumerate(combos):
+            for term in _terms(dict(zip(names, combo, strict=True)), self.pairs):
+                if (at := self.terms.get(term)) is not None:
+                    found[i, at] += 1.0
+                for name, weight in inside.items():
+                    if (at := self.terms.get(term._replace(segment=name))) is not None:
+                        found[i, at] += weight
+        return found
+
+    def base(self, segment: str | None = None) -> float:
+        """Log odds of the outcome where all levels are the defaults."""
+        names = sorted(self.default)
+        row = self.rows(names, [[self.default[name] for name in names]], segment)[0]
+        row[self.terms[Term()]] = 1.0
+        for name, weight in (self.weights if segment is None else {segment: 1.0}).items():
+            if (at := self.terms.get(Term(segment=name))) is not None:
+                row[at] = weight
+        return float(row @ self.posterior.mean)
+
+
+def believe(
+    counts: Counts,
+    variables: Variables,
+    levels: Levels,
+    live: Live,
+    prior: Prior | None = None,
+    labels: Errors | None = None,
+) -> Belief:
+    """
+    Raises:
+        StudyError: whole cells are to be compared and there are too many, or labels that an audit shows to say nothing.
+        MissingExtra: numpy is not there.
+    """
+    need_numpy()
+    import numpy as np
+
+    whole = live.decide == "winner"
+    blocks, default, pairs = _whole(variables, levels) if whole else _factorial(variables, levels, live)
+    seen = sorted({column.segment for column in counts.columns})
+    segments = seen if any(seen) else []
+    terms, design = _layout(counts.columns, blocks, tuple(default.items()), pairs, tuple(segments))
+    groups, usual, parents, group_of = (
+        np.full(len(terms), logistic.FIXED),
+        list[float](),
+        list[int](),
+        dict[object, int](),
+    )
+    mean, sd = np.zeros(len(terms)), np.ones(len(terms))
+    mean[0], sd[0] = BASE, BASE_SD
+    handed = {(known.variable, known.text): known for known in prior.known} if prior is not None else {}
+    for term, at in terms.items():
+        if at == 0:
+            continue
+        known = (
+            handed.get((term.variables[0], _text(variables, term) or ""))
+            if len(term.variables) == 1 and not whole
+            else None
+        )
+        if known is not None and term.segment is None:
+            mean[at], sd[at] = known.mean, float(np.hypot(known.sd, HANDED_ON))
+            continue
+        group, size, parent = _group(term)
+        if group not in group_of:
+            group_of[group] = len(usual)
+            usual.append(size)
+            parents.append(parent)
+        groups[at] = group_of[group]
+    posterior = logistic.fit(design, groups, counts.shown, counts.won, mean, sd, usual, parents, _labels(labels))
+    of_kind = np.bincount(design.kinds, counts.shown.sum(axis=0), len(segments)) if segments else np.zeros(0)
+    total = float(of_kind.sum())
+    weights = {name: float(n) / total for name, n in zip(segments, of_kind, strict=True)} if total else {}
+    return Belief(blocks, default, terms, pairs, weights, whole, posterior)
+
+
+def handed_on(belief: Belief, variables: Variables) -> Prior:
+    """What the next campaign may start from. Effects of segments and of pairs are not handed on."""
+    import numpy as np
+
+    found = []
+    for name, variable in variables.variables.items():
+        here = [level for level in variable.levels if Term((name,), (level,)) in belief.terms]
+        rows = belief.rows([name], [[level] for level in here])
+        for level, row in zip(here, rows - rows.mean(axis=0) if here else rows, strict=True):
+            mean, sd = belief.posterior.contrast(row)
+            found.append(Known(name, variable.levels[level], float(np.round(mean, 6)), float(np.round(sd, 6))))
+    return Prior(tuple(found))
+
+
+def _factorial(
+    variables: Variables, levels: Levels, live: Live
+) -> tuple[tuple[Block, ...], dict[str, str], tuple[tuple[str, str], ...]]:
+    names = sorted(variables.variables)
+    pairs = tuple(sorted({(min(a, b), max(a, b)) for a, b in live.interactions if {a, b} <= set(names)}))
+    tied = {name: {name} for name in names}
+    for group in [set(pair) for pair in pairs] + [set(rule) for rule in variables.forbid]:
+        together = set().union(*(tied[name] for name in group))
+        for name in together:
+            tied[name] = together
+    blocks = []
+    for members in sorted({tuple(sorted(group)) for group in tied.values()}):
+        shown = [sorted(set(levels.get(name, set())) | {variables.variables[name].default}) for name in members]
+        rules = [rule for rule in variables.forbid if set(rule) <= set(members)]
+        combos = (
+            combo
+            for combo in itertools.product(*shown)
+            if not any(rule.items() <= dict(zip(members, combo, strict=True)).items() for rule in rules)
+        )
+        blocks.append(Block(members, tuple(combos)))
+    return tuple(blocks), variables.default, pairs
+
+
+def _whole(
+    variables: Variables, levels: Levels
+) -> tuple[tuple[Block, ...], dict[str, str], tuple[tuple[str, str], ...]]:
+    default = key(variables.default)
+    shown = {name: set(levels.get(name, set())) | {v.default} for name, v in variables.variables.items()}
+    cells = list(itertools.islice((key(cell) for cell in variables.cells(shown)), MOST_WHOLE + 1))
+    if len(cells) > MOST_WHOLE:
+        raise StudyError(
+            f'study.toml: live.decide = "winner" compares whole cells, and there are more than {MOST_WHOLE}: take levels out of '
+            'variables.toml, or set live.decide = "factorial"'
+        )
+    return (Block((CELL,), tuple((cell,) for cell in sorted({*cells, default}))),), {CELL: default}, ()
+
+
+def _terms(cell: Mapping[str, str], pairs: Sequence[tuple[str, str]]) -> list[Term]:
+    """Of a cell, or a part of one."""
+    found = [Term((name,), (level,)) for name, level in cell.items()]
+    return found + [Term(pair, (cell[pair[0]], cell[pair[1]])) for pair in pairs if pair[0] in cell and pair[1] in cell]
+
+
+@functools.lru_cache(maxsize=16)
+def _layout(
+    columns: tuple[Column, ...],
+    blocks: tuple[Block, ...],
+    default: tuple[tuple[str, str], ...],
+    pairs: tuple[tuple[str, str], ...],
+    segments: tuple[str, ...],
+) -> tuple[dict[Term, int], logistic.Design]:
+    """Each term that was shown or may be, with its place, and which column has which. The rate itself is the first; not to be changed."""
+    import numpy as np
+
+    names, whole = [name for name, _ in default], [name for name, _ in default] == [CELL]
+    own = dict(default)
+    cells = {column.cell: {CELL: column.cell} if whole else {**own, **parts(column.cell)} for column in columns}
+    levels = {name: {cell[name] for cell in cells.values()} for name in names}
+    combos = {pair: {(cell[pair[0]], cell[pair[1]]) for cell in cells.values()} for pair in pairs}
+    for block in blocks:
+        for place, name in enumerate(block.variables):
+            levels[name] |= {combo[place] for combo in block.combos}
+        for a, b in (pair for pair in pairs if set(pair) <= set(block.variables)):
+            at = block.variables.index(a), block.variables.index(b)
+            combos[a, b] |= {(combo[at[0]], combo[at[1]]) for combo in block.combos}
+    order = [Term(), *(Term((name,), (level,)) for name in names for level in sorted(levels[name]))]
+    count = len(order)
+    order += [Term(pair, combo) for pair in pairs for combo in sorted(combos[pair])]
+    places = {name: {} for name in names} | {pair: {} for pair in pairs}  # type: dict[object, dict[object, int]]
+    for at_place, term in enumerate(order[1:], start=1):
+        if len(term.variables) == 1:
+            places[term.variables[0]][term.levels[0]] = at_place
+        else:
+            places[term.variables][term.levels] = at_place
+    has = {
+        key: [0, *(places[name][cell[name]] for name in names), *(places[a, b][cell[a], cell[b]] for a, b in pairs)]
+        for key, cell in cells.items()
+    }
+    features = np.zeros((len(columns), len(order)))
+    if columns:
+        features[np.arange(len(columns))[:, None], np.array([has[column.cell] for column in columns])] = 1.0
+    kind = {segment: k for k, segment in enumerate(segments)}
+    kinds = np.array([kind.get(column.segment, 0) for column in columns], dtype=np.int64)
+    order += [term._replace(segment=segment) for segment in segments for term in order[:count]]
+    return {term: at for at, term in enumerate(order)}, logistic.Design(
+        features, kinds, count if segments else 0, len(segments)
+    )
+
+
+def _group(term: Term) -> tuple[object, float, int]:
+    """Whose spread a coefficient has, its usual size, and the family."""
+    if term.segment is None:
+        return (term.variables, LEVEL, 0) if len(term.variables) == 1 else (term.variables, PAIR, 1)
+    return ((term.variables, True), KIND_LEVEL, 3) if term.variables else ((), KIND, 2)
+
+
+def _labels(known: Errors | None) -> logistic.Labels:
+    if known is None:
+        return logistic.EXACT
+    if known.told < LEAST_TOLD:
+        raise StudyError(
+            f"the audit of labels finds {known.sensitivity:.0%} of what is positive and {known.specificity:.0%} of what is not: such labels "
+            "say nothing; audit more, or count another outcome"
+        )
+    return logistic.Labels(1 - known.specificity, known.told, known.specificity_sd, known.sensitivity_sd)
+
+
+def _text(variables: Variables, term: Term) -> str | None:
+    variable = variables.variables.get(term.variables[0])
+    return variable.levels.get(term.levels[0]) if variable else None

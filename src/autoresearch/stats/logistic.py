@@ -1,0 +1,240 @@
+"""
+What the levels of several variables do to a rate, from counts of combinations: a hierarchical logistic model, fitted in milliseconds.
+
+    log odds = sum of the coefficients of what a column has;  rate on a day = the day's factor times that
+    coefficient of group g ~ N(its prior mean, spread_g^2);  log of a day's factor ~ N(0, scatter^2)
+
+Spreads and scatter are learned from the data (empirical Bayes), drawn towards a usual size. Knows no study: a column is a combination
+that was shown, a feature is anything it may have. Needs numpy (the extra `live`).
+
+Who was shown what may depend on all that was seen before: the likelihood is the same (Berger and Wolpert, The Likelihood Principle, 1988),
+so adaptive sampling biases neither the posterior nor, over effects that are spread as the prior says, the coverage of its intervals.
+Sources: Laplace's approximation: Gelman et al., Bayesian Data Analysis, 2013, chapters 4 and 16; partial pooling: Gelman and Hill 2006;
+spreads by expectation and maximisation: Dempster, Laird and Rubin 1977; labels that err: Neuhaus 1999.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+    Places = NDArray[np.int64]
+
+WEIGHT = 4.0  # coefficients that the usual size of a spread is worth
+SCATTER = 0.15  # log of a day's factor, as it usually scatters
+MOST_STEPS, CLOSE = 15, 0.02  # a step that is smaller, in posterior standard deviations and of a spread, is the last
+LONGEST_STEP = 2.0  # log odds
+FIXED = -1  # the group of coefficients with a prior of their own
+
+
+class Labels(NamedTuple):
+    """
+    P(labelled) = false_positive + told * P(true), and the standard deviations of false_positive and of sensitivity, from an audit.
+    """
+
+    false_positive: float = 0.0
+    told: float = 1.0
+    false_positive_sd: float = 0.0
+    sensitivity_sd: float = 0.0
+
+
+EXACT = Labels()
+
+
+class Posterior(NamedTuple):
+    """Normal, near enough: mean (F,) and covariance (F, F) of the coefficients, spread of each group, factor of each day (D,)."""
+
+    mean: "Numbers"
+    covariance: "Numbers"
+    spreads: tuple[float, ...]
+    days: "Numbers"
+
+    def draw(self, draws: int, rng: "np.random.Generator") -> "Numbers":
+        """(draws, F)."""
+        import numpy as np
+
+        root = np.linalg.cholesky(self.covariance + 1e-10 * np.eye(len(self.mean)))
+        drawn: Numbers = self.mean + rng.standard_normal((draws, len(self.mean))) @ root.T
+        return drawn
+
+    def contrast(self, weights: "Numbers") -> tuple[float, float]:
+        """Mean and standard deviation of a weighted sum of coefficients."""
+        variance = float(weights @ self.covariance @ weights)
+        return float(weights @ self.mean), math.sqrt(max(0.0, variance))
+
+
+class Design(NamedTuple):
+    """
+    Which column has which coefficient. `features` (C, F) of zeros and ones are those of everybody; the first of them is 1 everywhere. Each
+    kind of visitor deviates in the first `own` of them: `kinds` (C,) is the number of a column's kind, and the coefficients of kind k begin
+    at F + k * own.
+    """
+
+    features: "Numbers"
+    kinds: "Places"
+    own: int = 0
+    numbers: int = 0  # of kinds
+
+    @property
+    def size(self) -> int:
+        return int(self.features.shape[1]) + self.own * self.numbers
+
+    def times(self, beta: "Numbers") -> "Numbers":
+        """(C,)"""
+        every = self.features.shape[1]
+        found: Numbers = self.features @ beta[:every]
+        if self.numbers:
+            by_kind = self.features[:, : self.own] @ beta[every:].reshape(self.numbers, self.own).T
+            found = found + by_kind[range(len(found)), self.kinds]
+        return found
+
+    def back(self, values: "Numbers") -> "Numbers":
+        """(coefficients, ...) from (C, ...): the transposed product."""
+        import numpy as np
+
+        parts = [self.features.T @ values]
+        for kind in range(self.numbers):
+            here = self.kinds == kind
+            parts.append(self.features[here, : self.own].T @ values[here])
+        return np.concatenate(parts)
+
+    def gram(self, weight: "Numbers") -> "Numbers":
+        """Of all pairs of coefficients the sum of the weights of the columns that have both."""
+        import numpy as np
+
+        every, own = self.features.shape[1], self.own
+        found = np.zeros((self.size, self.size))
+        if not self.numbers:
+            return (self.features.T * weight) @ self.features
+        for kind in range(self.numbers):
+            here = self.kinds == kind
+            features = self.features[here]
+            part = (features.T * weight[here]) @ features
+            at = slice(every + kind * own, every + (kind + 1) * own)
+            found[:every, :every] += part
+            found[at, at] = part[:own, :own]
+            found[:every, at], found[at, :every] = part[:, :own], part[:own, :]
+        return found
+
+
+def fit(
+    design: Design,
+    groups: "Places",
+    shown: "Numbers",
+    won: "Numbers",
+    prior_mean: "Numbers",
+    prior_sd: "Numbers",
+    usual: Sequence[float],
+    parents: Sequence[int],
+    labels: Labels = EXACT,
+) -> Posterior:
+    """
+    `shown` and `won` (D, C) count, by day, the visitors of each column and those labelled as having the outcome (fractions are allowed).
+    `groups` (coefficients,) says whose spread each coefficient has, or FIXED, whose own standard deviation then is `prior_sd`. `usual` is the
+    size of each group's spread before any data; groups of one parent are drawn to a common spread.
+
+    Cost: 2 ms for 1,000 columns of 50 features, 30 ms for 6,000 columns of three kinds; days cost little.
+    """
+    import numpy as np
+
+    by_column, by_day = won.sum(axis=0), won.sum(axis=1)
+    pooled = groups != FIXED
+    spreads, family, start = np.array(usual, float), np.array(parents, int), np.array(usual, float)
+    beta, factors, scatter = prior_mean.copy(), np.ones(len(shown)), SCATTER
+    total = float(shown.sum())
+    if total:
+        known = max(1e-6, (float(by_column.sum()) + 0.5) / (total + 1) - labels.false_positive) / labels.told
+        beta[0] = np.log(min(known, 0.99) / (1 - min(known, 0.99)))
+    for _ in range(MOST_STEPS):
+        precision = 1 / np.where(pooled, spreads[groups], prior_sd) ** 2 if len(spreads) else 1 / prior_sd**2
+        slope, weight, rate = _score(design, beta, factors @ shown, by_column, labels)
+        covariance = np.linalg.inv(design.gram(weight) + np.diag(precision))
+        step = covariance @ (design.back(slope) - precision * (beta - prior_mean))
+        step *= min(1.0, LONGEST_STEP / max(1e-9, float(np.abs(step).max())))
+        beta = beta + step
+        own, before = np.diag(covariance), spreads
+        spreads = _spreads((beta - prior_mean) ** 2 + own, groups, start, family)
+        expected = shown @ rate
+        factors = (1 / scatter**2 + by_day) / (1 / scatter**2 + expected)
+        if expected.any():
+            factors /= float(factors @ expected) / float(expected.sum())
+        errors = 1 / (expected * factors + 1 / scatter**2)
+        scatter = float(
+            np.sqrt((WEIGHT * SCATTER**2 + np.sum(np.log(factors) ** 2 + errors)) / (WEIGHT + len(factors)))
+        )
+        if np.max(np.abs(step) / np.sqrt(own)) < CLOSE and np.all(np.abs(spreads / before - 1) < CLOSE):
+            break
+    covariance = _with_days(design, beta, factors, shown, precision, scatter, labels)
+    if labels.false_positive_sd or labels.sensitivity_sd:
+        covariance = _with_labels(covariance, design, beta, factors @ shown, by_column, labels)
+    return Posterior(beta, (covariance + covariance.T) / 2, tuple(float(s) for s in spreads), factors)
+
+
+def _score(
+    design: Design, beta: "Numbers", shown: "Numbers", won: "Numbers", labels: Labels
+) -> tuple["Numbers", "Numbers", "Numbers"]:
+    """Of each column, the slope of the log likelihood, the expected weight (Fisher's), and the labelled rate."""
+    import numpy as np
+
+    true = 1 / (1 + np.exp(-np.clip(design.times(beta), -30, 30)))
+    rate = np.clip(labels.false_positive + labels.told * true, 1e-9, 1 - 1e-9)
+    turn = labels.told * true * (1 - true) / (rate * (1 - rate))
+    return (won - shown * rate) * turn, shown * turn * turn * rate * (1 - rate), rate
+
+
+def _spreads(squares: "Numbers", groups: "Places", usual: "Numbers", parents: "Places") -> "Numbers":
+    """One step towards the likeliest spreads; each group is drawn to its family's, and that to the usual size."""
+    import numpy as np
+
+    if not len(usual):
+        return usual
+    pooled = groups != FIXED
+    sums = np.bincount(groups[pooled], squares[pooled], len(usual))
+    sizes = np.bincount(groups[pooled], minlength=len(usual))
+    all_sums, all_sizes = np.bincount(parents, sums), np.bincount(parents, sizes)
+    at = np.bincount(parents, usual**2) / np.maximum(1, np.bincount(parents))
+    common = (WEIGHT * at + all_sums) / (WEIGHT + all_sizes)
+    found: Numbers = np.sqrt((WEIGHT * common[parents] + sums) / (WEIGHT + sizes))
+    return found
+
+
+def _with_days(
+    design: Design,
+    beta: "Numbers",
+    factors: "Numbers",
+    shown: "Numbers",
+    precision: "Numbers",
+    scatter: float,
+    labels: Labels,
+) -> "Numbers":
+    """The covariance, where days' factors are not known either: the Schur complement of their part of the information."""
+    import numpy as np
+
+    _, weight, rate = _score(design, beta, factors @ shown, np.zeros(shown.shape[1]), labels)
+    true = np.clip((rate - labels.false_positive) / labels.told, 0.0, 1.0)
+    turn = labels.told * true * (1 - true)
+    by_day = shown * factors[:, None]
+    crossed = design.back((by_day * (turn / (1 - rate))).T)
+    own = by_day @ (rate / (1 - rate)) + 1 / scatter**2
+    return np.asarray(np.linalg.inv(design.gram(weight) + np.diag(precision) - (crossed / own) @ crossed.T), np.float64)
+
+
+def _with_labels(
+    covariance: "Numbers", design: Design, beta: "Numbers", shown: "Numbers", won: "Numbers", labels: Labels
+) -> "Numbers":
+    """The covariance, where how labels err is known from an audit only: coefficients move with it, by one step of Newton's."""
+
+    here = design.back(_score(design, beta, shown, won, labels)[0])
+    small, large = labels.false_positive_sd / 100, labels.sensitivity_sd / 100
+    more_false = labels._replace(false_positive=labels.false_positive + small, told=labels.told - small)
+    more_found = labels._replace(told=labels.told + large)
+    added: Numbers = covariance
+    for sd, moved in ((small, more_false), (large, more_found)):
+        if sd:
+            turn = 100 * covariance @ (design.back(_score(design, beta, shown, won, moved)[0]) - here)
+            added = added + turn[:, None] * turn[None, :]
+    return added

@@ -1,0 +1,277 @@
+"""
+Rates that may be looked at after every visitor: evidence and intervals that hold at all looks together.
+
+Knows no study: a *stratum* is a time (and a kind of visitor) in which both sides were shown at once, by chances that its own outcomes
+had no say in. Evidence is told as the logarithm of an e-value (see evidence.py), since it may leave the range of a float.
+`rate`, `family` and `hits` need the standard library alone; what goes over strata needs numpy.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoresearch.stats.checks import exp, not_negative, positive, probability
+from autoresearch.stats.intervals import Interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+USUAL = 0.2  # log of a ratio of rates: the size that effects of words usually have, which evidence is tuned to
+POINTS, NEAR, FAR = 121, 0.006, 1.6  # of the ratios that are bet on: how many, the least and the largest, in logarithms
+REACH = 8.0  # log of a ratio; beyond it an end is infinite
+HALVINGS = 40
+JEFFREYS = 0.5  # prior successes and failures
+
+
+class Ratio(NamedTuple):
+    """
+    By what factor a's rate is b's, with an interval; `better` and `worse` are the logarithms of the evidence that a's rate is above,
+    below b's.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    better: float
+    worse: float
+
+
+def rate(shown: float, won: float, alpha: float = 0.05) -> Interval:
+    """
+    A rate, with an interval that holds at all times at once, whoever is shown next and whenever one stops.
+
+    All rates p against which the Beta mixture's ratio B(a + won, b + lost) / B(a, b) / (p^won (1 - p)^lost), with a = b = 1/2, stays
+    below 1 / alpha. Source: Robbins 1970; Howard et al. 2021, section 5.2 (the beta-binomial mixture).
+    """
+    probability("alpha", alpha), not_negative("shown", shown), not_negative("won", won)
+    if won > shown:
+        raise ValueError(f"{won} of {shown} cannot have won")
+    if not shown:
+        return Interval(math.nan, 0.0, 1.0)
+    lost, middle = shown - won, won / shown
+    least = _log_beta(JEFFREYS + won, JEFFREYS + lost) - _log_beta(JEFFREYS, JEFFREYS) + math.log(alpha)
+
+    def inside(p: float) -> bool:
+        return _times_log(won, p) + _times_log(lost, 1 - p) > least
+
+    return Interval(middle, _edge(inside, middle, 0.0), _edge(inside, middle, 1.0))
+
+
+def hits(shown: float, won: float, bound: float, above: bool = True) -> float:
+    """
+    Log evidence that a rate is above a bound (above = False: below it). Holds however it is chosen who is shown what, and when to stop.
+
+    For each visitor r^outcome e^(-bound (r - 1)) is at most 1 on average where the rate p keeps the bound, since
+    1 + p (r - 1) <= e^(p (r - 1)); their product is averaged over ratios r > 1 (r < 1). Source: Ville 1939; the bet is
+    the one of Poisson counts.
+    """
+    not_negative("shown", shown), not_negative("won", won), positive("bound", bound)
+    side = [x for x in _ladder() if (x > 0) == above]
+    terms = [_log_weight(x) + won * x - bound * shown * math.expm1(x) for x in side]
+    return _log_sum(terms) - _log_sum([_log_weight(x) for x in side])
+
+
+def ratio(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers", alpha: float = 0.05) -> Ratio:
+    """
+    How a's rate compares with b's over strata whose own rates may be anything: arrays with one place a stratum.
+
+    With n visitors of a and m of b in a stratum, s outcomes in both together and y of them a's, the bet that a's rate is r times b's
+    pays r^y ((n + m) / (n r + m))^s. Where it is r0 times instead it pays (r / r0)^y ((n r0 + m) / (n r + m))^s, which is at most 1 on
+    average: 1 + x <= e^x for each visitor, and the exponents cancel, whatever the stratum's base rate; and for r > r0 also where a's is
+    less than r0 times b's. So no day's rate need be known, and a product over days, of which each day's chances depend on earlier ones
+    alone, is a test martingale. Bets are spread over log r like Laplace's distribution with mean size 0.2. The interval holds all
+    r0 against which they did not reach 1 / alpha.
+
+    Where outcomes of a stratum change its own chances (a new plan within the day), this holds only nearly: benchmarks/results/live_false.md.
+    Source: the partial likelihood of Cox 1972 as a test martingale: ter Schure, Pérez-Ortiz, Ly and Grünwald, The safe logrank test,
+    2020; intervals from the ratio of prior to posterior: Waudby-Smith and Ramdas 2020.
+    """
+    probability("alpha", alpha)
+    y, s, share = _informative(shown_a, won_a, shown_b, won_b)
+    if not len(s):
+        return Ratio(math.nan, 0.0, math.inf, 0.0, 0.0)
+    points, weights, paid = _paid(y, s, share)
+    better, worse = _sides(points, weights, paid)
+    least = _log_sum(paid) - _log_sum(weights) + math.log(alpha)
+    best = -math.inf if not y else math.inf if y >= float(s.sum()) else _best(y, s, share)
+
+    def inside(x: float) -> bool:
+        return y * x - _cost(x, s, share) > least
+
+    middle = max(-REACH, min(REACH, best))
+    low, high = _edge(inside, middle, -REACH), _edge(inside, middle, REACH)
+    return Ratio(
+        exp(best),
+        0.0 if low <= -REACH else math.exp(low),
+        math.inf if high >= REACH else math.exp(high),
+        better,
+        worse,
+    )
+
+
+def compared(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers") -> tuple[float, float]:
+    """The `better` and `worse` of `ratio`, at a third of its cost."""
+    y, s, share = _informative(shown_a, won_a, shown_b, won_b)
+    return _sides(*_paid(y, s, share)) if len(s) else (0.0, 0.0)
+
+
+def difference(
+    shown_a: "Numbers",
+    won_a: "Numbers",
+    shown_b: "Numbers",
+    won_b: "Numbers",
+    alpha: float = 0.05,
+    best_at: float = 5000,
+) -> Interval:
+    """
+    a's rate less b's, over strata whose own rates may be anything, with an interval that nearly holds at all times at once.
+
+    Strata are weighed by n m / (n + m). Asymptotic, narrowest at `best_at` visitors: with fewer than some 30 outcomes on a side it is
+    too narrow, and `ratio` is not. Source: Mantel and Haenszel 1959 (the weights); Waudby-Smith, Arbour, Sinha, Kennedy and
+    Ramdas 2024, theorem 2.2.
+    """
+    import numpy as np
+
+    probability("alpha", alpha), positive("best_at", best_at)
+    both = (shown_a > 0) & (shown_b > 0)
+    n, m, y, z = shown_a[both], shown_b[both], won_a[both], won_b[both]
+    weight = n * m / (n + m)
+    total, visitors = float(weight.sum()), float((n + m).sum())
+    if not total:
+        return Interval(math.nan, -1.0, 1.0)
+    gain = float((weight * (y / n - z / m)).sum() / total)
+    # With Jeffreys' prior, so that a side without an outcome yet is not taken for one without scatter.
+    p, q = (y + 0.5) / (n + 1), (z + 0.5) / (m + 1)
+    variance = float((weight**2 * (p * (1 - p) / n + q * (1 - q) / m)).sum() / total**2)
+    log_alpha = -2 * math.log(alpha)
+    squared = (log_alpha + math.log(log_alpha + 1)) * visitors / best_at  # n rho^2
+    width = math.sqrt(variance * (1 + 1 / squared) * (math.log1p(squared) + log_alpha))
+    return (
+        Interval(gain, max(-1.0, gain - width), min(1.0, gain + width)) if np.isfinite(width) else Interval(gain, -1, 1)
+    )
+
+
+def family(log_evidence: Sequence[float], alpha: float) -> set[int]:
+    """
+    Which of several hypotheses to reject so that the chance of any false one is at most alpha, at all looks together.
+
+    One is rejected if, of each set it is in, the mean of the e-values is at least 1 / alpha; the worst such set adds the smallest others.
+    Never rejects less than Bonferroni, and holds under any dependence. Source: Vovk and Wang 2021, algorithm 1; closed testing: Marcus,
+    Peritz and Gabriel 1976.
+    """
+    probability("alpha", alpha)
+    values = [exp(value) for value in log_evidence]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    rejected = set[int]()
+    for i in order:
+        total, least, count = values[i], values[i], 1
+        for j in order:
+            if j == i:
+                continue
+            total, count = total + values[j], count + 1
+            least = min(least, total / count)
+        if least >= 1 / alpha:
+            rejected.add(i)
+    return rejected
+
+
+def benjamini_yekutieli(p_values: Sequence[float], alpha: float) -> set[int]:
+    """
+    Which of a finished list of hypotheses to reject so that at most a share alpha of them is false on average, however they depend.
+
+    Source: Benjamini and Yekutieli 2001, theorem 1.3.
+    """
+    probability("alpha", alpha)
+    count = len(p_values)
+    harmonic = math.fsum(1 / k for k in range(1, count + 1))
+    order = sorted(range(count), key=p_values.__getitem__)
+    enough = (k for k in range(count, 0, -1) if p_values[order[k - 1]] <= alpha * k / (count * harmonic))
+    return set(order[: next(enough, 0)])
+
+
+def _informative(
+    shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers"
+) -> tuple[float, "Numbers", "Numbers"]:
+    """a's outcomes in strata that have both sides and an outcome; outcomes of both in each, and a's share of its visitors."""
+    s = won_a + won_b
+    both = (shown_a > 0) & (shown_b > 0) & (s > 0)
+    return float(won_a[both].sum()), s[both], shown_a[both] / (shown_a[both] + shown_b[both])
+
+
+def _cost(x: float, s: "Numbers", share: "Numbers") -> float:
+    import numpy as np
+
+    return float(s @ np.log1p(share * math.expm1(x)))
+
+
+def _paid(y: float, s: "Numbers", share: "Numbers") -> tuple["Numbers", "Numbers", "Numbers"]:
+    """For each ratio that is bet on: its logarithm, the logarithm of its weight, and that of its weight times what it paid."""
+    import numpy as np
+
+    points, weights = np.array(_ladder()), np.array(_ladder_weights())
+    return points, weights, weights + y * points - s @ np.log1p(share[:, None] * np.expm1(points)[None, :])
+
+
+def _sides(points: "Numbers", weights: "Numbers", paid: "Numbers") -> tuple[float, float]:
+    up = points > 0
+    return _log_sum(paid[up]) - _log_sum(weights[up]), _log_sum(paid[~up]) - _log_sum(weights[~up])
+
+
+@functools.cache
+def _ladder_weights() -> tuple[float, ...]:
+    return tuple(_log_weight(x) for x in _ladder())
+
+
+@functools.cache
+def _ladder() -> tuple[float, ...]:
+    """Logarithms of ratios, none of them 0, dense near it: evenly spaced before sinh."""
+    half = POINTS // 2
+    last = math.asinh(FAR / NEAR)
+    up = [NEAR * math.sinh(last * (k + 1) / half) for k in range(half)]
+    return (*(-x for x in reversed(up)), *up)
+
+
+def _log_weight(x: float) -> float:
+    """Of Laplace's distribution, for points that are spaced like `_ladder`, up to a factor."""
+    return -abs(x) / USUAL + 0.5 * math.log(x * x + NEAR * NEAR)
+
+
+def _best(y: float, s: "Numbers", share: "Numbers") -> float:
+    """The log ratio under which y outcomes of a are to be expected; the likelihood is concave, so halving finds it."""
+    import numpy as np
+
+    low, high = -REACH, REACH
+    for _ in range(HALVINGS):
+        x = (low + high) / 2
+        r = math.exp(x)
+        low, high = (x, high) if y > float(np.sum(s * share * r / (share * r + 1 - share))) else (low, x)
+    return (low + high) / 2
+
+
+def _edge(inside: Callable[[float], bool], middle: float, end: float) -> float:
+    """Where an interval around `middle` ends, on the way to `end`."""
+    if inside(end):
+        return end
+    near, far = middle, end
+    for _ in range(HALVINGS):
+        x = (near + far) / 2
+        near, far = (x, far) if inside(x) else (near, x)
+    return far
+
+
+def _log_sum(terms: "Sequence[float] | Numbers") -> float:
+    """log of the sum of exponentials."""
+    largest = float(max(terms))
+    return largest + math.log(math.fsum(math.exp(term - largest) for term in terms))
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _times_log(count: float, p: float) -> float:
+    return 0.0 if not count else count * math.log(p) if p > 0 else -math.inf
