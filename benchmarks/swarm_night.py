@@ -48,7 +48,7 @@ TITLE = "A night of 35 researchers"
 LARGE, MEDIUM, SMALL = 2, 3, 30
 NODES, RUNS = LARGE + MEDIUM + SMALL, 333
 FINDER = LARGE + MEDIUM  # the small node that has the idea
-JOIN_S = 4.0  # one node after another joins; who comes late hears what others found
+JOIN_S = 8.0  # one node after another joins; who comes late hears what others found
 INIT, RATE = ("INIT", '"scaled"'), ("LEARNING_RATE", "1.2")
 OTHERS = (
     ("WIDTH", "64"),
