@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import AutoresearchError
@@ -50,12 +51,16 @@ class Material(Struct, frozen=True):
 
 
 class Shown(Struct, frozen=True):
-    """What a visitor is shown. `record`: it was not recorded before, and is to be once it was seen."""
+    """
+    What a visitor is shown. `record`: it was not recorded before, and is to be once it was seen. `known`: a first exposure of theirs is in the
+    store.
+    """
 
     cell: str
     texts: dict[str, str]
     plan: int
     record: Exposure | None = None
+    known: bool = False
 
 
 class Desk:
@@ -155,9 +160,9 @@ class Desk:
         if first is not None:
             texts = self._text(first.cell)
             if texts is not None:
-                return Shown(first.cell, texts, first.plan)
+                return Shown(first.cell, texts, first.plan, known=True)
             self.counts.add("unshowable_total")
-            return self.default()
+            return msgspec.structs.replace(self.default(), known=True)
         if self.plan is None:
             return self.default()
         who, segment = unit(self.salt, person), visitors.segment(self.live.segments, facts)
@@ -175,6 +180,10 @@ class Desk:
         if not new:
             await self._do(job)
         return self.give(person, facts, job.first, self.clock())
+
+    def proof(self, shown: Shown) -> str:
+        """The word that a visitor brings back when this was seen; "" where nothing is to be recorded of it."""
+        return proof.of(self.salt, shown.record) if shown.record else ""
 
     async def show(self, person: str, facts: Mapping[str, str]) -> tuple[Shown, bool]:
         """What somebody is shown for certain, and whether their exposure is on the disk."""

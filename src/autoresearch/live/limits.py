@@ -38,14 +38,14 @@ def client(peer: str, headers: Mapping[str, str], proxies: tuple[Network, ...]) 
     """
     forwarded = [word.strip() for word in headers.get("x-forwarded-for", "").split(",") if word.strip()]
     forwarded = forwarded[-20:]
-    if not _within(peer, proxies):
+    if not within(peer, proxies):
         return peer, not forwarded and "forwarded" not in headers
     at = peer
     while forwarded:
         at = forwarded.pop()
         if _address(at) is None:
             return peer, False
-        if not _within(at, proxies):
+        if not within(at, proxies):
             break
     return at, True
 
@@ -53,7 +53,7 @@ def client(peer: str, headers: Mapping[str, str], proxies: tuple[Network, ...]) 
 def secure(scheme: str, peer: str, headers: Mapping[str, str], proxies: tuple[Network, ...]) -> bool:
     """Whether the visitor's own connection is https."""
     told = headers.get("x-forwarded-proto", "").strip().lower()
-    return told == "https" if told and _within(peer, proxies) else scheme == "https"
+    return told == "https" if told and within(peer, proxies) else scheme == "https"
 
 
 def is_loopback(address: str) -> bool:
@@ -69,7 +69,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
-def _within(text: str, proxies: tuple[Network, ...]) -> bool:
+def within(text: str, proxies: tuple[Network, ...]) -> bool:
     found = _address(text) if proxies else None
     return found is not None and any(found in network for network in proxies)
 
