@@ -80,13 +80,14 @@ class Desk:
         material: Callable[[], Material],
         hooks: Mapping[str, Hook] | None = None,
         clock: Callable[[], float] = time.time,
+        refresh_s: float = REFRESH_S,
     ) -> None:
         self.study, self.live, self.salt, self.store, self.clock = study, live, salt, store, clock
         self.hooks = dict(hooks or {})
         self.kinds = tuple(dict.fromkeys((live.outcome, *(guard.name for guard in live.bounds))))
         self.counts = Counts()
         self.material, self._read = material(), material
-        self.trouble = ""
+        self.refresh_s, self.trouble = refresh_s, ""
         self.plan: Plan | None = None
         self._texts: dict[str, dict[str, str] | None] = {}
         self._together: Together | None = None
@@ -114,7 +115,7 @@ class Desk:
 
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(self.refresh_s)
             await self.refresh()
 
     async def refresh(self) -> None:
@@ -250,7 +251,9 @@ class Desk:
         )
         late = age is not None and age > 2 * 60 * self.live.every_minutes
         said = said or ("the plan is old: does `autoresearch run` still make plans?" if late else "")
-        return Health(not store and not said, store or "writable", self.plan.number if self.plan else None, age, said)
+        return Health(
+            not store and not self.trouble, store or "writable", self.plan.number if self.plan else None, age, said
+        )
 
     def metrics(self) -> str:
         plan = self.plan

@@ -82,7 +82,7 @@ class Said(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """`ok`: the store can be written to, and the plan is not older than two rounds of planning."""
+    """`ok`: the store can be written to, and the study's files can be read."""
 
     ok: bool
     store: str

@@ -14,7 +14,10 @@
     if (!counted) return early.push([kind, value]);
     if (sent.has(kind)) return;
     sent.add(kind);
-    nav.sendBeacon(new URL("event", base), new Blob([JSON.stringify({ kind, value, id })], { type: "application/json" }));
+    const body = { kind, value, id };
+    // A beacon takes cookies along, which another origin must not.
+    if (!own || !nav.sendBeacon(new URL("event", base), new Blob([JSON.stringify(body)], { type: "application/json" })))
+      post("event", body).catch(() => 0);
   };
   const counts = () => { counted = true; early.splice(0).forEach((one) => report(...one)); };
   const seen = (proof) => { if (proof) post("seen", { proof, id }).catch(() => 0); counts(); }; // in any order
@@ -32,7 +35,7 @@
     hide.textContent = "[data-ar]{visibility:hidden!important}";
     document.head.append(hide);
     let late;
-    setTimeout(() => { late = true; hide.remove(); }, 300); // ms
+    setTimeout(() => { late = true; hide.remove(); }, me.dataset.ms || 300);
     try {
       const from = document.referrer && new URL(document.referrer).host;
       const given = await post("decide", {
