@@ -95,7 +95,7 @@ class Answer:
 
 
 def ask(
-    served: Serving, path: str = "/", method: str = "GET", body: object = None, raw: bytes | None = None, **headers: str
+    served: Serving, path: str = "/", method: str = "GET", body: object = None, raw: bytes | None = None, **headers: Any
 ) -> Answer:
     """A browser's request, but for the headers that are given; `body` as JSON."""
     usual = {"user-agent": BROWSER} | ({"content-type": "application/json"} if body is not None else {})
@@ -110,7 +110,7 @@ def ask(
         connection.close()
 
 
-def post(served: Serving, path: str, body: object, **headers: str) -> Answer:
+def post(served: Serving, path: str, body: object, **headers: Any) -> Answer:
     return ask(served, path, "POST", body, None, **headers)
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from helpers import eventually
 
-for needed in ("starlette", "uvicorn", "jinja2"):
-    pytest.importorskip(needed, reason="the extra `live` is not installed")
+pytest.importorskip("starlette", reason="the extra `live` is not installed")
+pytest.importorskip("uvicorn", reason="the extra `live` is not installed")
+pytest.importorskip("jinja2", reason="the extra `live` is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
 from live_study import BROWSER, Study, plan, running  # noqa: E402 -- once the extra is known to be there

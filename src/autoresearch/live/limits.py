@@ -8,6 +8,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from autoresearch.errors import StudyError
 
@@ -61,6 +62,7 @@ def is_loopback(address: str) -> bool:
     return found is not None and found.is_loopback
 
 
+@lru_cache(4096)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         found = ipaddress.ip_address(text.partition("%")[0])

@@ -23,12 +23,14 @@ Quiet = Literal["", "private", "crawler", "prefetch"]
 COOKIE = "ar_id"
 COOKIE_DAYS = 180
 _ID = re.compile(r"[0-9a-f]{32}")
-# What crawlers, previews, monitors and command-line programs call themselves.
+# What crawlers, previews and monitors call themselves.
 _CRAWLER = re.compile(
     r"bot\b|bot[/_-]|crawl|spider|slurp|headless|lighthouse|preview|monitor|pingdom|uptime|facebookexternalhit|whatsapp|embedly|"
-    r"mediapartners|python-|curl/|wget/|okhttp|go-http-client|java/|libwww|scrapy|phantomjs|archiver|validator|fetcher|checker",
+    r"mediapartners|scrapy|phantomjs|archiver|validator|fetcher|checker",
     re.IGNORECASE,
 )
+# What programs call themselves: no reader of a page, but perhaps a server that asks on behalf of one.
+_PROGRAM = re.compile(r"python|curl/|wget/|okhttp|go-http-client|java/|libwww|axios|undici|^node", re.IGNORECASE)
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobile)", re.IGNORECASE)
 _PHONE = re.compile(r"mobi|iphone|ipod|android", re.IGNORECASE)
 _SEARCH = re.compile(r"(^|\.)(google|bing|duckduckgo|yahoo|ecosia|qwant|baidu|yandex|startpage|kagi|brave)\.[a-z.]+$")
@@ -48,15 +50,19 @@ def quiet(method: str, headers: Mapping[str, str]) -> Quiet:
     """
     Why nothing is recorded of this request and nobody is recognised by it; "" where there is no reason. `private`: Do Not Track or
     Global Privacy Control. `crawler`: by the name it gives itself, or by giving none. `prefetch`: perhaps nobody will look.
+
+    A POST that no page sent comes from a server of the person's own, so that a program's name, or none, is nothing against it.
     """
     if headers.get("dnt", "").strip() == "1" or headers.get("sec-gpc", "").strip() == "1":
         return "private"
-    if "prefetch" in headers.get("sec-purpose", headers.get("purpose", "")).lower() and "prerender" not in headers.get(
-        "sec-purpose", ""
-    ):
+    purpose = headers.get("sec-purpose", headers.get("purpose", "")).lower()
+    if "prefetch" in purpose and "prerender" not in purpose:
         return "prefetch"
     agent = headers.get("user-agent", "")
-    return "crawler" if method == "HEAD" or not agent or _CRAWLER.search(agent) else ""
+    if method == "HEAD" or _CRAWLER.search(agent):
+        return "crawler"
+    asks_for_another = method == "POST" and "origin" not in headers
+    return "crawler" if not asks_for_another and (not agent or _PROGRAM.search(agent)) else ""
 
 
 def known(cookies: Mapping[str, str]) -> str | None:
