@@ -126,7 +126,7 @@ def test_a_cell_stays_under_new_plans_and_the_default_stands_in_for_what_is_gone
         {"user_agent": "curl/8.1"},
     ],
 )
-def test_quiet_visitors_get_the_default_no_cookie_and_no_record(served: Any, headers: dict[str, str]) -> None:
+def test_quiet_visitors_get_the_default_no_cookie_and_no_record(served: Any, headers: dict[str, Any]) -> None:
     study, server = served
     before = len(records(study))
     page = ask(server, cookie=f"ar_id={PERSON}", **headers)
@@ -254,7 +254,7 @@ def test_a_long_body_without_a_length_is_cut_off(served: Any) -> None:
 
 def test_pages_elsewhere_are_answered_where_the_study_lists_them(served: Any) -> None:
     study, server = served
-    asks = {"access_control_request_method": "POST", "access_control_request_headers": "content-type"}
+    asks: dict[str, Any] = {"access_control_request_method": "POST", "access_control_request_headers": "content-type"}
     may = ask(server, "/decide", "OPTIONS", origin=SHOP, **asks)
     assert may.status == 204
     assert may.headers["access-control-allow-origin"] == SHOP
@@ -295,7 +295,7 @@ def test_only_this_machine_reads_the_numbers_and_what_is_wrong(served: Any) -> N
     assert re.search(r'latency_seconds_bucket\{route="decide",le="\+Inf"\} [1-9]', text)
     for line in text.splitlines():
         assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"]*",?)+\})? \S+', line)
-    through_a_proxy = {"x_forwarded_for": "203.0.113.9"}
+    through_a_proxy: dict[str, Any] = {"x_forwarded_for": "203.0.113.9"}
     assert ask(server, "/metrics", **through_a_proxy).status == 403
     assert ask(server, "/health", **through_a_proxy).json["said"] == ""
     assert ask(server, "/metrics", host="evil.example").status == 421

@@ -96,10 +96,16 @@ def openapi(study: str, kinds: tuple[str, ...], hooks: tuple[str, ...], page: bo
     shapes = (Asked, Decision, Seen, Happened, Recorded, Said, Health)
     _, parts = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     parts["Happened"]["properties"]["kind"] = {"enum": list(kinds), "type": "string"}
+    decide = _post("Asked", "Decision", "What to show to somebody.", {503})
+    given = {"id": "$response.body#/id"}
+    decide["responses"]["200"]["links"] = {
+        "seen": {"operationId": "seen", "requestBody": {**given, "proof": "$response.body#/proof"}},
+        "event": {"operationId": "event", "requestBody": {**given, "kind": kinds[0]}},
+    }
     paths: dict[str, Any] = {
-        "/decide": {"post": _post("Asked", "Decision", "What to show to somebody.", {503})},
-        "/seen": {"post": _post("Seen", "Recorded", "It was seen: count it.", {403, 503})},
-        "/event": {"post": _post("Happened", "Recorded", "An outcome.", {503})},
+        "/decide": {"post": decide},
+        "/seen": {"post": {"operationId": "seen", **_post("Seen", "Recorded", "It was seen: count it.", {503})}},
+        "/event": {"post": {"operationId": "event", **_post("Happened", "Recorded", "An outcome.", {503})}},
         "/health": {
             "get": {
                 "summary": "Whether the server can record.",
