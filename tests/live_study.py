@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.live import render, variables
+from autoresearch.live.brand import Brand
 from autoresearch.live.desk import Desk, Hook, Material
 from autoresearch.live.door import Settings
 from autoresearch.live.plan import unit
@@ -44,10 +45,11 @@ class Study:
         self.variables = words()
         self.template: render.Template | None = render.Template(page) if page else render.read(TEMPLATE, "page.html")
         self.store = SmallStore(folder / "live.db")
+        self.rules: Brand | None = None
         self.now = 1.8e9
 
     def material(self) -> Material:
-        return Material(self.variables, self.template)
+        return Material(self.variables, self.template, self.rules)
 
     def desk(self, hooks: Mapping[str, Hook] | None = None, store: Store | None = None) -> Desk:
         return Desk("s", self.live, SALT, store or self.store, self.material, hooks, lambda: self.now, 0.1)

@@ -3,7 +3,6 @@
 import http.client
 import os
 import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ pytest.importorskip("starlette", reason="the extra `live` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `live` is not installed")
 pytest.importorskip("jinja2", reason="the extra `live` is not installed")
 
+from helpers import eventually
 from live_study import BROWSER, SALT, Answer, ask, plan, post, records, running, words
 
 from autoresearch.errors import StudyError
-from autoresearch.live import limits, pictures, proof, visitors
+from autoresearch.live import limits, pictures, proof, render, visitors
+from autoresearch.live.brand import Brand
 from autoresearch.live.door import Settings
 from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Suppression
@@ -99,19 +100,36 @@ def test_a_cell_stays_under_new_plans_and_the_default_stands_in_for_what_is_gone
         first = post(served, "/decide", {"id": "anna"}).json
         assert "headline=relief" in first["cell"]
         study.store.add_plan(plan(study.variables, 2, headline="question", holdout=0.0))
-        deadline = time.monotonic() + 20
-        while ask(served, "/health").json["plan"] != 2:
-            assert time.monotonic() < deadline
+        assert eventually(lambda: ask(served, "/health").json["plan"] == 2)
         assert post(served, "/decide", {"id": "ANNA "[:4]}).json["cell"] == first["cell"]
         assert "headline=question" in post(served, "/decide", {"id": "bert"}).json["cell"]
         levels = dict(study.variables.variables["headline"].levels)
         del levels["relief"]
         changed = msgspec.structs.replace(study.variables.variables["headline"], levels=levels)
         study.variables = Variables(study.variables.variables | {"headline": changed}, study.variables.forbid)
-        while (now := post(served, "/decide", {"id": "anna"}).json)["cell"] == first["cell"]:
-            assert time.monotonic() < deadline
-        assert now["cell"] == key(study.variables.default)
+        gone = key(study.variables.default)
+        assert eventually(lambda: post(served, "/decide", {"id": "anna"}).json["cell"] == gone)
         assert len(study.exposures) == 2
+
+
+def test_a_cell_that_the_rules_forbid_is_not_shown_whatever_the_plan_says(tmp_path: Path) -> None:
+    with running(tmp_path, planned=lambda known: plan(known, headline="relief", holdout=0.0)) as (study, served):
+        assert "headline=relief" in post(served, "/decide", {"id": "anna"}).json["cell"]
+        study.rules = Brand(banned=("over the lathe start your trial",))  # in no level, but in some whole
+        study.template = render.Template("{{ headline }} {{ action }} {{ reason }} {{ price }} {{ layout }}")
+        people = iter(range(200))
+        assert eventually(
+            lambda: (
+                post(served, "/decide", {"id": f"v{next(people)}"}).status == 200
+                and ask(served, "/health").json["said"].endswith("which is banned (brand.toml)")
+            )
+        )
+        shown = [post(served, "/decide", {"id": f"w{n}"}).json["cell"] for n in range(30)]
+        assert not [cell for cell in shown if "action=try" in cell and "headline=relief" in cell]
+        assert any("headline=relief" in cell for cell in shown)
+        assert all("headline=plain" not in one.cell for one in study.exposures), (
+            "who saw the default instead does not count"
+        )
 
 
 @pytest.mark.parametrize(

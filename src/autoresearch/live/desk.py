@@ -17,13 +17,14 @@ from msgspec import Struct
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.live import proof, visitors
+from autoresearch.live.brand import Brand
 from autoresearch.live.counts import Counts
 from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
-from autoresearch.live.render import Template, shown
+from autoresearch.live.render import Template, forbidden, shown
 from autoresearch.live.settings import Live
 from autoresearch.live.together import Crowded, Job, Store, Together
-from autoresearch.live.variables import Variables, cell_of, key
+from autoresearch.live.variables import MOST_CELLS, Variables, cell_of, key
 from autoresearch.live.wire import Health
 
 REFRESH_S = 5.0  # between two looks at the plan and the files
@@ -44,10 +45,14 @@ Hook = Callable[[bytes, Mapping[str, str], float], Sequence[AnyRecord] | Refused
 
 
 class Material(Struct, frozen=True):
-    """What can be shown: the study's files as they are now. Without a template there is no page, only decisions."""
+    """
+    What can be shown: the study's files as they are now. Without a template there is no page, only decisions. A cell that the rules forbid
+    is not shown, whatever the plan says; the defaults are the person's own.
+    """
 
     variables: Variables
     template: Template | None = None
+    rules: Brand | None = None
 
 
 class Shown(Struct, frozen=True):
@@ -88,6 +93,7 @@ class Desk:
         self.counts = Counts()
         self.material, self._read = material(), material
         self.refresh_s, self.trouble = refresh_s, ""
+        self.held_back, self._checked = "", (float("-inf"), "")
         self.plan: Plan | None = None
         self._texts: dict[str, dict[str, str] | None] = {}
         self._together: Together | None = None
@@ -126,8 +132,8 @@ class Desk:
             self.counts.add("store_failures_total")
         try:
             material, self.trouble = await asyncio.to_thread(self._read), ""
-            if material.variables != self.material.variables:
-                self._texts = {}
+            if (material.variables, material.rules) != (self.material.variables, self.material.rules):
+                self._texts, self.held_back = {}, ""
             self.material = material
         except AutoresearchError as error:
             self.trouble = str(error)
@@ -137,21 +143,30 @@ class Desk:
     def default(self) -> Shown:
         """What those see of whom nothing is recorded."""
         variables = self.material.variables
-        cell = key(variables.default)
-        return Shown(cell, self._text(cell) or {}, self.plan.number if self.plan else 0)
+        return Shown(key(variables.default), shown(variables, variables.default), self.plan.number if self.plan else 0)
 
     def _text(self, cell: str) -> dict[str, str] | None:
-        """A cell's texts; None where one of its levels, or a variable, is not there any more."""
+        """A cell's texts; None where a level or a variable is not there any more, or the rules forbid it."""
         if cell not in self._texts:
-            if len(self._texts) > 20_000:
+            if len(self._texts) > MOST_CELLS:
                 self._texts = {}
-            try:
-                levels = cell_of(cell)
-                whole = levels.keys() == self.material.variables.variables.keys()
-                self._texts[cell] = shown(self.material.variables, levels) if whole else None
-            except (KeyError, ValueError):
-                self._texts[cell] = None
+            self._texts[cell] = self._make(cell)
         return self._texts[cell]
+
+    def _make(self, cell: str) -> dict[str, str] | None:
+        variables, template, rules = self.material.variables, self.material.template, self.material.rules
+        try:
+            levels = cell_of(cell)
+            if levels.keys() != variables.variables.keys():
+                return None
+            texts = shown(variables, levels)
+            wrong = forbidden(variables, levels, template, rules) if rules is not None else ()
+        except (KeyError, ValueError, AutoresearchError):
+            return None
+        if wrong and levels != variables.default:
+            self.held_back = wrong[0]
+            return None
+        return texts
 
     def give(self, person: str, facts: Mapping[str, str], first: Exposure | None, at: float) -> Shown:
         """
@@ -241,19 +256,22 @@ class Desk:
     # -- how it is -------------------------------------------------------------------------------------
 
     async def health(self) -> Health:
-        try:
-            store = await asyncio.wait_for(self.together.ask(self.store.check), 5)
-        except Exception as error:  # the database's own, of whichever kind
-            store = type(error).__name__
-        age = self.clock() - self.plan.at if self.plan else None
-        said = self.trouble or (
-            "" if self.plan else "there is no plan yet: everybody sees the default, and nobody counts"
-        )
-        late = age is not None and age > 2 * 60 * self.live.every_minutes
-        said = said or ("the plan is old: does `autoresearch run` still make plans?" if late else "")
-        return Health(
-            not store and not self.trouble, store or "writable", self.plan.number if self.plan else None, age, said
-        )
+        """How the store is, asked for once a second at most; how old the plan is, and what is wrong with what is to be shown."""
+        now = time.monotonic()
+        if now - self._checked[0] > 1:
+            try:
+                word = await asyncio.wait_for(self.together.ask(self.store.check), 5)
+            except Exception as error:  # the database's own, of whichever kind
+                word = type(error).__name__
+            self._checked = (now, word)
+        store, plan = self._checked[1], self.plan
+        age = self.clock() - plan.at if plan else None
+        said = self.trouble or self.held_back
+        if age is None:
+            said = said or "there is no plan yet: everybody sees the default, and nobody counts"
+        elif age > 2 * 60 * self.live.every_minutes:
+            said = said or "the plan is old: does `autoresearch run` still make plans?"
+        return Health(not store and not self.trouble, store or "writable", plan.number if plan else None, age, said)
 
     def metrics(self) -> str:
         plan = self.plan

@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from autoresearch.errors import StudyError
 from autoresearch.live import proof
+from autoresearch.live.brand import Brand
 from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Plan
-from autoresearch.live.render import SUBJECT, Template, mail, shown
+from autoresearch.live.render import SUBJECT, Template, forbidden, mail, shown
 from autoresearch.live.settings import Live
 from autoresearch.live.together import Store
 from autoresearch.live.variables import Variables, cell_of
@@ -53,6 +54,7 @@ def addresses(
     store: Store,
     variables: Variables,
     template: Template | None = None,
+    rules: Brand | None = None,
     column: str = COLUMN,
 ) -> Exported:
     """
@@ -60,7 +62,7 @@ def addresses(
     Left out and counted: who is suppressed, what is no address, and an address that stood there before.
 
     Raises:
-        StudyError: it is no CSV with this column, there is no plan, or a level reads as a formula.
+        StudyError: it is no CSV with this column, there is no plan, a level reads as a formula, or the rules forbid a cell.
     """
     plan = store.plan()
     if plan is None:
@@ -68,7 +70,7 @@ def addresses(
     head, rows = _read(text, column)
     if ours := [name for name in head if name.startswith(PREFIX)]:
         raise StudyError(f"the list has the column {ours[0]} already: export from the list as it was before")
-    made = _Rendered(variables, template)
+    made = _Rendered(variables, template, rules)
     out, left, lines, known = io.StringIO(), Counter[str](), dict[str, int](), 0
     write = csv.writer(out, lineterminator="\n")
     write.writerow([defused(name) for name in head] + [UNIT, CELL, PROOF, *made.columns])
@@ -141,8 +143,8 @@ def is_formula(text: str) -> bool:
 class _Rendered:
     """The columns of texts for each cell, made once. A level is not altered, so one that would be run is refused."""
 
-    def __init__(self, variables: Variables, template: Template | None) -> None:
-        self.variables, self.template = variables, template
+    def __init__(self, variables: Variables, template: Template | None, rules: Brand | None) -> None:
+        self.variables, self.template, self.rules = variables, template, rules
         self.is_mail = (
             template is not None
             and template.name.endswith(".txt")
@@ -169,6 +171,8 @@ class _Rendered:
             return None
         if texts.keys() != self.variables.variables.keys():
             return None
+        if self.rules is not None and (wrong := forbidden(self.variables, levels, self.template, self.rules)):
+            raise StudyError(wrong[0])
         for name, text in texts.items():
             if is_formula(text):
                 raise StudyError(

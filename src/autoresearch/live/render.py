@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import MissingExtra, StudyError
@@ -204,14 +205,40 @@ def problems(
         except StudyError as error:
             found.append(f"{key(cell)}: {error}")
             continue
-        if rules is not None:
-            found += brand.whole(rules, key(cell), seen(made, template.html))
+        found += forbidden(variables, cell, template, rules) if rules is not None else ()
         if outcome and template.html and outcome not in outcomes(made):
             found.append(
                 f'{template.name}: nothing in it has data-outcome="{outcome}", so that the outcome is never reported'
             )
             break
     return tuple(found)
+
+
+def forbidden(
+    variables: Variables, cell: Cell, template: Template | None, rules: brand.Brand, file: str = brand.FILE
+) -> tuple[str, ...]:
+    """
+    What the brand's rules have against this cell: against its levels, and against the whole that they make in the template, or side by side
+    where there is none.
+
+    Raises:
+        StudyError: it cannot be rendered.
+    """
+    only = {name: variables.variables[name] for name in cell}
+    chosen = {
+        name: msgspec.structs.replace(variable, levels={cell[name]: variable.levels[cell[name]]}, default=cell[name])
+        for name, variable in only.items()
+    }
+    found = brand.breaches(
+        msgspec.structs.replace(rules, max_length=_of(rules.max_length, cell)), Variables(chosen), file
+    )
+    texts = shown(variables, cell)
+    text = "\n".join(texts.values()) if template is None else seen(template.render(texts, key(cell)), template.html)
+    return (*found, *brand.whole(rules, key(cell), text, file))
+
+
+def _of(bounds: Mapping[str, int], cell: Cell) -> dict[str, int]:
+    return {name: bound for name, bound in bounds.items() if name in cell}
 
 
 def _each_level_once(variables: Variables) -> list[dict[str, str]]:

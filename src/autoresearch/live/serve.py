@@ -275,12 +275,14 @@ def application(desk: Desk, settings: Settings | None = None, folder: Path | Non
         return say(error.status_code, str(error.detail), **dict(error.headers or {}))
 
     door = Middleware(Door, settings=settings, origins=desk.live.origins, counts=desk.counts)
-    return Starlette(
+    made = Starlette(
         routes=Addresses(desk, folder).routes(),
         middleware=[door],
         exception_handlers={Refusal: refused, HTTPException: wrong},
         lifespan=lifespan,
     )
+    made.router.redirect_slashes = False  # /decide/ is not an address
+    return made
 
 
 class Serving:
