@@ -32,7 +32,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
-	$(BIN)/pip install --quiet --editable ".[demo,data,web,mcp,llm,acp,parquet,tensorboard,notify,swarm]" hypothesis mypy playwright \
+	$(BIN)/pip install --quiet --editable ".[demo,data,web,live,mcp,llm,acp,parquet,tensorboard,notify,swarm]" hypothesis mypy playwright \
 		pytest pytest-timeout ruff types-PyYAML
 	@$(PROGRAMS)
 	@touch $@
@@ -61,6 +61,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.kmodule --write
 	$(BIN)/python -m benchmarks.night.landscape --write
 	$(BIN)/python -m benchmarks.web --write
+	$(BIN)/python -m benchmarks.live_load --write
 	$(BIN)/python -m benchmarks.policies --write
 	$(BIN)/python -m benchmarks.brief --write
 	$(BIN)/python -m benchmarks.kill_try --write

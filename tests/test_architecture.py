@@ -75,6 +75,7 @@ ALLOWED_IN = {
     "audit": {"errors", "events", "scatter", "state", "interchange", "log", "stats", "trial"},
     "tell": {"errors", "events", "export", "listener", "report", "state", "study", "trial"},
     "export": {"errors", "report", "state", "trial"},
+    "live": {"errors", "guard", "keys", "ports", "stats"},
     "policy": {"carrying", "errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {
         "audit",

@@ -13,6 +13,7 @@ from autoresearch.guard import METRIC_NAME, Guard
 from autoresearch.guard import read as read_guard
 
 LARGEST_HOLDOUT = 0.5
+_ORIGIN = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -26,7 +27,8 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
     whole cells are compared, which is A/B/n; `false_winner` is the chance, over all looks, that one is called better that is not.
 
     `guardrails` bound the rates of other outcomes, like "unsubscribe <= 0.005". `approve = "human"`: nothing is shown in public before a person
-    said yes. `store` is a database, as SQLAlchemy writes it; None: a file beside the log.
+    said yes. `store` is a database, as SQLAlchemy writes it; None: a file beside the log. `origins` are the sites, like https://shop.example,
+    whose pages may ask this study's server.
     """
 
     outcome: str
@@ -43,6 +45,7 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
     false_winner: float = 0.05
     approve: Literal["human", "rules"] = "human"
     store: str | None = None
+    origins: list[str] = []
     simulated: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +68,9 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 "store must be an address, like postgresql+psycopg://localhost/campaign, or a $VARIABLE that holds one"
             )
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"origins: {origin!r} must be a site alone, like https://shop.example, with no path")
         _ = self.bounds
 
     @property

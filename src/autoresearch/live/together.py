@@ -1,0 +1,135 @@
+"""
+Requests that wait for the store wait together: what came in while one commit was made goes into the next one.
+
+The store is used by one thread, in order, so that two requests of one visitor see each other; and one sync of the disk serves
+all who wait for it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from autoresearch.live.records import AnyRecord, Exposure, Plan
+
+MOST_AT_ONCE = 512  # requests in a commit
+MOST_WAITING = 4096  # requests; more are told to come again
+
+
+_T = TypeVar("_T")
+
+
+class Store(Protocol):
+    """What the server needs of a store; its methods may be called from any one thread."""
+
+    def add(self, records: Sequence[AnyRecord]) -> int:
+        """
+        Record these, in one transaction, and return how many were new; those whose source and id are known change nothing. What was returned from is
+        on the disk.
+        """
+        ...
+
+    def firsts(self, units: Sequence[str]) -> dict[str, Exposure]:
+        """The first exposure of each of these units that has one."""
+        ...
+
+    def plan(self) -> Plan | None:
+        """The newest plan; None before there is one."""
+        ...
+
+    def suppressed(self, units: Sequence[str]) -> set[str]:
+        """Those of these units that are not to be written to."""
+        ...
+
+    def check(self) -> str:
+        """Why nothing can be written just now, in words; "" where it can. Leaves nothing behind."""
+        ...
+
+
+class Crowded(Exception):
+    """More requests wait for the store than will be answered in time."""
+
+
+class Job:
+    """
+    One request's business: `make` is told the first exposure of `unit` and returns what to record. It is called in the
+    store's thread.
+    """
+
+    def __init__(self, unit: str | None, make: Callable[[Exposure | None], Sequence[AnyRecord]]) -> None:
+        self.unit, self.make = unit, make
+        self.first: Exposure | None = None
+        self.new: Sequence[AnyRecord] = ()
+
+
+def settle(store: Store, jobs: Sequence[Job]) -> None:
+    """Do these in order, with one read and one write; each is left knowing its unit's first exposure and what it recorded."""
+    units = list({job.unit: None for job in jobs if job.unit is not None})
+    firsts = store.firsts(units) if units else {}
+    records: list[AnyRecord] = []
+    for job in jobs:
+        job.first = firsts.get(job.unit) if job.unit else None
+        job.new = job.make(job.first)
+        for record in job.new:
+            if isinstance(record, Exposure) and record.unit not in firsts:
+                firsts[record.unit] = record
+        records += job.new
+        job.first = job.first or (firsts.get(job.unit) if job.unit else None)
+    if records:
+        store.add(records)
+
+
+class Together:
+    """Between many requests and one store. `run` is a task that lasts as long as the server."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._waiting: list[tuple[Job, asyncio.Future[None]]] = []
+        self._more = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    async def do(self, job: Job) -> Job:
+        """
+        Wait until this is durable.
+
+        Raises:
+            Crowded: too many wait.
+            Exception: whatever the store raised; nothing was acknowledged.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise Crowded
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((job, done))
+        self._more.set()
+        await done
+        return job
+
+    async def ask(self, what: Callable[[], _T]) -> _T:
+        """Something else of the store, in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, what)
+
+    async def run(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Until nobody waits."""
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            failed: Exception | None = None
+            try:
+                await self.ask(lambda jobs=[job for job, _ in batch]: settle(self.store, jobs))  # type: ignore[misc]
+            except Exception as error:  # the store's own; told to each who waits for it
+                failed = error
+            for _, done in batch:
+                if done.done():  # whoever asked has gone
+                    continue
+                done.set_exception(failed) if failed else done.set_result(None)
+
+    async def close(self) -> None:
+        with contextlib.suppress(Exception):
+            await self.drain()
+        self._thread.shutdown(wait=True)
