@@ -42,7 +42,7 @@ from autoresearch.rules import sentences
 from autoresearch.state import State
 from autoresearch.study import Study, load
 from autoresearch.tell.listening import told
-from autoresearch.trial import Metric
+from autoresearch.trial import Machine, Metric
 from autoresearch.workspace import HOME, Workspace
 
 EVENTS = "events.jsonl"
@@ -260,6 +260,10 @@ def around(study: Study, workspace: Workspace, purse: Purse, slots: int) -> Arou
 def run(folder: Path, goal: Goal, listener: Listener) -> State:
     """Work on the study until its budget is spent, nothing is left to try, or the person stops it."""
     study = load(folder)
+    if study.live is not None:
+        from autoresearch.live import running
+
+        return running.run(folder, goal, listener)
     with (
         told(folder.resolve(), study.tell, study.budget, goal.hours or study.budget.hours, listener) as listener,
         opened(folder, goal, listener) as alone,
@@ -283,9 +287,12 @@ def see_through(lab: Lab, done: str) -> str:
     return why
 
 
-def begin(lab: Lab) -> None:
-    """Write down that this process took the study up, and on what machine: from here on only its values count."""
-    machine, version = lab.executor.machine, autoresearch.__version__
+def begin(lab: Lab, machine: Machine | None = None) -> None:
+    """
+    Write down that this process took the study up, and on what machine, the executor's if on no other: from here on only its
+    values count.
+    """
+    machine, version = machine or lab.executor.machine, autoresearch.__version__
     lab.log.append(
         SessionStarted(
             pid=os.getpid(),

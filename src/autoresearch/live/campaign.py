@@ -5,7 +5,6 @@ What a run is to other studies, traffic is to this one: it costs nobody a slot, 
 decision are pure functions of the records up to a number; this only says when they are made, and writes down what follows.
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from autoresearch.errors import NothingLeft, ProposerError, StudyError
 from autoresearch.events import RunFinished, RunStarted, StudyOpened, TrialApproved, TrialDecided, TrialStarted
 from autoresearch.git import git
 from autoresearch.lab import Lab
-from autoresearch.live import bandit, brand, deciding, levels
+from autoresearch.live import bandit, brand, deciding, house, levels
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.levels import Level
 from autoresearch.live.records import Plan
@@ -29,7 +28,6 @@ from autoresearch.loop import move_best, record, take_up, told
 from autoresearch.trial import BASELINE, Limits, Machine, Measurement, Proposal, Purpose, Run, Trial, Verdict
 from autoresearch.workspace import Tree
 
-SHOWN = "live/variables.json"  # in the study's .autoresearch: what the server may show
 LOOK_S = 1.0  # between two looks at what the person wants
 MOST_OPEN = 8  # levels that wait or are shown, before a proposer is asked for more
 MOST_REFUSED = 3  # proposals in a row that came to nothing, before it is asked again with the next plan only
@@ -51,7 +49,8 @@ class Campaign:
         self.lab, self.live, self.home, self.store, self.clock = lab, lab.study.live, home, store, clock
         self.refused = 0  # proposals in a row that came to nothing
         self._planned: dict[str, set[str]] | None = None  # levels of the latest plan
-        rules = lab.workspace.referee(self.opened.start) / brand.FILE
+        self.frozen = lab.workspace.referee(self.opened.start)
+        rules = self.frozen / brand.FILE
         self.brand = brand.parse(rules.read_text()) if rules.exists() else None
 
     @property
@@ -317,7 +316,7 @@ class Campaign:
         state = self.lab.log.state
         everything, seen, number = self._all(), self.store.seen(), before.number + 1 if before else 1
         allowed = levels.allowed(self.variables(), levels.shown(state).values())
-        self._publish(everything)
+        house.publish(self.home, everything)
         if self.lab.log.stopping:
             default = key(self.variables().default)
             plan = Plan(number, now, seen, self.opened.seed, default, self.live.holdout, {"": {default: 1.0}})
@@ -326,21 +325,3 @@ class Campaign:
             plan = bandit.make(tallies, everything, allowed, self.live, number, now, seen, self.opened.seed)
         self.store.add_plan(plan)
         self._planned = allowed
-
-    def _publish(self, variables: Variables) -> None:
-        """For the server, whole or not at all."""
-        path = self.home / SHOWN
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(variables))
-        os.replace(draft, path)
-
-
-def work(lab: Lab, home: Path, store: Store, clock: Callable[[], float] = time.time) -> None:
-    """Until the session is to stop."""
-    campaign, log = Campaign(lab, home, store, clock), lab.log
-    while log.stopping is None:
-        wait_s = campaign.turn()
-        with log.lock:
-            if log.stopping is None:
-                log.lock.wait(wait_s)

@@ -1,0 +1,88 @@
+"""
+What a live study keeps beside its log: a store, a salt, and what may be shown.
+
+All of it lies in .autoresearch/live, but for a store that study.toml names.
+"""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from autoresearch.errors import StudyError
+from autoresearch.live.desk import Material
+from autoresearch.live.render import read
+from autoresearch.live.settings import Live
+from autoresearch.live.store import Store, open_store
+from autoresearch.live.variables import Variables
+
+FOLDER, STORE, SALT, SHOWN = "live", "events.db", "salt", "variables.json"
+LONGEST_SALT = 64
+
+
+def folder(home: Path) -> Path:
+    """`home` is the study's .autoresearch."""
+    return home / FOLDER
+
+
+def store_of(study: str, live: Live, home: Path) -> Store:
+    """
+    Raises:
+        StudyError: the database cannot be used.
+        MissingExtra: what it needs is not installed.
+    """
+    folder(home).mkdir(parents=True, exist_ok=True)
+    return open_store(live.store or folder(home) / STORE, study)
+
+
+def salt(home: Path) -> bytes:
+    """
+    What makes of an id or an address a unit; made the first time. Without it, no record can be brought together with a person again.
+
+    Raises:
+        StudyError: it cannot be read or made.
+    """
+    path = folder(home) / SALT
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            contextlib.suppress(FileExistsError),
+            open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+        ):
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        found = path.read_bytes()
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}; the study's folder must be readable and writable") from None
+    if not 16 <= len(found) <= LONGEST_SALT:
+        raise StudyError(f"{path}: is damaged: restore it from a backup; without it nobody is recognised again")
+    return found
+
+
+def publish(home: Path, variables: Variables) -> None:
+    """What the server may show, whole or not at all."""
+    path = folder(home) / SHOWN
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{SHOWN}.{secrets.token_hex(4)}")
+    draft.write_bytes(msgspec.json.encode(variables))
+    os.replace(draft, path)
+
+
+def material(home: Path, frozen: Path, live: Live) -> Material:
+    """
+    The same, as the server reads it; `frozen` is where the study's own files lie as they were committed.
+
+    Raises:
+        StudyError: nothing was published yet, or the template cannot be used.
+    """
+    path = folder(home) / SHOWN
+    try:
+        variables = msgspec.json.decode(path.read_bytes(), type=Variables)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        raise StudyError(
+            f"{path}: nothing may be shown yet: `autoresearch live serve` or `autoresearch run` begins the study"
+        ) from None
+    return Material(variables, read(frozen, live.template))

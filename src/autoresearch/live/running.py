@@ -1,0 +1,82 @@
+"""
+One process at a live study: the campaign, and the server beside it where one is wanted.
+
+The parts are a session's, as every study has them; what is done with them is in campaign.py.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoresearch import session
+from autoresearch.events import SessionEnded
+from autoresearch.live import house
+from autoresearch.live.campaign import LOOK_S, Campaign, machine
+from autoresearch.live.settings import Live
+from autoresearch.loop import heed
+from autoresearch.state import State
+from autoresearch.study import load
+from autoresearch.tell.listening import told
+
+if TYPE_CHECKING:
+    from autoresearch.live.desk import Desk
+    from autoresearch.live.door import Settings
+    from autoresearch.live.serve import Serving
+
+
+def run(
+    folder: Path,
+    goal: session.Goal,
+    listener: session.Listener,
+    door: "Settings | None" = None,
+    opened: "Callable[[Serving], None]" = lambda serving: None,
+    clock: Callable[[], float] = time.time,
+) -> State:
+    """
+    Work on a live study until it is stopped, or its budget is spent. With a `door` visitors are served; `opened` is told where.
+
+    Raises:
+        AutoresearchError: something is missing or wrong; the message says what to do.
+    """
+    study = load(folder)
+    assert study.live is not None
+    with (
+        told(folder.resolve(), study.tell, study.budget, goal.hours or study.budget.hours, listener) as listener,
+        session.opened(folder, goal, listener) as lab,
+        session.stoppable(lab),
+        contextlib.ExitStack() as stack,
+    ):
+        home = lab.workspace.home
+        store = house.store_of(study.name, study.live, home)
+        stack.callback(store.close)
+        session.begin(lab, machine(study.live))
+        campaign = Campaign(lab, home, store, clock)
+        campaign.turn()
+        if door is not None:
+            from autoresearch.live.serve import serving
+
+            frozen = campaign.frozen
+            desk = desk_of(study.name, study.live, home, frozen, clock)
+            stack.callback(desk.store.close)
+            opened(stack.enter_context(serving(desk, door, frozen)))
+        while lab.log.stopping is None:
+            heed(lab)
+            campaign.turn()
+            with lab.log.lock:
+                if lab.log.stopping is None:
+                    lab.log.lock.wait(LOOK_S)
+        why = lab.log.stopping
+        lab.log.append(SessionEnded(why=why))
+        listener.say(f"Ended: {why}.")
+        return lab.log.state
+
+
+def desk_of(name: str, live: Live, home: Path, frozen: Path, clock: Callable[[], float] = time.time) -> "Desk":
+    """What a server works at, with a store of its own."""
+    from autoresearch.live.desk import Desk
+
+    store = house.store_of(name, live, home)
+    return Desk(name, live, house.salt(home), store, partial(house.material, home, frozen, live), clock=clock)
