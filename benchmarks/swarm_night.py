@@ -278,7 +278,8 @@ def page(seen: Seen, took_s: float) -> str:
     text += markdown(["tier", "nodes", "runs", "claims"], people)
     text += "\nWho measured somebody else's finding, and then adopted it / did not:\n\n"
     text += markdown(["finding", *STEPS], spread)
-    shown = "".join(f"![after {quarter} quarters](swarm_night_{quarter}.svg)\n" for quarter in range(1, 5))
+    parts = ("a quarter", "half", "three quarters", "all")
+    shown = "".join(f"![after {part}](swarm_night_{quarter}.svg)\n" for quarter, part in enumerate(parts, 1))
     return f"{text}\nWho took up what from whom, after a quarter of all adoptions, half, three quarters, and all:\n\n{shown}"
 
 
