@@ -15,6 +15,7 @@ import click
 import autoresearch
 from autoresearch.cli_claim import audit, certify, front
 from autoresearch.cli_export import export
+from autoresearch.cli_live import live
 from autoresearch.cli_mcp import mcp
 from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
@@ -133,6 +134,7 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 
 main.add_command(watch)
 main.add_command(swarm)
+main.add_command(live)
 
 
 @main.command()
@@ -281,8 +283,20 @@ main.add_command(audit)
 )
 @click.option("--minutes", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Length of the night.")
 @click.option("--workers", type=click.IntRange(1), help="Trials at once (default: one per core).")
-def demo(folder: Path, minutes: float, workers: int | None) -> None:
-    """A short night on a small language model: no key, no GPU, no network."""
+@click.option(
+    "--template",
+    type=click.Choice(["gpt", "landing-page", "cold-email", "ad"]),
+    default="gpt",
+    show_default=True,
+    help="A small language model, or words shown to a simulated audience.",
+)
+def demo(folder: Path, minutes: float, workers: int | None, template: str) -> None:
+    """A short night on a small language model, or of a live study on a simulated audience: no key, no GPU, no network."""
+    if template != "gpt":
+        from autoresearch.cli_live import demonstrate
+
+        demonstrate(folder, template, minutes)
+        return
     from autoresearch import demo as night
     from autoresearch.report import text
     from autoresearch.terminal import Screen

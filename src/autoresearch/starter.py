@@ -20,7 +20,7 @@ from autoresearch.execute.machine import visible_gpus
 from autoresearch.git import git, text
 from autoresearch.propose import knobs
 
-TEMPLATES = ("toy", "gpt", "blank")
+TEMPLATES = ("toy", "gpt", "landing-page", "cold-email", "ad", "blank")
 SIZES = ("cpu", "mps", "cuda")
 NOT_COPIED = {"__pycache__", "__init__.py"}
 

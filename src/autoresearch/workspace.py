@@ -247,7 +247,7 @@ class Workspace:
         top = self.home / "trees" / REFEREE
         self.add_worktree(top, commit)
         self._referee = traces(top / line.partition("\t")[2] for line, _ in self._files(commit))
-        return top / self.prefix
+        return top / self.prefix  # where house.frozen looks for it, too
 
     def restore_referee(self, commit: str) -> list[Path]:
         """Make frozen code what it was committed as, before each run of it; the files that were not."""

@@ -9,23 +9,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
 from autoresearch.errors import NothingLeft, ProposerError, StudyError
 from autoresearch.events import RunFinished, RunStarted, StudyOpened, TrialApproved, TrialDecided, TrialStarted
 from autoresearch.git import git
 from autoresearch.lab import Lab
-from autoresearch.live import bandit, brand, deciding, house, levels
+from autoresearch.live import bandit, brand, house, levels
+from autoresearch.live.atlas import decided
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.levels import Level
 from autoresearch.live.records import Plan
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.variables import FILE, Variables, key, parse
-from autoresearch.live.watching import Count
 from autoresearch.loop import move_best, record, take_up, told
-from autoresearch.trial import BASELINE, Limits, Machine, Measurement, Proposal, Purpose, Run, Trial, Verdict
+from autoresearch.trial import Limits, Machine, Measurement, Proposal, Purpose, Run, Trial, Verdict
 from autoresearch.workspace import Tree
 
 LOOK_S = 1.0  # between two looks at what the person wants
@@ -84,7 +83,7 @@ class Campaign:
 
     def _text(self, commit: str) -> str:
         space = self.lab.workspace
-        return str(git(space.folder, "show", f"{commit}:{space.prefix}{FILE}"))
+        return git(space.folder, "show", f"{commit}:{space.prefix}{FILE}").decode()
 
     def _begin(self) -> None:
         """The defaults as they stand are the first trial."""
@@ -196,22 +195,6 @@ class Campaign:
 
     # -- deciding ------------------------------------------------------------------------------------------
 
-    def decision(self, now: float, allowed: dict[str, set[str]], plan: Plan) -> Decision:
-        """What follows from the records until now."""
-        seen = self.store.seen()
-        rates = {guard.name: self.store.rates(guard.name, now, seen, self.live) for guard in self.live.bounds}
-        arrived = (Count(*msgspec.structs.astuple(one)) for one in self.store.shown(now, seen))
-        return deciding.decide(
-            self.store.tallies(now, seen, self.live),
-            self._all(),
-            allowed,
-            self.live,
-            seed=self.opened.seed,
-            rates=rates,
-            plans=self.store.plans(),
-            arrived=arrived,
-        )
-
     def _all(self) -> Variables:
         """The variables of the best, with every level that was ever approved."""
         trials = tuple(self.lab.log.state.trials.values())
@@ -222,7 +205,7 @@ class Campaign:
         """Write down what is known by now."""
         if plan is None:
             return
-        found = self.decision(now, allowed, plan)
+        found = decided(self.lab.log.state, self.variables(), self.live, self.store, now, allowed)
         self._know_baseline(found)
         if found.halt:
             self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")
@@ -258,8 +241,11 @@ class Campaign:
         lab = self.lab
         state, trial = lab.log.state, lab.log.state.trials[number]
         rate = state.mean(state.best.tree) if state.best else None
-        if word == "keep" and rate is None:
-            return  # the value to beat is not known yet
+        level = levels.of(trial)
+        assert level is not None
+        now = self.variables()
+        if word == "keep" and (rate is None or not now.allowed({**now.default, level.variable: level.name})):
+            return  # the value to beat is not known yet; or another default forbids it, as long as it is one
         verdict = Verdict(
             "keep" if word == "keep" else "discard", why, flags=(reading.fades,) if reading and reading.fades else ()
         )

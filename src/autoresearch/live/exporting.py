@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -203,7 +203,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", text.strip().lower()).strip("-")[:24]
 
 
-def _why_not(address: str, who: str, gone: set[str], done: set[str]) -> str:
+def _why_not(address: str, who: str, gone: Collection[str], done: set[str]) -> str:
     if not _ADDRESS.fullmatch(address.strip()):
         return "no address"
     return "suppressed" if who in gone else "twice in the list" if who in done else ""

@@ -17,6 +17,7 @@ from autoresearch.live.render import read
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
 from autoresearch.live.variables import Variables
+from autoresearch.workspace import REFEREE, Workspace
 
 FOLDER, STORE, SALT, SHOWN = "live", "events.db", "salt", "variables.json"
 LONGEST_SALT = 64
@@ -60,6 +61,11 @@ def salt(home: Path) -> bytes:
     if not 16 <= len(found) <= LONGEST_SALT:
         raise StudyError(f"{path}: is damaged: restore it from a backup; without it nobody is recognised again")
     return found
+
+
+def frozen(workspace: Workspace) -> Path:
+    """Where the study's own files lie as they were committed, once the study was begun."""
+    return workspace.home / "trees" / REFEREE / workspace.prefix
 
 
 def publish(home: Path, variables: Variables) -> None:

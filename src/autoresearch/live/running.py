@@ -65,6 +65,9 @@ def run(
         while lab.log.stopping is None:
             heed(lab)
             campaign.turn()
+            hours = lab.around.left(lab.log.state).hours
+            if hours is not None and hours <= 0:
+                lab.log.stop("the time is over")
             with lab.log.lock:
                 if lab.log.stopping is None:
                     lab.log.lock.wait(LOOK_S)

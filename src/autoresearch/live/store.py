@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from autoresearch.live import writing
 from autoresearch.live.checking import checked
@@ -122,6 +123,21 @@ class Store:
         with self._database.reading() as connection:
             found = read(connection, self._words, (RECORDS.c.unit == raw) & (RECORDS.c.first == 1))
         return next((record for record in found if isinstance(record, Exposure)), None)
+
+    def firsts(self, units: Iterable[str]) -> dict[str, Exposure]:
+        """The first exposure of each of these units that has one."""
+        raw = [bytes.fromhex(unit) for unit in units]
+        with self._database.reading() as connection:
+            found = read(connection, self._words, RECORDS.c.unit.in_(raw) & (RECORDS.c.first == 1))
+        return {record.unit: record for record in found if isinstance(record, Exposure)}
+
+    def check(self) -> str:
+        """Why nothing can be written just now, in words; "" where it can. Leaves nothing behind."""
+        try:
+            with self._database.writing():
+                return ""
+        except DBAPIError as error:
+            return str(error.orig)[:200]
 
     def seen(self) -> int:
         """The number of the last record, for `Plan.seen`."""

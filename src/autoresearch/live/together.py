@@ -7,7 +7,7 @@ all who wait for it.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -38,13 +38,15 @@ class Store(Protocol):
         """The newest plan; None before there is one."""
         ...
 
-    def suppressed(self, units: Sequence[str]) -> set[str]:
+    def suppressed(self, units: Sequence[str]) -> Collection[str]:
         """Those of these units that are not to be written to."""
         ...
 
     def check(self) -> str:
         """Why nothing can be written just now, in words; "" where it can. Leaves nothing behind."""
         ...
+
+    def close(self) -> None: ...
 
 
 class Crowded(Exception):

@@ -126,8 +126,10 @@ def cell_of(key: str) -> dict[str, str]:
     return found
 
 
-def parse(text: str, file: str = FILE) -> Variables:
+def parse(text: str, file: str = FILE, meet: bool = True) -> Variables:
     """
+    The variables of a file. `meet`: its defaults must be allowed to meet, as they must where they are shown.
+
     Raises:
         StudyError: a key is wrong; the message names the file, the key and the remedy.
     """
@@ -163,7 +165,7 @@ def parse(text: str, file: str = FILE) -> Variables:
                 f"{file}: forbid must name two levels or more; one that is never shown is taken out instead"
             )
     found = Variables(variables, pairs)
-    if not found.allowed(found.default):
+    if meet and not found.allowed(found.default):
         raise StudyError(f"{file}: forbid rules out the defaults, which is what everybody is shown at first")
     cells = 1
     for variable in variables.values():

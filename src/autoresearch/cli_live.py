@@ -1,0 +1,171 @@
+"""
+The commands `live ...`: serve a page, approve what is shown, and see what was learnt. As in cli.py, what takes time to import is
+imported inside.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from autoresearch.errors import AutoresearchError, Busy
+from autoresearch.options import folder_option, json_option, make_console, print_json
+
+if TYPE_CHECKING:
+    from autoresearch.live.serve import Serving
+    from autoresearch.study import Study
+
+
+@click.group()
+def live() -> None:
+    """Pages, mails and advertisements, measured on real people; docs/live.md."""
+
+
+def _study(folder: Path) -> "Study":
+    from autoresearch.study import load
+
+    study = load(folder)
+    if study.live is None:
+        raise AutoresearchError(
+            "study.toml has no table [live]: `autoresearch init DIR --template landing-page` makes such a study"
+        )
+    return study
+
+
+@live.command("serve")
+@folder_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0: everywhere.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8486, show_default=True, help="0: any free one.")
+@click.option("--name", "names", multiple=True, help="A host name that visitors ask for, like www.example.com.")
+@click.option("--proxy", "proxies", multiple=True, help="A reverse proxy whose X-Forwarded-For counts.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="For so long (default: until Ctrl-C).")
+def serve(
+    folder: Path, host: str, port: int, names: tuple[str, ...], proxies: tuple[str, ...], hours: float | None
+) -> None:
+    """Show the page to visitors, record what they do, and decide who sees what."""
+    from autoresearch.live import house, running
+    from autoresearch.live.door import Settings
+    from autoresearch.live.serve import serving
+    from autoresearch.session import Goal
+    from autoresearch.terminal import Screen
+    from autoresearch.workspace import HOME, Workspace
+
+    study = _study(folder)
+    assert study.live is not None
+    door = Settings(host=host, port=port, names=names, proxies=proxies)
+    console = make_console()
+
+    def opened(there: "Serving") -> None:
+        console.print(f"Serving on {there.address}. Ctrl-C ends it; nothing is lost.")
+
+    try:
+        with Screen(console) as screen:
+            running.run(folder, Goal(hours=hours), screen, door, opened)
+    except Busy as busy:
+        console.print(f"{busy}. That process decides who sees what; this one serves.", soft_wrap=True)
+        frozen = house.frozen(Workspace(folder, study))
+        with serving(running.desk_of(study.name, study.live, folder / HOME, frozen), door, frozen) as there:
+            opened(there)
+            there.wait()
+
+
+@live.command("approve")
+@folder_option
+@click.argument("trials", nargs=-1, type=click.IntRange(0))
+@click.option("--all", "everything", is_flag=True, help="All that wait.")
+def approve(folder: Path, trials: tuple[int, ...], everything: bool) -> None:
+    """Say that what trials would show may be shown; with no number, list those that wait for your word."""
+    _say(folder, trials, everything, True, "")
+
+
+@live.command("refuse")
+@folder_option
+@click.argument("trials", nargs=-1, type=click.IntRange(0), required=True)
+@click.option("--why", default="", help="Told to whoever has the next idea.")
+def refuse(folder: Path, trials: tuple[int, ...], why: str) -> None:
+    """Say that what trials would show may not be shown."""
+    _say(folder, trials, False, False, why)
+
+
+def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why: str) -> None:
+    from autoresearch.inbox import Inbox
+    from autoresearch.live import levels
+    from autoresearch.options import read_state
+    from autoresearch.workspace import HOME
+
+    _study(folder)
+    waiting = levels.waiting(read_state(folder))
+    if yes and not trials and not everything:
+        for number, level in waiting.items():
+            click.echo(f"{number}  {level.variable} = {level.name}: {level.text}")
+        if not waiting:
+            click.echo("Nothing waits for your word.")
+        return
+    if unknown := [number for number in trials if number not in waiting]:
+        raise AutoresearchError(
+            f"trial {unknown[0]} does not wait for your word; `autoresearch live approve` lists those that do"
+        )
+    for number in trials or waiting:
+        Inbox(folder / HOME).approve(number, yes, why[:500])
+    if yes:
+        click.echo(
+            "Approved. They are shown with the next plan, which the process that runs the study makes within seconds."
+        )
+    else:
+        click.echo("Refused; they are not shown.")
+
+
+@live.command("map")
+@folder_option
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
+def map_(folder: Path, as_json: bool, as_csv: bool, svg: Path | None) -> None:
+    """What resonates, with whom, and how surely."""
+    from autoresearch.live import drawing as shown
+    from autoresearch.live.atlas import learnt
+
+    _study(folder)
+    found = learnt(folder)
+    if svg is not None:
+        svg.write_text(shown.svg(found))
+        click.echo(f"Drawn: {svg}")
+    elif as_json:
+        print_json(shown.as_data(found))
+    elif as_csv:
+        click.echo(shown.as_csv(found), nl=False)
+    else:
+        make_console().print(shown.table(found))
+
+
+def demonstrate(folder: Path, template: str, minutes: float) -> None:
+    """`autoresearch demo --template landing-page`."""
+    from autoresearch.live import drawing, showing
+    from autoresearch.live.atlas import learnt
+    from autoresearch.report import text
+    from autoresearch.terminal import Screen
+
+    console = make_console()
+    if folder.name == "autoresearch-demo":
+        folder = folder.with_name(f"autoresearch-demo-{template}")
+    with Screen(console) as screen:
+        showing.make(folder, template, screen)
+        state, found = showing.play(folder, minutes, screen)
+    console.print()
+    console.print(text.table(state))
+    console.print()
+    console.print(drawing.table(learnt(folder)))
+    console.print()
+    gains = (f"{rate:.2%} ({rate / found.start - 1:+.0%})" for rate in (found.kept, found.plan, found.best))
+    console.print(
+        f"{found.visitors:,} simulated visitors in {found.days:.0f} simulated days. What they truly like, which the study could not see: the "
+        "defaults at the start {:.2%}, the defaults now {}, what is shown now on average {}, the best there is {}.".format(
+            found.start, *gains
+        ),
+        soft_wrap=True,
+        style="bold",
+    )
+    (folder / "map.svg").write_text(drawing.svg(learnt(folder)))
+    console.print(
+        f"Picture: {folder / 'map.svg'}. More: cd {folder} && autoresearch live map | web | log", soft_wrap=True
+    )

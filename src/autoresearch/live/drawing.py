@@ -1,0 +1,182 @@
+"""
+How the map of a live study looks: as a table, a picture, CSV and JSON. Pure functions; every text in it is somebody's and is escaped.
+"""
+
+import csv
+import io
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from autoresearch.live.atlas import Atlas, Place
+from autoresearch.live.exporting import defused
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+SIMULATED = "SIMULATED AUDIENCE: nothing here says what real people like"
+ROW, TOP, LEFT, RIGHT, WIDE = 30, 92, 330, 230, 520  # pixels
+MOST_TEXT = 44  # characters of a level's words
+COLOURS = {"keep": "#0f6b5c", "discard": "#a33b2b", "default": "#777777"}
+OPEN = "#2f5fa8"
+FONT = 'font-family="system-ui, sans-serif" font-size="13"'
+HEAD = (
+    "variable",
+    "level",
+    "segment",
+    "text",
+    "trial",
+    "word",
+    "effect",
+    "low",
+    "high",
+    "p_best",
+    "shown",
+    "outcomes",
+    "worth",
+    "learnt",
+    "told",
+    "why",
+    "fades",
+)
+
+
+def short(text: str, most: int = MOST_TEXT) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def summary(atlas: Atlas) -> str:
+    """A sentence or two."""
+    effect, low, high = atlas.lift
+    rate = atlas.outcomes / atlas.exposures if atlas.exposures else 0.0
+    said = f"{atlas.exposures:,.0f} people count, {rate:.2%} of them with the outcome, in {atlas.days:.0f} days."
+    if effect is not None and atlas.outcomes:
+        said += f" Everybody against the holdout: {effect:+.0%} ({low:+.0%} to {high:+.0%}, at all looks together)."
+    return f"{said} {atlas.halt}".strip()
+
+
+def whole(atlas: Atlas) -> list[Place]:
+    """Readings of all visitors, pairs last."""
+    found = [place for place in atlas.places if not place.reading.segment]
+    return sorted(
+        found, key=lambda place: (" x " in place.reading.variable, place.reading.variable, place.word != "default")
+    )
+
+
+def verdict(place: Place) -> str:
+    """One word or two for a person."""
+    reading = place.reading
+    if place.word in ("keep", "discard", "default", "rejected"):
+        return {"keep": "kept", "discard": "dropped", "default": "default", "rejected": "refused"}[place.word]
+    return "learned enough" if reading.enough else "not yet"
+
+
+def table(atlas: Atlas) -> "Group":
+    """For a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name, right in (
+        ("variable", False),
+        ("level", False),
+        ("effect", True),
+        ("95 %", True),
+        ("best", True),
+        ("people", True),
+        ("", False),
+        ("says", False),
+    ):
+        found.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    last = ""
+    for place in whole(atlas):
+        reading = place.reading
+        is_default = reading.word == "default"
+        found.add_row(
+            Text(short(reading.variable, 24) if reading.variable != last else ""),
+            Text(short(reading.level, 24)),
+            "" if is_default else f"{reading.effect:+.0%}",
+            "" if is_default else f"{reading.low:+.0%} to {reading.high:+.0%}",
+            f"{reading.p_best:.0%}",
+            f"{reading.shown:,.0f}" if reading.shown else "",
+            verdict(place),
+            Text(short(place.text)),
+        )
+        last = reading.variable
+    lines = [Text(SIMULATED, style="bold yellow")] if atlas.simulated else []
+    return Group(*lines, Text(summary(atlas)), Text(""), found)
+
+
+def as_data(atlas: Atlas) -> Any:
+    """For scripts."""
+    return msgspec.to_builtins(atlas)
+
+
+def as_csv(atlas: Atlas) -> str:
+    """For spreadsheets, which must not take a text for a formula."""
+    out = io.StringIO()
+    write = csv.writer(out, lineterminator="\n")
+    write.writerow(HEAD)
+    for place in atlas.places:
+        one = place.reading
+        numbers = (
+            f"{value:.4f}" for value in (one.effect, one.low, one.high, one.p_best, one.shown, one.won, one.value)
+        )
+        trial = "" if place.trial is None else str(place.trial)
+        words = [one.variable, one.level, one.segment, place.text, trial, verdict(place)]
+        write.writerow(
+            [*map(defused, words), *numbers, str(one.enough), str(one.told), defused(one.why), defused(one.fades)]
+        )
+    return out.getvalue()
+
+
+def svg(atlas: Atlas) -> str:
+    """Each level with its interval, against the default of its variable."""
+    places = [place for place in whole(atlas) if place.reading.shown or place.reading.word == "default"]
+    names = list(dict.fromkeys(place.reading.variable for place in places))
+    height = TOP + ROW * (len(places) + len(names)) + 30
+    reach = max([0.1, *(abs(bound) for place in places for bound in (place.reading.low, place.reading.high))])
+    reach = min(reach, 1.0)
+
+    def x(effect: float) -> float:
+        return LEFT + WIDE / 2 * (1 + max(-1.0, min(1.0, effect / reach)))
+
+    wide = LEFT + WIDE + RIGHT
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {height}" width="{wide}" height="{height}" {FONT}>',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="24" y="30" font-size="18" font-weight="600">{escape(atlas.study)}: what resonates</text>',
+        f'<text x="24" y="52" fill="#555">{escape(summary(atlas))}</text>',
+    ]
+    if atlas.simulated:
+        parts.append(f'<text x="24" y="72" fill="#a06000" font-weight="600">{SIMULATED}</text>')
+    for effect in (-reach, -reach / 2, 0.0, reach / 2, reach):
+        line = "#999" if effect == 0 else "#e4e4e4"
+        parts.append(f'<line x1="{x(effect):.0f}" x2="{x(effect):.0f}" y1="{TOP}" y2="{height - 26}" stroke="{line}"/>')
+        parts.append(
+            f'<text x="{x(effect):.0f}" y="{height - 8}" text-anchor="middle" fill="#555" font-size="11">{effect:+.0%}</text>'
+        )
+    y, last = TOP + 4, ""
+    for place in places:
+        one = place.reading
+        if one.variable != last:
+            y += ROW
+            parts.append(f'<text x="24" y="{y}" font-weight="600">{escape(one.variable)}</text>')
+            last = one.variable
+        y += ROW
+        colour = COLOURS.get(place.word, OPEN)
+        said = short(place.text or one.level, 42)
+        parts.append(f'<text x="36" y="{y}"><title>{escape(place.text)}</title>{escape(said)}</text>')
+        if one.word == "default":
+            parts.append(f'<circle cx="{x(0):.1f}" cy="{y - 4}" r="4" fill="{colour}"/>')
+        else:
+            parts.append(
+                f'<line x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3" stroke-linecap="round" opacity="0.45"/>'
+            )
+            parts.append(f'<circle cx="{x(one.effect):.1f}" cy="{y - 4}" r="5" fill="{colour}"/>')
+        told = f"{verdict(place)}, {one.shown:,.0f} people" if one.shown else verdict(place)
+        parts.append(f'<text x="{LEFT + WIDE + 18}" y="{y}" fill="#555">{escape(told)}</text>')
+    return "\n".join([*parts, "</svg>", ""])
