@@ -26,7 +26,7 @@ from autoresearch.live.settings import Live
 from benchmarks.live_audience import audience, shown
 from benchmarks.tables import markdown, report
 
-BASE, VISITORS, LOOKS = 0.02, 1000, (14, 60)
+BASE, VISITORS, LOOKS = 0.02, 1000, (14, 30)
 WEEKEND, DAYS_SD, PERSONAS = 0.8, 0.1, 5
 NEVER = 10**9
 ONE, NINE, FACTORIAL, FOURTH = (2,), (10,), (4, 4, 4), (4, 4, 4, 4)
@@ -47,13 +47,13 @@ def ours(sizes: tuple[int, ...], winner: bool, a_day: int, beside: float, days: 
     live = Live("click", decide="winner" if winner else "factorial")
     levels = {name: set(variable.levels) for name, variable in crowd.variables.variables.items()}
     counts = Counts((), (), np.zeros((0, 0)), np.zeros((0, 0)))
+    belief = believe(counts, crowd.variables, levels, live)
     for look in range(1, days + 1):
         for part in range(a_day):
-            belief = believe(counts, crowd.variables, levels, live)
             plan = bandit.planned(belief, live, look * a_day + part, 0.0, 0, number)
             today = shown(crowd, look - 1, VISITORS // a_day, plan.shares[""], live.holdout, rng)
             counts = joined([counts, today])
-        belief = believe(counts, crowd.variables, levels, live)
+            belief = believe(counts, crowd.variables, levels, live)
         named = shown_better(comparisons(counts, belief), live.false_winner)
         if any(not beside or one.variable != "v0" for one in named):
             return look

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch.live import effects
-from autoresearch.live.belief import Belief, Levels, Prior, Term, believe
+from autoresearch.live.belief import CELL, Belief, Levels, Prior, Term, believe
 from autoresearch.live.comparing import Comparison, Lift, comparisons, lift, shown_better
 from autoresearch.live.counts import Counts, as_counts, parts
 from autoresearch.live.records import Plan, Tally
@@ -121,7 +121,7 @@ def decide(
     only = [stop for stop in stops if stop.variable]
     drawn = belief.posterior.draw(effects.DRAWS, np.random.default_rng(seed))
     level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only})
-    readings = _marked((*level_readings, *_pairs(belief, drawn)), live.false_winner)
+    readings = _marked((*level_readings, *_pairs(counts, belief, drawn)), live.false_winner)
     return Decision(tuple(readings), tuple(only), halt, lift(counts, live), effects.untested_pairs(belief, seed))
 
 
@@ -157,7 +157,7 @@ def _levels(
                     one = by_name.get((name, level))
                     effect = effects.relative(belief, effects.contrast(belief, block, name, level, segment), segment)
                     p_best, value = effects.chances(belief, block, name, level, values, segment)
-                    seen = _seen(counts, belief, name, level, segment)
+                    seen = _seen(counts, belief, {name: level}, segment)
                     hopeless = level in shown and p_best < HOPELESS and seen[1] >= LEAST_SEEN
                     side = _Side(
                         level == best,
@@ -260,17 +260,17 @@ def leader(belief: Belief, levels: Sequence[str], name: str) -> str | None:
     return max(zip(means, levels, strict=True))[1] if levels else None
 
 
-def _seen(counts: Counts, belief: Belief, name: str, level: str, segment: str | None) -> tuple[float, float]:
-    here = [
-        i
-        for i, column in enumerate(counts.columns)
-        if (segment is None or column.segment == segment)
-        and (column.cell if belief.whole else parts(column.cell).get(name, belief.default[name])) == level
-    ]
+def _seen(counts: Counts, belief: Belief, levels: Mapping[str, str], segment: str | None) -> tuple[float, float]:
+    """Visitors of all columns that have these levels, and how many of them had the outcome; the holdout's too."""
+    here = []
+    for i, column in enumerate(counts.columns):
+        cell = {CELL: column.cell} if belief.whole else {**belief.default, **parts(column.cell)}
+        if (segment is None or column.segment == segment) and levels.items() <= cell.items():
+            here.append(i)
     return float(counts.shown[:, here].sum()), float(counts.won[:, here].sum())
 
 
-def _pairs(belief: Belief, drawn: "Numbers") -> list[Reading]:
+def _pairs(counts: Counts, belief: Belief, drawn: "Numbers") -> list[Reading]:
     """What chosen pairs do beyond their parts, against the default of both."""
     import numpy as np
 
@@ -293,6 +293,7 @@ def _pairs(belief: Belief, drawn: "Numbers") -> list[Reading]:
                 if (combo[block.variables.index(a)], combo[block.variables.index(b)]) == term.levels
             ]
             effect = effects.relative(belief, weights, None)
+            seen = _seen(counts, belief, dict(zip((a, b), term.levels, strict=True)), None)
             mean, sd = belief.posterior.contrast(weights)
             others = [i for i in range(len(block.combos)) if i not in set(having)]
             value = effects.worth_of(values, having, others) if having and others else 0.0
@@ -303,8 +304,7 @@ def _pairs(belief: Belief, drawn: "Numbers") -> list[Reading]:
                     name,
                     level,
                     "",
-                    0.0,
-                    0.0,
+                    *seen,
                     *effect,
                     None,
                     None,

@@ -98,7 +98,7 @@ def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) 
 
 def arrivals(plans: Iterable[Plan], counts: Iterable[Count]) -> Stop | None:
     """
-    Whether visitors arrive as plans sent them: the holdout, each level, and each listed cell of a small plan, over all plans at once.
+    Whether visitors arrive as plans sent them: the holdout, and each level among the others, over all plans at once.
 
     The chance of a false alarm is 1 % over all looks. A loss of 2 % of one of two halves is found after about 200,000 visitors, one of 10 %
     after 10,000: that is arithmetic, not a weakness of the test. Source: Lindon and Malek 2022; see stats/mismatch.py.

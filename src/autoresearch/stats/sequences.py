@@ -217,8 +217,12 @@ def _paid(y: float, s: "Numbers", share: "Numbers") -> tuple["Numbers", "Numbers
 
 
 def _sides(points: "Numbers", weights: "Numbers", paid: "Numbers") -> tuple[float, float]:
+    """Log of the mean pay of bets on ratios above, below 1."""
+    import numpy as np
+
     up = points > 0
-    return _log_sum(paid[up]) - _log_sum(weights[up]), _log_sum(paid[~up]) - _log_sum(weights[~up])
+    of = [float(np.logaddexp.reduce(terms[side])) for side in (up, ~up) for terms in (paid, weights)]
+    return of[0] - of[1], of[2] - of[3]
 
 
 @functools.cache
