@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autoresearch.errors import StudyError
 from autoresearch.live import limits
-from autoresearch.live.gauges import Gauges
+from autoresearch.live.metrics import Counts
 from autoresearch.live.visitors import Quiet, quiet
 from autoresearch.live.wire import Said
 
@@ -72,7 +72,7 @@ def caller(request: Request) -> Caller:
 
 
 class Door:
-    def __init__(self, app: ASGIApp, settings: Settings, origins: Iterable[str], counts: Gauges) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, origins: Iterable[str], counts: Counts) -> None:
         self.app, self.settings, self.counts = app, settings, counts
         self.origins = frozenset(origin.lower() for origin in origins)
         self.proxies, self.watchers = limits.networks(settings.proxies), limits.networks(settings.watchers)

@@ -20,7 +20,7 @@ HELP = {
 }
 
 
-class Gauges:
+class Counts:
     """Counted in one thread, the server's."""
 
     def __init__(self) -> None:
