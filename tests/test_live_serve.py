@@ -100,7 +100,7 @@ def test_a_cell_stays_under_new_plans_and_the_default_stands_in_for_what_is_gone
         first = post(served, "/decide", {"id": "anna"}).json
         assert "headline=relief" in first["cell"]
         study.store.add_plan(plan(study.variables, 2, headline="question", holdout=0.0))
-        assert eventually(lambda: ask(served, "/health").json["plan"] == 2)
+        assert eventually(lambda: ask(served, "/health").json["plan"] == 2, 30)
         assert post(served, "/decide", {"id": "ANNA "[:4]}).json["cell"] == first["cell"]
         assert "headline=question" in post(served, "/decide", {"id": "bert"}).json["cell"]
         levels = dict(study.variables.variables["headline"].levels)
@@ -108,21 +108,25 @@ def test_a_cell_stays_under_new_plans_and_the_default_stands_in_for_what_is_gone
         changed = msgspec.structs.replace(study.variables.variables["headline"], levels=levels)
         study.variables = Variables(study.variables.variables | {"headline": changed}, study.variables.forbid)
         gone = key(study.variables.default)
-        assert eventually(lambda: post(served, "/decide", {"id": "anna"}).json["cell"] == gone)
+        assert eventually(lambda: post(served, "/decide", {"id": "anna"}).json["cell"] == gone, 30)
         assert len(study.exposures) == 2
 
 
 def test_a_cell_that_the_rules_forbid_is_not_shown_whatever_the_plan_says(tmp_path: Path) -> None:
     with running(tmp_path, planned=lambda known: plan(known, headline="relief", holdout=0.0)) as (study, served):
         assert "headline=relief" in post(served, "/decide", {"id": "anna"}).json["cell"]
-        study.rules = Brand(banned=("over the lathe start your trial",))  # in no level, but in some whole
+        claims = ("14-day trial", "€9 a month for each bench")
+        study.rules = Brand(
+            banned=("over the lathe start your trial",), claims=claims
+        )  # in no level, but in some whole
         study.template = render.Template("{{ headline }} {{ action }} {{ reason }} {{ price }} {{ layout }}")
         people = iter(range(200))
         assert eventually(
             lambda: (
                 post(served, "/decide", {"id": f"v{next(people)}"}).status == 200
                 and ask(served, "/health").json["said"].endswith("which is banned (brand.toml)")
-            )
+            ),
+            30,
         )
         shown = [post(served, "/decide", {"id": f"w{n}"}).json["cell"] for n in range(30)]
         assert not [cell for cell in shown if "action=try" in cell and "headline=relief" in cell]
