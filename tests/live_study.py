@@ -16,8 +16,8 @@ from autoresearch.live.plan import unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
 from autoresearch.live.serve import Serving, serving
 from autoresearch.live.settings import Live
-from autoresearch.live.together import Store
 from autoresearch.live.variables import Variables, key
+from autoresearch.live.waiting import Store
 from benchmarks.live_store import Store as SmallStore
 
 SALT = b"a salt of the tests"

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Struct
@@ -23,16 +23,17 @@ from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
 from autoresearch.live.render import Template, forbidden, shown
 from autoresearch.live.settings import Live
-from autoresearch.live.together import Crowded, Job, Store, Together
 from autoresearch.live.variables import MOST_CELLS, Variables, cell_of, key
+from autoresearch.live.waiting import Crowded, Job, Store, Waiting
 from autoresearch.live.wire import Health
 
 REFRESH_S = 5.0  # between two looks at the plan and the files
 PROOF_S = 6 * 3600.0  # a page that lay open longer is not counted
 
 
+@runtime_checkable
 class Refused(Protocol):
-    """What a webhook's reader says of a delivery that it does not take."""
+    """What a webhook's reader says of a delivery that it does not take: a status of HTTP, and words that may be sent back."""
 
     @property
     def status(self) -> int: ...
@@ -40,8 +41,17 @@ class Refused(Protocol):
     def why(self) -> str: ...
 
 
-# Raw body, headers by their names in lower case, seconds since 1970 -> what to record, or why not.
-Hook = Callable[[bytes, Mapping[str, str], float], Sequence[AnyRecord] | Refused]
+class Delivered(Protocol):
+    """What a delivery says, and how many events of which kinds mean nothing here."""
+
+    @property
+    def records(self) -> Sequence[AnyRecord]: ...
+    @property
+    def ignored(self) -> Mapping[str, int]: ...
+
+
+# Raw body, headers by their names in lower case, seconds since 1970, and what the address ends with, or "".
+Hook = Callable[[bytes, Mapping[str, str], float, str], Delivered | Refused]
 
 
 class Material(Struct, frozen=True):
@@ -96,28 +106,28 @@ class Desk:
         self.held_back, self._checked = "", (float("-inf"), "")
         self.plan: Plan | None = None
         self._texts: dict[str, dict[str, str] | None] = {}
-        self._together: Together | None = None
+        self._waiting: Waiting | None = None
 
     # -- as long as the server runs --------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """With the tasks that the server needs; the store is left with all written that was taken."""
-        self._together = Together(self.store)
+        self._waiting = Waiting(self.store)
         await self.refresh()
-        tasks = [asyncio.create_task(self._together.run()), asyncio.create_task(self._follow())]
+        tasks = [asyncio.create_task(self._waiting.run()), asyncio.create_task(self._follow())]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._together.close()
+            await self._waiting.close()
 
     @property
-    def together(self) -> Together:
-        assert self._together is not None, "the server's lifespan opens the desk"
-        return self._together
+    def waiting(self) -> Waiting:
+        assert self._waiting is not None, "the server's lifespan opens the desk"
+        return self._waiting
 
     async def _follow(self) -> None:
         while True:
@@ -127,7 +137,7 @@ class Desk:
     async def refresh(self) -> None:
         """Look at the plan and the files again."""
         try:
-            self.plan = await self.together.ask(self.store.plan)
+            self.plan = await self.waiting.ask(self.store.plan)
         except Exception:  # the database's own, of whichever kind: visitors go on seeing the plan that was read last
             self.counts.add("store_failures_total")
         try:
@@ -233,20 +243,22 @@ class Desk:
         await self._do(Job(None, lambda first: [outcome]))
         self.counts.add("outcomes_total", kind=kind)
 
-    async def delivered(self, source: str, body: bytes, headers: Mapping[str, str]) -> int | Refused:
+    async def delivered(self, source: str, body: bytes, headers: Mapping[str, str], token: str) -> int | Refused:
         """Record what a sending tool reports; how many records it was, once they are on the disk."""
-        found = await asyncio.to_thread(self.hooks[source], body, headers, self.clock())
-        if not isinstance(found, Sequence):
+        found = await asyncio.to_thread(self.hooks[source], body, headers, self.clock(), token)
+        if isinstance(found, Refused):
             self.counts.add("hooks_total", source=source, answer=str(found.status))
             return found
-        if found:
-            await self._do(Job(None, lambda first: found))
+        if found.records:
+            await self._do(Job(None, lambda first: found.records))
+        if found.ignored:
+            await self.waiting.ask(lambda: self.store.ignore(source, found.ignored))
         self.counts.add("hooks_total", source=source, answer="stored")
-        return len(found)
+        return len(found.records)
 
     async def _do(self, job: Job) -> Job:
         try:
-            return await self.together.do(job)
+            return await self.waiting.do(job)
         except Crowded:
             raise
         except Exception:
@@ -260,7 +272,7 @@ class Desk:
         now = time.monotonic()
         if now - self._checked[0] > 1:
             try:
-                word = await asyncio.wait_for(self.together.ask(self.store.check), 5)
+                word = await asyncio.wait_for(self.waiting.ask(self.store.check), 5)
             except Exception as error:  # the database's own, of whichever kind
                 word = type(error).__name__
             self._checked = (now, word)

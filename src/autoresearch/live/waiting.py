@@ -7,7 +7,7 @@ all who wait for it.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -21,16 +21,19 @@ _T = TypeVar("_T")
 
 
 class Store(Protocol):
-    """What the server needs of a store; its methods may be called from any one thread."""
+    """What the server needs of a store; its methods are called from one thread."""
 
-    def add(self, records: Sequence[AnyRecord]) -> int:
+    def add(self, records: Sequence[AnyRecord], /) -> int:
         """
         Record these, in one transaction, and return how many were new; those whose source and id are known change nothing. What was returned from is
         on the disk.
+
+        Raises:
+            ValueError: a record cannot be kept; none of these were.
         """
         ...
 
-    def firsts(self, units: Sequence[str]) -> dict[str, Exposure]:
+    def firsts(self, units: Sequence[str], /) -> Mapping[str, Exposure]:
         """The first exposure of each of these units that has one."""
         ...
 
@@ -38,8 +41,12 @@ class Store(Protocol):
         """The newest plan; None before there is one."""
         ...
 
-    def suppressed(self, units: Sequence[str]) -> set[str]:
+    def suppressed(self, units: Sequence[str], /) -> Set[str]:
         """Those of these units that are not to be written to."""
+        ...
+
+    def ignore(self, source: str, kinds: Mapping[str, int], /) -> None:
+        """Count events that mean nothing here."""
         ...
 
     def check(self) -> str:
@@ -61,12 +68,16 @@ class Job:
         self.unit, self.make = unit, make
         self.first: Exposure | None = None
         self.new: Sequence[AnyRecord] = ()
+        self.error: ValueError | None = None
 
 
 def settle(store: Store, jobs: Sequence[Job]) -> None:
-    """Do these in order, with one read and one write; each is left knowing its unit's first exposure and what it recorded."""
+    """
+    Do these in order, with one read and one write; each is left knowing its unit's first exposure and what it recorded. Where a record
+    cannot be kept each is written alone, so that nobody spoils it for the rest.
+    """
     units = list({job.unit: None for job in jobs if job.unit is not None})
-    firsts = store.firsts(units) if units else {}
+    firsts = dict(store.firsts(units)) if units else {}
     records: list[AnyRecord] = []
     for job in jobs:
         job.first = firsts.get(job.unit) if job.unit else None
@@ -76,12 +87,20 @@ def settle(store: Store, jobs: Sequence[Job]) -> None:
                 firsts[record.unit] = record
         records += job.new
         job.first = job.first or (firsts.get(job.unit) if job.unit else None)
-    if records:
-        store.add(records)
+    try:
+        if records:
+            store.add(records)
+    except ValueError:
+        for job in jobs:
+            try:
+                if job.new:
+                    store.add(job.new)
+            except ValueError as error:
+                job.error = error
 
 
-class Together:
-    """Between many requests and one store. `run` is a task that lasts as long as the server."""
+class Waiting:
+    """The requests that wait for one store. `run` is a task that lasts as long as the server."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -124,10 +143,11 @@ class Together:
                 await self.ask(lambda jobs=[job for job, _ in batch]: settle(self.store, jobs))  # type: ignore[misc]
             except Exception as error:  # the store's own; told to each who waits for it
                 failed = error
-            for _, done in batch:
+            for job, done in batch:
                 if done.done():  # whoever asked has gone
                     continue
-                done.set_exception(failed) if failed else done.set_result(None)
+                wrong = failed or job.error
+                done.set_exception(wrong) if wrong else done.set_result(None)
 
     async def close(self) -> None:
         with contextlib.suppress(Exception):
