@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS plans (number INTEGER PRIMARY KEY, body BLOB);
 class Store:
     def __init__(self, path: Path) -> None:
         self.lock = threading.Lock()
-        self.ignored = Counter[tuple[str, str]]()
+        self._ignored = Counter[tuple[str, str]]()
         self.made = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.made.execute("PRAGMA journal_mode = WAL")
         self.made.execute("PRAGMA synchronous = FULL")
@@ -91,7 +91,10 @@ class Store:
 
     def ignore(self, source: str, kinds: Mapping[str, int]) -> None:
         for kind, count in kinds.items():
-            self.ignored[source, kind] += count
+            self._ignored[source, kind] += count
+
+    def ignored(self) -> dict[tuple[str, str], int]:
+        return dict(self._ignored)
 
     def check(self) -> str:
         try:

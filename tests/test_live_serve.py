@@ -212,7 +212,7 @@ def test_before_there_is_a_plan_everybody_sees_the_default_and_nobody_counts(tmp
 def test_when_the_store_fails_the_page_stands_and_nothing_is_acknowledged(tmp_path: Path) -> None:
     with running(tmp_path) as (study, served):
         page = ask(served)
-        study.store.made.close()
+        study.between.broken = True
         again = ask(served, cookie=page.cookie)
         assert again.status == 200
         assert b"<script" not in again.body
@@ -317,7 +317,7 @@ def test_a_webhook_is_read_by_its_own_reader_and_acknowledged_when_it_is_stored(
     assert ask(server, "/hooks/tool/wrong", "POST", raw=b"b@example.org").status == 401
     units = [study.unit(f"{letter}@example.org") for letter in "ABC"]
     assert study.store.suppressed(units) == set(units[:2])
-    assert study.store.ignored == {("tool", "opened"): 2}
+    assert study.store.ignored() == {("tool", "opened"): 2}
 
 
 def test_only_this_machine_reads_the_numbers_and_what_is_wrong(served: Any) -> None:
