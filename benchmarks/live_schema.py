@@ -25,7 +25,7 @@ from autoresearch.live.render import read
 from autoresearch.live.serve import serving
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import FILE, key, parse
-from benchmarks.live_store import Store
+from benchmarks.live_stand_in import Store
 from benchmarks.tables import report
 
 SALT = b"schema"

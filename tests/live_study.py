@@ -18,7 +18,7 @@ from autoresearch.live.serve import Serving, serving
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables, key
 from autoresearch.live.waiting import Store
-from benchmarks.live_store import Store as SmallStore
+from benchmarks.live_stand_in import Store as SmallStore
 
 SALT = b"a salt of the tests"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"

@@ -18,7 +18,7 @@ from msgspec import Struct
 from autoresearch.errors import AutoresearchError
 from autoresearch.live import proof, visitors
 from autoresearch.live.brand import Brand
-from autoresearch.live.counts import Counts
+from autoresearch.live.metrics import Counts
 from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
 from autoresearch.live.render import Template, forbidden, shown

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autoresearch.errors import StudyError
 from autoresearch.live import limits
-from autoresearch.live.counts import Counts
+from autoresearch.live.metrics import Counts
 from autoresearch.live.visitors import Quiet, quiet
 from autoresearch.live.wire import Said
 
