@@ -34,7 +34,7 @@ from autoresearch.live.plan import unit
 from autoresearch.live.records import Exposure, Plan
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import key, parse
-from benchmarks.live_store import Store
+from benchmarks.live_stand_in import Store
 from benchmarks.tables import markdown, report
 
 SALT = b"load"

@@ -12,7 +12,7 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from autoresearch.live.render import read
 from autoresearch.live.serve import serving
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import FILE, key, parse
-from benchmarks.live_store import Store
+from benchmarks.live_stand_in import Store
 from benchmarks.tables import report
 
 SALT = b"schema"
@@ -37,11 +37,16 @@ class Refusal(msgspec.Struct, frozen=True):
     why: str
 
 
-def hook(body: bytes, headers: Mapping[str, str], now: float) -> Sequence[AnyRecord] | Refusal:
+class Delivery(msgspec.Struct, frozen=True):
+    records: tuple[AnyRecord, ...]
+    ignored: dict[str, int] = {}
+
+
+def hook(body: bytes, headers: Mapping[str, str], now: float, token: str) -> Delivery | Refusal:
     """Signed by saying so: what is looked at here is the address, not the signature."""
-    if headers.get("x-signature") != "right":
+    if "right" not in (headers.get("x-signature"), token):
         return Refusal(401, "the signature is wrong")
-    return [Suppression(source="tool", id=unit(SALT, repr(body)), at=now, unit=unit(SALT, repr(body)))]
+    return Delivery((Suppression(source="tool", id=unit(SALT, repr(body)), at=now, unit=unit(SALT, repr(body))),))
 
 
 def run(program: str, examples: int, seed: int) -> tuple[str, int, str]:

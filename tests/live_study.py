@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from autoresearch.live import render, variables
 from autoresearch.live.brand import Brand
@@ -16,9 +16,9 @@ from autoresearch.live.plan import unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
 from autoresearch.live.serve import Serving, serving
 from autoresearch.live.settings import Live
-from autoresearch.live.together import Store
 from autoresearch.live.variables import Variables, key
-from benchmarks.live_store import Store as SmallStore
+from autoresearch.live.waiting import Store
+from benchmarks.live_stand_in import Store as SmallStore
 
 SALT = b"a salt of the tests"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
@@ -36,6 +36,18 @@ def plan(known: Variables, number: int = 1, holdout: float = 0.1, at: float = 1e
     return Plan(number, at, 0, 7, key(known.default), holdout, {"": shares})
 
 
+class Breakable:
+    """A store that is gone while `broken` is set: a disk that is full, a database that does not answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.broken = store, False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.broken:
+            raise OSError("the database is gone")
+        return getattr(self._store, name)
+
+
 class Study:
     """The store, what is read from the files, and the server around them."""
 
@@ -45,14 +57,16 @@ class Study:
         self.variables = words()
         self.template: render.Template | None = render.Template(page) if page else render.read(TEMPLATE, "page.html")
         self.store = SmallStore(folder / "live.db")
+        self.between = Breakable(self.store)
         self.rules: Brand | None = None
         self.now = 1.8e9
 
     def material(self) -> Material:
         return Material(self.variables, self.template, self.rules)
 
-    def desk(self, hooks: Mapping[str, Hook] | None = None, store: Store | None = None) -> Desk:
-        return Desk("s", self.live, SALT, store or self.store, self.material, hooks, lambda: self.now, 0.1)
+    def desk(self, hooks: Mapping[str, Hook] | None = None) -> Desk:
+        store = cast(Store, self.between)
+        return Desk("s", self.live, SALT, store, self.material, hooks, lambda: self.now, 0.1)
 
     @property
     def exposures(self) -> list[Exposure]:

@@ -118,7 +118,7 @@ def test_a_mistake_in_the_rules_is_explained(text: str, word: str) -> None:
         brand.parse(text)
 
 
-def test_words_that_only_together_are_banned_and_a_whole_that_is_too_long_are_found() -> None:
+def test_words_that_only_waiting_are_banned_and_a_whole_that_is_too_long_are_found() -> None:
     template = render.Template("<p>Quite <b>{{ one }}</b>{{ two }}</p><style>guarantee</style><img alt='{{ three }}'>")
     made = template.render({"one": "gua", "two": "rantee", "three": "x" * 190})
     assert brand.whole(RULES, "c", render.seen(made)) == (

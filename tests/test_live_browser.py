@@ -236,5 +236,6 @@ def test_of_who_asks_not_to_be_followed_nothing_is_stored_anywhere(browser: Any,
         assert [one for one in tab.asked if one.startswith("POST")] == []
         assert tab.context.cookies() == []
         assert tab.evaluate("localStorage.length") == 0
-        assert study.store.made.execute("SELECT count(*) FROM records").fetchone() == (0,)
+        assert study.exposures == []
+        assert study.outcomes == []
         assert tab.problems == []

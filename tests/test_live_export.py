@@ -21,7 +21,7 @@ from autoresearch.live.plan import unit
 from autoresearch.live.records import Exposure, Suppression
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import key
-from benchmarks.live_store import Store
+from benchmarks.live_stand_in import Store
 
 PEOPLE = "email,name,phone\n" + "".join(f"p{n}@example.org,Name {n},+49 170 {n}\n" for n in range(40))
 LIVE = Live("reply", channel="mail", segments=["list"])

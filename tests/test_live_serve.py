@@ -27,8 +27,8 @@ from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Suppression
 from autoresearch.live.serve import SCRIPT
 from autoresearch.live.settings import Live
-from autoresearch.live.together import Job, settle
 from autoresearch.live.variables import Variables, key
+from autoresearch.live.waiting import Job, settle
 
 SHOP = "http://shop.example"
 PERSON = "0123456789abcdef" * 2
@@ -45,10 +45,17 @@ class Refusal(msgspec.Struct, frozen=True):
     why: str
 
 
-def hook(body: bytes, headers: Mapping[str, str], now: float) -> Sequence[AnyRecord] | Refusal:
-    if headers.get("x-signature") != "right":
+class Delivery(msgspec.Struct, frozen=True):
+    records: tuple[AnyRecord, ...]
+    ignored: dict[str, int] = {}
+
+
+def hook(body: bytes, headers: Mapping[str, str], now: float, token: str) -> Delivery | Refusal:
+    if "right" not in (headers.get("x-signature"), token):
         return Refusal(401, "the signature is wrong")
-    return [Suppression(source="tool", id=body.decode(), at=now, unit=unit(SALT, body.decode()))]
+    return Delivery(
+        (Suppression(source="tool", id=body.decode(), at=now, unit=unit(SALT, body.decode())),), {"opened": 1}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +107,7 @@ def test_a_cell_stays_under_new_plans_and_the_default_stands_in_for_what_is_gone
         first = post(served, "/decide", {"id": "anna"}).json
         assert "headline=relief" in first["cell"]
         study.store.add_plan(plan(study.variables, 2, headline="question", holdout=0.0))
-        assert eventually(lambda: ask(served, "/health").json["plan"] == 2)
+        assert eventually(lambda: ask(served, "/health").json["plan"] == 2, 30)
         assert post(served, "/decide", {"id": "ANNA "[:4]}).json["cell"] == first["cell"]
         assert "headline=question" in post(served, "/decide", {"id": "bert"}).json["cell"]
         levels = dict(study.variables.variables["headline"].levels)
@@ -108,21 +115,25 @@ def test_a_cell_stays_under_new_plans_and_the_default_stands_in_for_what_is_gone
         changed = msgspec.structs.replace(study.variables.variables["headline"], levels=levels)
         study.variables = Variables(study.variables.variables | {"headline": changed}, study.variables.forbid)
         gone = key(study.variables.default)
-        assert eventually(lambda: post(served, "/decide", {"id": "anna"}).json["cell"] == gone)
+        assert eventually(lambda: post(served, "/decide", {"id": "anna"}).json["cell"] == gone, 30)
         assert len(study.exposures) == 2
 
 
 def test_a_cell_that_the_rules_forbid_is_not_shown_whatever_the_plan_says(tmp_path: Path) -> None:
     with running(tmp_path, planned=lambda known: plan(known, headline="relief", holdout=0.0)) as (study, served):
         assert "headline=relief" in post(served, "/decide", {"id": "anna"}).json["cell"]
-        study.rules = Brand(banned=("over the lathe start your trial",))  # in no level, but in some whole
+        claims = ("14-day trial", "€9 a month for each bench")
+        study.rules = Brand(
+            banned=("over the lathe start your trial",), claims=claims
+        )  # in no level, but in some whole
         study.template = render.Template("{{ headline }} {{ action }} {{ reason }} {{ price }} {{ layout }}")
         people = iter(range(200))
         assert eventually(
             lambda: (
                 post(served, "/decide", {"id": f"v{next(people)}"}).status == 200
                 and ask(served, "/health").json["said"].endswith("which is banned (brand.toml)")
-            )
+            ),
+            30,
         )
         shown = [post(served, "/decide", {"id": f"w{n}"}).json["cell"] for n in range(30)]
         assert not [cell for cell in shown if "action=try" in cell and "headline=relief" in cell]
@@ -201,7 +212,7 @@ def test_before_there_is_a_plan_everybody_sees_the_default_and_nobody_counts(tmp
 def test_when_the_store_fails_the_page_stands_and_nothing_is_acknowledged(tmp_path: Path) -> None:
     with running(tmp_path) as (study, served):
         page = ask(served)
-        study.store.made.close()
+        study.between.broken = True
         again = ask(served, cookie=page.cookie)
         assert again.status == 200
         assert b"<script" not in again.body
@@ -299,10 +310,14 @@ def test_a_webhook_is_read_by_its_own_reader_and_acknowledged_when_it_is_stored(
     study, server = served
     assert ask(server, "/hooks/tool", "POST", raw=b"a@example.org").status == 401
     assert ask(server, "/hooks/other", "POST", raw=b"").status == 404
-    assert ask(server, "/hooks/tool", "POST", raw=b"x" * (1 << 20) + b"x").status == 413
+    assert ask(server, "/hooks/tool", "POST", raw=b"x", content_length=str((1 << 20) + 1)).status == 413
     done = ask(server, "/hooks/tool", "POST", raw=b"a@example.org", x_signature="right")
     assert (done.status, done.json) == (200, {"records": 1})
-    assert study.store.suppressed([study.unit("A@example.org")])
+    assert ask(server, "/hooks/tool/right", "POST", raw=b"b@example.org").status == 200
+    assert ask(server, "/hooks/tool/wrong", "POST", raw=b"b@example.org").status == 401
+    units = [study.unit(f"{letter}@example.org") for letter in "ABC"]
+    assert study.store.suppressed(units) == set(units[:2])
+    assert study.store.ignored() == {("tool", "opened"): 2}
 
 
 def test_only_this_machine_reads_the_numbers_and_what_is_wrong(served: Any) -> None:
@@ -337,7 +352,7 @@ def test_what_is_described_is_what_is_there(served: Any) -> None:
     described = ask(server, "/openapi.json").json
     for path, methods in described["paths"].items():
         for method in ("GET", "POST"):
-            concrete = path.replace("{path}", "a.png").replace("{source}", "tool")
+            concrete = path.replace("{path}", "a.png").replace("{source}", "tool").replace("{token}", "wrong")
             status = ask(
                 server, concrete, method, raw=b"{}" if method == "POST" else None, content_type="application/json"
             ).status
@@ -455,7 +470,7 @@ def test_no_word_but_our_own_is_a_proof(word: str, who: str) -> None:
     assert proof.exposure(b"other", who, made, 8.0) is None
 
 
-def test_requests_of_one_visitor_that_wait_together_see_each_other() -> None:
+def test_requests_that_wait_together_see_each_other_and_none_spoils_it_for_the_rest() -> None:
     told: list[list[AnyRecord]] = []
 
     class Store:
@@ -463,20 +478,25 @@ def test_requests_of_one_visitor_that_wait_together_see_each_other() -> None:
             return {}
 
         def add(self, records: Sequence[AnyRecord]) -> int:
+            if any(record.id == "bad" for record in records):
+                raise ValueError("it cannot be kept")
             told.append(list(records))
             return len(records)
 
-    known = words()
-    cells = [key(cell) for cell in known.cells()][:2]
+    cells = [key(cell) for cell in words().cells()][:2]
     who = unit(SALT, "a")
     jobs = [
         Job(who, lambda first, cell=cell: [] if first else [proof.shown(who, cell, "", 1, 1.0, False, 1.0)])  # type: ignore[misc]
         for cell in cells
     ]
-    jobs.append(Job(None, lambda first: [Outcome(source="s", id="1", at=1.0, unit=who, kind="click")]))
-    settle(Store(), jobs)  # type: ignore[arg-type]
+    outcomes = [Outcome(source="s", id=word, at=1.0, unit=who, kind="click") for word in ("1", "bad")]
+    jobs += [Job(None, lambda first, one=one: [one]) for one in outcomes]  # type: ignore[misc]
+    settle(Store(), jobs[:3])  # type: ignore[arg-type]
     assert [job.first.cell for job in jobs[:2] if job.first] == [cells[0]] * 2
     assert [len(batch) for batch in told] == [2], "one write, with one exposure and one outcome"
+    settle(Store(), jobs[2:])  # type: ignore[arg-type]
+    assert [job.error is not None for job in jobs] == [False, False, False, True]
+    assert told[1:] == [[outcomes[0]]]
 
 
 def test_an_origin_that_is_none_is_refused() -> None:

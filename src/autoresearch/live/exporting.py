@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from msgspec import Struct
 
@@ -22,9 +22,9 @@ from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Plan
 from autoresearch.live.render import SUBJECT, Template, forbidden, mail, shown
 from autoresearch.live.settings import Live
-from autoresearch.live.together import Store
 from autoresearch.live.variables import Variables, cell_of
 from autoresearch.live.visitors import segment
+from autoresearch.live.waiting import Store
 
 COLUMN = "email"
 MOST_ROWS, MOST_FIELD = 1_000_000, 20_000
@@ -203,7 +203,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", text.strip().lower()).strip("-")[:24]
 
 
-def _why_not(address: str, who: str, gone: Collection[str], done: set[str]) -> str:
+def _why_not(address: str, who: str, gone: Set[str], done: Set[str]) -> str:
     if not _ADDRESS.fullmatch(address.strip()):
         return "no address"
     return "suppressed" if who in gone else "twice in the list" if who in done else ""

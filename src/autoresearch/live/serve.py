@@ -22,8 +22,8 @@ from autoresearch.errors import MissingExtra, StudyError
 from autoresearch.live import pictures, visitors, wire
 from autoresearch.live.desk import Desk, Shown
 from autoresearch.live.door import Door, Settings, as_json, caller, folded, say
-from autoresearch.live.together import Crowded
 from autoresearch.live.visitors import COOKIE, COOKIE_DAYS
+from autoresearch.live.waiting import Crowded
 
 try:
     from starlette.applications import Starlette
@@ -62,7 +62,8 @@ class Addresses:
 
     def routes(self) -> list[Route]:
         own = [Route("/", self.page)] if self.has_page else []
-        hooks = [Route("/hooks/{source:str}", self.hook, methods=["POST"])] if self.desk.hooks else []
+        below = ("/hooks/{source:str}", "/hooks/{source:str}/{token:str}") if self.desk.hooks else ()
+        hooks = [Route(path, self.hook, methods=["POST"]) for path in below]
         return [
             *own,
             *hooks,
@@ -183,7 +184,8 @@ class Addresses:
         if source not in self.desk.hooks:
             raise Refusal(404, "hook", f"no webhook of this name; there is: {', '.join(self.desk.hooks)}")
         body = await read(request, wire.MOST_HOOK)
-        answer = await self._stored(self.desk.delivered(source, body, folded(request.scope["headers"])))
+        headers, token = folded(request.scope["headers"]), request.path_params.get("token", "")
+        answer = await self._stored(self.desk.delivered(source, body, headers, token))
         if isinstance(answer, int):
             return as_json({"records": answer})
         raise Refusal(answer.status, "hook", answer.why)

@@ -151,35 +151,13 @@ def openapi(study: str, kinds: tuple[str, ...], hooks: tuple[str, ...], page: bo
             }
         }
     if hooks:
+        source = {"name": "source", "in": "path", "required": True, "schema": {"enum": list(hooks), "type": "string"}}
+        token = {"name": "token", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        about = "What a sending tool reports, "
         paths["/hooks/{source}"] = {
-            "post": {
-                "summary": "What a sending tool reports, signed with the secret that it shares with the study.",
-                "parameters": [
-                    {
-                        "name": "source",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"enum": list(hooks), "type": "string"},
-                    }
-                ],
-                "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}},
-                "responses": {
-                    "200": {
-                        "description": "Stored, for good.",
-                        "content": {
-                            "application/json": {
-                                "schema": {
-                                    "type": "object",
-                                    "properties": {"records": {"type": "integer"}},
-                                    "required": ["records"],
-                                }
-                            }
-                        },
-                    },
-                    **_refusals({400, 401, 403, 404, 408, 409, 413, 421, 422, 429, 503}),
-                },
-            }
+            "post": _hook(f"{about}signed with the secret that it shares with the study.", [source])
         }
+        paths["/hooks/{source}/{token}"] = {"post": _hook(f"{about}for one that can sign nothing.", [source, token])}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -198,6 +176,19 @@ def _post(body: str, answer: str, about: str, further: set[int]) -> dict[str, An
         "summary": about,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {"200": _answer(answer), **_refusals({400, 403, 408, 413, 415, 421, 429} | further)},
+    }
+
+
+def _hook(about: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    stored = {"type": "object", "properties": {"records": {"type": "integer"}}, "required": ["records"]}
+    return {
+        "summary": about,
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}},
+        "responses": {
+            "200": {"description": "Stored, for good.", "content": {"application/json": {"schema": stored}}},
+            **_refusals({400, 401, 403, 404, 408, 409, 413, 421, 422, 429, 503}),
+        },
     }
 
 

@@ -6,7 +6,8 @@ One table, one connection, one sync of the disk for each call of `add`.
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS plans (number INTEGER PRIMARY KEY, body BLOB);
 class Store:
     def __init__(self, path: Path) -> None:
         self.lock = threading.Lock()
+        self._ignored = Counter[tuple[str, str]]()
         self.made = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.made.execute("PRAGMA journal_mode = WAL")
         self.made.execute("PRAGMA synchronous = FULL")
@@ -86,6 +88,13 @@ class Store:
     def add_plan(self, plan: Plan) -> None:
         with self.lock:
             self.made.execute("INSERT INTO plans VALUES (?, ?)", (plan.number, msgspec.json.encode(plan)))
+
+    def ignore(self, source: str, kinds: Mapping[str, int]) -> None:
+        for kind, count in kinds.items():
+            self._ignored[source, kind] += count
+
+    def ignored(self) -> dict[tuple[str, str], int]:
+        return dict(self._ignored)
 
     def check(self) -> str:
         try:
