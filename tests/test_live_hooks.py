@@ -17,8 +17,9 @@ pytest.importorskip("sqlalchemy", reason="the extra live is not installed")
 
 from autoresearch.errors import StudyError
 from autoresearch.live import hooks, importing, plan, polling, table
+from autoresearch.live.figures import figures
 from autoresearch.live.hooks import Delivery, Refusal, Source, receive, sign
-from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Suppression
+from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Suppression, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
 from autoresearch.live.table import Problem
@@ -425,6 +426,18 @@ def test_no_cell_that_is_written_becomes_a_formula(rows: list[list[str]]) -> Non
 
 def test_numbers_are_written_as_numbers() -> None:
     assert table.write(["n", "m"], [[-1.5, True], [None, "-1.5"]]) == "n,m\n-1.5,true\n,'-1.5\n"
+
+
+def test_figures_have_no_persons_and_small_groups_point_at_nobody() -> None:
+    tallies = [
+        Tally(20_000, "mobile", "a=b", 7.0, 2),
+        Tally(20_000, "", "a=c", 4.0, 1, True),
+        Tally(20_001, "", "a=b", 6.5, 0),
+    ]
+    assert figures(tallies) == (
+        "day,segment,cell,holdout,units,successes\n2024-10-04,mobile,a=b,false,7,2\n"
+        "2024-10-04,,(groups of fewer than 5),,4,1\n2024-10-05,,a=b,false,6.5,0\n"
+    )
 
 
 # -- feeds ------------------------------------------------------------------------------------------------------------
