@@ -355,6 +355,7 @@ def test_the_same_file_twice_is_a_no_op_and_the_dry_run_says_so(store: Store) ->
     assert found.problems == ()
     assert found.unused == ("Company",)
     assert found.columns["person"] == "Email"
+    assert found.kinds == {"exposure": 5}
 
     assert importing.look(store, found) == importing.Result(5, 0)
     assert store.seen() == 0
@@ -373,6 +374,7 @@ def test_what_is_wrong_is_told_by_line_and_column_and_nothing_is_added(store: St
         '"p2@example.org\n",exposure,2026-02-01,subject',
         ",click,2026-02-01,",
         "p1@example.org,click,2036-02-01,",
+        "p1@example.org,click,20260201,",
     ]
     found = imported("email,event,at,cell\n" + "\n".join(rows))
     assert [(one.line, one.column) for one in found.problems] == [
