@@ -383,6 +383,7 @@ def test_what_is_wrong_is_told_by_line_and_column_and_nothing_is_added(store: St
         (5, "cell"),
         (6, "email"),
         (7, "at"),
+        (8, "at"),
     ]
     assert "yesterday" in str(found.problems[0])
     with pytest.raises(ValueError, match="line 2"):
