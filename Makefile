@@ -12,11 +12,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # With an NVIDIA card any recent torch will do; without one, this version is found as a CPU build.
 TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.4" || echo "torch==2.13.0")
 
-# Some tests need a browser, a terminal or a sandbox. Where they may be installed they are; elsewhere those tests are
+# Some tests need a browser, a terminal, a sandbox or a database. Where they may be installed they are; elsewhere those tests are
 # skipped, and say so.
-PROGRAMS := for program in chromium tmux bwrap; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+PROGRAMS := for program in chromium tmux bwrap pg_ctlcluster; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	test -z "$$missing" || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium tmux bubblewrap >/dev/null; } || \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium tmux bubblewrap postgresql \
+	>/dev/null; } || \
 	echo "Missing here:$$missing. What needs them is not tested."
 
 .PHONY: demo test model bench clean
@@ -32,7 +33,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
-	$(BIN)/pip install --quiet --editable ".[demo,data,web,live,mcp,llm,acp,parquet,tensorboard,notify,swarm]" hypothesis mypy playwright \
+	$(BIN)/pip install --quiet --editable ".[demo,data,web,mcp,llm,acp,parquet,tensorboard,notify,swarm,live,postgres]" hypothesis mypy playwright \
 		pytest pytest-timeout ruff types-PyYAML
 	@$(PROGRAMS)
 	@touch $@

@@ -17,8 +17,9 @@ pytest.importorskip("sqlalchemy", reason="the extra live is not installed")
 
 from autoresearch.errors import StudyError
 from autoresearch.live import hooks, importing, plan, polling, table
+from autoresearch.live.figures import figures
 from autoresearch.live.hooks import Delivery, Refusal, Source, receive, sign
-from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Suppression
+from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Suppression, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
 from autoresearch.live.table import Problem
@@ -354,6 +355,7 @@ def test_the_same_file_twice_is_a_no_op_and_the_dry_run_says_so(store: Store) ->
     assert found.problems == ()
     assert found.unused == ("Company",)
     assert found.columns["person"] == "Email"
+    assert found.kinds == {"exposure": 5}
 
     assert importing.look(store, found) == importing.Result(5, 0)
     assert store.seen() == 0
@@ -372,6 +374,7 @@ def test_what_is_wrong_is_told_by_line_and_column_and_nothing_is_added(store: St
         '"p2@example.org\n",exposure,2026-02-01,subject',
         ",click,2026-02-01,",
         "p1@example.org,click,2036-02-01,",
+        "p1@example.org,click,20260201,",
     ]
     found = imported("email,event,at,cell\n" + "\n".join(rows))
     assert [(one.line, one.column) for one in found.problems] == [
@@ -380,6 +383,7 @@ def test_what_is_wrong_is_told_by_line_and_column_and_nothing_is_added(store: St
         (5, "cell"),
         (6, "email"),
         (7, "at"),
+        (8, "at"),
     ]
     assert "yesterday" in str(found.problems[0])
     with pytest.raises(ValueError, match="line 2"):
@@ -425,6 +429,18 @@ def test_no_cell_that_is_written_becomes_a_formula(rows: list[list[str]]) -> Non
 
 def test_numbers_are_written_as_numbers() -> None:
     assert table.write(["n", "m"], [[-1.5, True], [None, "-1.5"]]) == "n,m\n-1.5,true\n,'-1.5\n"
+
+
+def test_figures_have_no_persons_and_small_groups_point_at_nobody() -> None:
+    tallies = [
+        Tally(20_000, "mobile", "a=b", 7.0, 2),
+        Tally(20_000, "", "a=c", 4.0, 1, True),
+        Tally(20_001, "", "a=b", 6.5, 0),
+    ]
+    assert figures(tallies) == (
+        "day,segment,cell,holdout,units,successes\n2024-10-04,mobile,a=b,false,7,2\n"
+        "2024-10-04,,(groups of fewer than 5),,4,1\n2024-10-05,,a=b,false,6.5,0\n"
+    )
 
 
 # -- feeds ------------------------------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ import random
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import postgres
 import pytest
-from helpers import PYTHON
+from helpers import PYTHON, eventually
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Plan, 
 from autoresearch.live.settings import Live  # noqa: E402
 from autoresearch.live.store import Store, open_store  # noqa: E402
 from autoresearch.live.tallying import DAY_S, Audit  # noqa: E402
+from autoresearch.live.together import Records, Together  # noqa: E402
 
 LIVE = Live("click", window_hours=12)
 ADDER = Path(__file__).parent / "live_adder.py"
@@ -225,7 +227,7 @@ def test_a_kill_loses_no_record_that_was_acknowledged(address: str, request: pyt
     assert total[0].successes == summary.units
 
 
-def test_many_who_add_at_once_share_transactions_and_each_is_told_what_was_new(store: Store) -> None:
+def test_many_who_add_at_once_are_each_told_what_was_new(store: Store) -> None:
     told: list[int] = []
 
     def work(first: int) -> None:
@@ -239,9 +241,61 @@ def test_many_who_add_at_once_share_transactions_and_each_is_told_what_was_new(s
 
     assert sum(told) == 201
     assert store.summary().units == 201
-    changes = store._ledger._days
-    store.totals(NEVER, None, LIVE)
-    assert changes[0].change < 200, "a transaction for each would have made 200"
+
+
+class Disk:
+    """Commits when it is let, and remembers what it was given together."""
+
+    def __init__(self) -> None:
+        self.free, self.seen = threading.Event(), list[list[str]]()
+
+    def commit(self, calls: Sequence[Records]) -> list[int]:
+        ids = [record.id for call in calls for record in call]
+        self.seen.append(ids)
+        self.free.wait()
+        if "e4" in ids:
+            raise ValueError("e4")
+        if "e0" in ids:
+            raise KeyboardInterrupt
+        if "e9" in ids:
+            raise OSError("e9")
+        return [len(call) for call in calls]
+
+
+def together(disk: Disk, numbers: Sequence[int]) -> dict[int, str]:
+    """What became of callers that came one after another, all while the first was written."""
+    ways, found = Together(disk.commit, fatal=(OSError,)), dict[int, str]()
+
+    def call(n: int) -> None:
+        try:
+            found[n] = str(ways.add([shown(n, n)]))
+        except BaseException as error:
+            found[n] = type(error).__name__
+
+    def holds(waiting: int) -> bool:
+        return bool(disk.seen) and len(ways._waiting) == waiting
+
+    threads = [threading.Thread(target=call, args=(n,)) for n in numbers]
+    for i, thread in enumerate(threads):
+        thread.start()
+        assert eventually(partial(holds, i))
+    disk.free.set()
+    for thread in threads:
+        thread.join(10)
+    return found
+
+
+def test_who_waits_is_written_together_and_one_bad_record_spoils_nobody_elses() -> None:
+    disk = Disk()
+    assert together(disk, range(1, 7)) == {1: "1", 2: "1", 3: "1", 4: "ValueError", 5: "1", 6: "1"}
+    assert disk.seen == [["e1"], ["e2", "e3", "e4", "e5", "e6"], *([f"e{n}"] for n in range(2, 7))]
+
+
+def test_a_disk_that_is_gone_is_told_to_all_at_once_and_an_interrupted_writer_lets_another_write() -> None:
+    assert together(disk := Disk(), [1, 8, 9]) == {1: "1", 8: "OSError", 9: "OSError"}
+    assert len(disk.seen) == 2
+    assert together(disk := Disk(), [0, 1, 2]) == {0: "KeyboardInterrupt", 1: "1", 2: "1"}
+    assert disk.seen == [["e0"], ["e1", "e2"]]
 
 
 def test_what_cannot_be_kept_is_refused_and_spoils_nobody_elses(store: Store) -> None:

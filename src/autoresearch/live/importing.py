@@ -49,12 +49,16 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 
 class Import(Struct, frozen=True):
-    """What a file says. `columns`: our key -> the file's name for it; `unused` are its other columns. `problems`: the first of them."""
+    """
+    What a file says. `columns`: our key -> the file's name for it; `unused` are its other columns. `kinds`: how many events of each kind, since
+    "Replied" is no "reply". `problems`: the first of them.
+    """
 
     records: tuple[AnyRecord, ...] = ()
     problems: tuple[Problem, ...] = ()
     columns: dict[str, str] = {}
     unused: tuple[str, ...] = ()
+    kinds: dict[str, int] = {}
     rows: int = 0
 
 
@@ -145,6 +149,7 @@ def _read(
     records: list[AnyRecord] = []
     problems: list[Problem] = []
     said: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     n = 0
     for line, row in rows:
         n += 1
@@ -163,8 +168,9 @@ def _read(
         if why := too_early(mapped, now):
             problems.append(Problem(line, empty.columns.get("at", ""), why))
             continue
+        kinds[told["event"]] += 1
         records += mapped if "id" in told else _numbered(mapped, said)
-    return Import(tuple(records), tuple(problems[:MOST_PROBLEMS]), empty.columns, empty.unused, n)
+    return Import(tuple(records), tuple(problems[:MOST_PROBLEMS]), empty.columns, empty.unused, dict(kinds), n)
 
 
 def _numbered(mapped: Sequence[AnyRecord], said: Counter[str]) -> list[AnyRecord]:
@@ -179,5 +185,6 @@ def _numbered(mapped: Sequence[AnyRecord], said: Counter[str]) -> list[AnyRecord
 
 def _blamed(why: str, columns: Mapping[str, str]) -> str:
     """The column that an error is about, as the file names it."""
-    key = why.partition(" ")[0].rstrip(":")
+    word = why.partition(" ")[0].rstrip(":")
+    key = {"kind": "event", "cell": CELL, "segment": SEGMENT, "plan": PLAN, "chance": CHANCE}.get(word, word)
     return columns.get(key, key if key in NAMES else "")

@@ -25,7 +25,8 @@ from autoresearch.live.variables import cell_of
 
 SKEW_S = 300.0  # by which another machine's clock may be ahead of ours
 LONGEST = 120  # characters of a record's words
-LATEST = 4e9  # seconds since 1970: the year 2096. A time in milliseconds is beyond it
+# Seconds since 1970, from 2001 to 2096: neither a date that is written 20260301 nor a time in milliseconds is between them.
+EARLIEST, LATEST = 1e9, 4e9
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 CELL, SEGMENT, PLAN, CHANCE, HELD = "ar_cell", "ar_segment", "ar_plan", "ar_chance", "ar_held"
 
@@ -179,9 +180,9 @@ def instant(value: object) -> float:
             at = float(told) if isinstance(told, str | int | float) and not isinstance(told, bool) else math.nan
     except (ValueError, OverflowError):
         at = math.nan
-    if not 0 <= at <= LATEST:
+    if not EARLIEST <= at <= LATEST:
         raise ValueError(
-            f"at = {str(value)[:40]!r} is no time; write it like 2026-03-01T09:30:00Z, or in seconds since 1970"
+            f"at = {_told(value)} is no time; write it like 2026-03-01T09:30:00Z, or in seconds since 1970"
         )
     return at
 
@@ -233,6 +234,12 @@ def _inside(event: Event, key: str) -> Event:
     return found if isinstance(found, dict) else {}
 
 
+def _told(value: object) -> str:
+    """How an error names a value: no address, since errors are shown and kept."""
+    text = str(value)
+    return "an address" if "@" in text else repr(text[:40])
+
+
 def _needed(event: Event, key: str) -> object:
     if event.get(key) in (None, ""):
         raise ValueError(f"{key} is missing")
@@ -241,7 +248,7 @@ def _needed(event: Event, key: str) -> object:
 
 def _text(value: object, key: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{key} must be words, not {str(value)[:40]!r}")
+        raise ValueError(f"{key} must be words, not {_told(value)}")
     if len(value) > LONGEST:
         raise ValueError(f"{key} has {len(value)} characters, and {LONGEST} is the most")
     return value.strip()
@@ -273,7 +280,7 @@ def _cell(event: Event) -> str | None:
     try:
         cell_of(cell if isinstance(cell, str) else "")
     except ValueError:
-        raise ValueError(f"{CELL} = {str(cell)[:40]!r} is no cell, like cta=trial;headline=bold") from None
+        raise ValueError(f"{CELL} = {_told(cell)} is no cell, like cta=trial;headline=bold") from None
     return str(cell)
 
 
@@ -287,7 +294,7 @@ def _number(event: Event, *keys: str) -> float | None:
         except (ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            raise ValueError(f"{key} = {str(value)[:40]!r} is no number")
+            raise ValueError(f"{key} = {_told(value)} is no number")
         return number
     return None
 

@@ -94,7 +94,8 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(_Stay, urllib.request.ProxyHandler())
+_OPENER = urllib.request.build_opener(_Stay)
+_NEAR = urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({}))  # a proxy is for what is elsewhere
 
 
 def poll(feed: Feed, store: Store, unit_of: UnitOf, now: float, most_pages: int = MOST_PAGES) -> Polled:
@@ -168,7 +169,7 @@ def _ask(feed: Feed, cursor: Cursor) -> tuple[list[Any], str]:
         bearer = feed.header.lower() == "authorization" and " " not in feed.secret
         request.add_header(feed.header, f"Bearer {feed.secret}" if bearer else feed.secret)
     try:
-        with _OPENER.open(request, timeout=LIMIT_S) as answer:
+        with (_NEAR if there.scheme == "http" else _OPENER).open(request, timeout=LIMIT_S) as answer:
             body = answer.read(LARGEST + 1)
     except urllib.error.HTTPError as error:
         error.close()

@@ -9,7 +9,6 @@ Raises, on import:
     MissingExtra: the extra `live` is not installed.
 """
 
-import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from autoresearch.live import writing
 from autoresearch.live.checking import checked
@@ -42,8 +41,8 @@ from autoresearch.live.schema import (
 )
 from autoresearch.live.settings import Live
 from autoresearch.live.tallying import Audit, Came, Shown, day_of, every
+from autoresearch.live.together import Together
 
-MOST_TOGETHER = 2000  # records in one transaction
 MOST_KINDS = 100  # of ignored events that are told apart, for each source
 LONGEST_KIND = 120  # characters of one
 OTHERS = "(others)"
@@ -61,18 +60,6 @@ class Summary(Struct, frozen=True):
     last: int  # number of the last record
 
 
-class _Ticket:
-    """What one caller wants added, and what became of it."""
-
-    __slots__ = ("done", "error", "new", "records")
-
-    def __init__(self, records: Sequence[AnyRecord]) -> None:
-        self.records = records
-        self.new = 0
-        self.done = False
-        self.error: Exception | None = None
-
-
 class Store:
     """One study's store, from `open_store`. All methods may be called from any thread."""
 
@@ -81,9 +68,7 @@ class Store:
         self._study = database.study
         self._words = Words(database.study)
         self._ledger = Ledger(database, self._words)
-        self._waiting: list[_Ticket] = []
-        self._queue = threading.Lock()
-        self._writer = threading.Lock()
+        self._together = Together(self._commit, fatal=(OperationalError, InterfaceError))
 
     def close(self) -> None:
         self._database.engine.dispose()
@@ -100,17 +85,8 @@ class Store:
             ValueError: a record cannot be kept; none of this call's were.
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
-        ticket = _Ticket([checked(record) for record in records])
-        if not ticket.records:
-            return 0
-        with self._queue:
-            self._waiting.append(ticket)
-        with self._writer:  # who has it writes for all who wait
-            while not ticket.done:
-                self._write(self._next())
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.new
+        wanted = [checked(record) for record in records]
+        return self._together.add(wanted) if wanted else 0
 
     def unknown(self, records: Iterable[AnyRecord]) -> int:
         """How many of these `add` would add now."""
@@ -322,44 +298,12 @@ class Store:
             rows = connection.execute(asked.order_by(IGNORED.c.source, IGNORED.c.kind)).all()
         return {(source, kind): n for source, kind, n in rows}
 
-    # -- writing together ------------------------------------------------------------------------------------------
-
-    def _next(self) -> list[_Ticket]:
-        """Who is written now, in the order in which they came."""
-        with self._queue:
-            taken, n = 0, 0
-            for ticket in self._waiting:
-                if taken and n + len(ticket.records) > MOST_TOGETHER:
-                    break
-                taken, n = taken + 1, n + len(ticket.records)
-            tickets, self._waiting = self._waiting[:taken], self._waiting[taken:]
-        return tickets
-
-    def _write(self, tickets: list[_Ticket]) -> None:
-        try:
-            self._commit(tickets)
-        except Exception as error:
-            if len(tickets) == 1:
-                tickets[0].error = error
-            else:
-                for ticket in tickets:  # one caller's record must not spoil the others'
-                    self._write([ticket])
-        except BaseException:
-            for ticket in tickets:
-                ticket.error = InterruptedError("whoever wrote for all was interrupted")
-            raise
-        finally:
-            for ticket in tickets:
-                ticket.done = True
-
-    def _commit(self, tickets: list[_Ticket]) -> None:
-        records = [record for ticket in tickets for record in ticket.records]
+    def _commit(self, calls: Sequence[Sequence[AnyRecord]]) -> list[int]:
         with self._database.writing() as connection:
-            new, numbers = writing.enter(connection, self._words, records)
+            new, numbers = writing.enter(connection, self._words, [record for call in calls for record in call])
         self._words.keep(numbers)
         told = iter(new)
-        for ticket in tickets:
-            ticket.new = sum(next(told) for _ in ticket.records)
+        return [sum(next(told) for _ in call) for call in calls]
 
 
 def open_store(address: str | Path, study: str) -> Store:
