@@ -98,7 +98,7 @@ class Exchange:
 
     def question(self) -> bytes:
         """How far each peer is known here."""
-        return msgspec.json.encode(self.book.heads())
+        return self.book.question()
 
     # -- what one hears ------------------------------------------------------------------------------------
 
@@ -121,9 +121,12 @@ class Exchange:
                 return ""
             self.heard.pop(found.peer, None)
             self.heard[found.peer] = Heard(found, self.clock())
-            strangers = [peer for peer in self.heard if peer not in self.book.chains]
-            if len(strangers) > STRANGERS:
-                del self.heard[strangers[0]]  # names cost nothing: whoever makes up many must not keep newcomers out
+            if found.peer not in self.book.chains:
+                strangers = [peer for peer in self.heard if peer not in self.book.chains]
+                if len(strangers) > STRANGERS:
+                    del self.heard[
+                        strangers[0]
+                    ]  # names cost nothing: whoever makes up many must not keep newcomers out
         return found.peer if self.differs(found.peer) else ""
 
     def _later(self, found: Beacon) -> bool:
@@ -165,6 +168,8 @@ class Exchange:
 
     def _tell_of_caught(self) -> None:
         """Show the proof that no receipt shows which counts; not before we introduced ourselves, nor once we were caught."""
+        if not self.book.caught:
+            return
         with self.book.lock:
             head = self.book.head(self.me.peer)
             if head.seq and not head.caught:

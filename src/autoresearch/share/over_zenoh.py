@@ -220,7 +220,8 @@ class OverZenoh:
 
         def finish() -> None:
             asked.done.set()
-            self._wake()
+            if data is not None or asked.replies:  # who is there, where nobody is, is asked again with the next turn
+                self._wake()
 
         handler = self._zenoh.handlers.Callback(receive, finish, indirect=False)
         session.get(key, handler, payload=data, target=self._zenoh.QueryTarget.ALL, timeout=ASK_S)

@@ -24,6 +24,7 @@ MOST_BYTES = 64 << 10  # of a receipt
 MOST_PATCH = 40 << 10  # characters: in JSON each line's end takes two bytes, and so does each quote
 MOST_RUNS = 256
 LARGEST = 2**53 - 1  # whole numbers beyond are not the same in every JSON
+PLAIN = 1e-4  # floats from here on, but for whole ones, are written alike by msgspec and in RFC 8785; tests/test_receipts.py
 
 PEER = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes in base64url
 ID = re.compile(r"[0-9a-f]{64}")
@@ -150,6 +151,7 @@ class Entry(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(Receipt)
+_encoder = msgspec.json.Encoder(order="sorted")
 
 
 def canonical(record: object) -> bytes:
@@ -159,10 +161,22 @@ def canonical(record: object) -> bytes:
     Raises:
         ValueError: it holds a number that JSON has no way to write.
     """
+    body = record.body if isinstance(record, Receipt) else record
+    if isinstance(body, Finding) and _is_plain(body):
+        return _encoder.encode(record)  # 2 us in place of 60, which is what a receipt took to be read
     try:
         return rfc8785.dumps(msgspec.to_builtins(record))
     except rfc8785.CanonicalizationError as error:
         raise ValueError(str(error)) from None
+
+
+def _is_plain(finding: Finding) -> bool:
+    """Whether msgspec writes its numbers as RFC 8785 does: it adds .0 to whole ones, and tiny ones get another exponent."""
+    runs = (*finding.runs, *finding.base_runs)
+    if max((finding.trial, *(max(run.run, run.seed) for run in runs))) > LARGEST:
+        return False
+    floats = (finding.noise, finding.gain, finding.error, finding.cost, *(run.value for run in runs))
+    return all(each is None or (PLAIN <= abs(each) < LARGEST and each % 1 != 0) for each in floats)
 
 
 def sha256(data: bytes) -> str:
