@@ -83,6 +83,19 @@ def test_a_liar_who_tells_each_half_another_story_is_known_to_all() -> None:
         assert not node.refused
 
 
+def test_who_knows_less_is_not_asked() -> None:
+    net = Net(seed=3, lossy=False)
+    ada, bob = (Node(net, number) for number in (1, 2))
+    turns_until_equal([ada, bob])
+    before = bob.exchange.beacon()
+    assert ada.exchange.hear(before) == ""
+    ada.say(finding(1))
+    assert ada.exchange.hear(bob.exchange.beacon()) == "", "what bob knows, ada knew before"
+    assert bob.exchange.hear(ada.exchange.beacon()) == ada.me.peer
+    bob.say(finding(2))
+    assert ada.exchange.hear(bob.exchange.beacon()) == bob.me.peer
+
+
 def test_nobody_asks_for_ever_whose_answers_bring_nothing() -> None:
     """A peer whose digest is made up costs a question now and then, and keeps nobody from the others."""
     net = Net(seed=3, lossy=False)
