@@ -147,8 +147,10 @@ def one_book(peers: int, each: int, folder: Path) -> OneBook:
 
 def _looked(study: Path, word: str) -> Took:
     """A command's processor seconds, and the most that it held."""
-    code = f"import resource; from autoresearch.cli import main; main(['swarm', {word!r}], standalone_mode=False); "
-    code += "u = resource.getrusage(resource.RUSAGE_SELF); print(); print(u.ru_utime + u.ru_stime, u.ru_maxrss / 1024)"
+    code = f"import time; from autoresearch.cli import main; main(['swarm', {word!r}], standalone_mode=False); "
+    # Not ru_maxrss: a process that is started takes over its parent's.
+    code += "most = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]; "
+    code += "print(); print(time.process_time(), int(most[0]) / 1024)"
     done = subprocess.run([sys.executable, "-c", code], cwd=study, check=True, capture_output=True, text=True).stdout
     took_s, most = done.split()[-2:]
     return Took(f"`autoresearch swarm {word}`, and MiB at most", float(took_s), float(most))

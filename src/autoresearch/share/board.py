@@ -25,7 +25,7 @@ Standing = Literal["holds", "refuted", "open"]
 Place = tuple[str, str, str]  # study, tier, budget: where values compare
 
 
-class Measured(Struct, frozen=True):
+class Measured(Struct, frozen=True, gc=False):
     """
     What a finding's own runs say: mean values, gain over its base (positive is better) with the standard error that its
     author's noise gives, None where that is not known, and whether it did not run at all.

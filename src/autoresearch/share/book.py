@@ -24,6 +24,7 @@ from autoresearch.share.identity import Identity
 from autoresearch.share.receipt import Body, Caught, Entry, Hello, MaybeId, Number, Refused, Stub
 
 AHEAD = 64  # receipts of one peer that wait for those before them
+AT_ONCE = 16 << 20  # bytes of the file that are read in one go
 MOST_OF_ONE = 64 << 20  # bytes of one peer: a stranger must not fill the disk
 
 Outcome = Literal[
@@ -303,11 +304,10 @@ class Book:
         with self.lock:
             if self._file is None:
                 return
-            data = os.pread(self._file, max(0, os.fstat(self._file).st_size - self._read), self._read)
-            whole = data[: data.rfind(b"\n") + 1]
-            self._read += len(whole)
-            for line in whole.splitlines():
-                self._replay(line)
+            while whole := _lines(os.pread(self._file, AT_ONCE, self._read)):
+                self._read += len(whole)
+                for line in whole.splitlines():
+                    self._replay(line)
 
     def _replay(self, line: bytes) -> None:
         try:
@@ -360,6 +360,11 @@ class Book:
             if self._file is not None:
                 os.close(self._file)
             self._file = None
+
+
+def _lines(data: bytes) -> bytes:
+    """As much of it as ends with a line's end."""
+    return data[: data.rfind(b"\n") + 1]
 
 
 def check_proof(found: Caught) -> None:

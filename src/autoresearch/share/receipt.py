@@ -43,7 +43,9 @@ class Refused(Exception):
     """A receipt is not taken: why, in a clause. Nothing was changed."""
 
 
-class Ran(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+# gc=False: none of these can hold itself, and where there are 100,000 Python looks through all of them again and again, which was
+# half of the time that a book took to be opened.
+class Ran(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One run: its number in its author's study, the seed's number, and its value where it gave one."""
 
     run: Number
@@ -63,7 +65,9 @@ class Hello(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     ticket: Annotated[str, Meta(max_length=86)] = ""
 
 
-class Finding(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag="finding", tag_field="kind"):
+class Finding(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag="finding", tag_field="kind", gc=False
+):
     """
     What became of one change on one machine, measured beside what it was made on. Whoever measures another's finding
     again says so in `about`: whether it was replicated or refuted follows from these numbers, not from a word.
@@ -127,7 +131,7 @@ class Caught(Struct, frozen=True, forbid_unknown_fields=True, tag="caught", tag_
 Body = Hello | Finding | Letter | Ack | Caught
 
 
-class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
+class Receipt(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Numbered by its peer from 1 on; `prev` is the id of the one before, `sign` base64url of 64 bytes."""
 
     v: Literal[1]
@@ -138,7 +142,7 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
     sign: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{86}\Z")]
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """A receipt with its id and that of its body."""
 
     receipt: Receipt
