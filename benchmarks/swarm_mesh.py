@@ -42,6 +42,7 @@ class Look(Struct, frozen=True):
     receipts: int
     processor_s: float
     heard: int  # beacons that came
+    questions: int  # that it asked
 
 
 class Times(Struct, frozen=True):
@@ -52,12 +53,22 @@ class Times(Struct, frozen=True):
     had: dict[str, float]
 
 
+class Counted(Exchange):
+    """An exchange that counts the questions it asks."""
+
+    questions = 0
+
+    def question(self) -> bytes:
+        self.questions += 1
+        return super().question()
+
+
 class Peer:
     def __init__(self, folder: Path, number: int, connect: Sequence[str]) -> None:
         self.times = Times(time.monotonic(), {}, {})
         self.me, self.rng = Identity(number.to_bytes(32, "big")), random.Random(number)
         self.book = Book(folder / f"{number}.jsonl", told=self._told)
-        self.exchange = Exchange(self.book, self.me, 1, time.monotonic, self._refused)
+        self.exchange = Counted(self.book, self.me, 1, time.monotonic, self._refused)
         self.woken, self.asked = threading.Event(), queue.SimpleQueue[str]()
         self.share = OverZenoh(self.exchange, STUDY, connect=connect, wake=self.woken.set)
         self.trials = self.heard = 0
@@ -93,6 +104,7 @@ class Peer:
                                 len(self.book.entries),
                                 time.process_time(),
                                 sum(beat & 0xFFFFFFFF for beat in beats.values()),
+                                self.exchange.questions,
                             )
                         )
                     case "times":
@@ -199,6 +211,8 @@ class Mesh(Struct, frozen=True):
     idle: float  # cores that all peers took together while nothing was said
     idle_heard: float  # beacons a second that each heard then
     busy: float  # cores while receipts were said
+    met_questions: float  # of each peer until all knew all
+    questions: float  # of each peer while receipts were said
     rss: float  # of one peer, median
     pss: float
 
@@ -211,7 +225,7 @@ def mesh(folder: Path, peers: int, each: int, over_s: float, idle_s: float = 10.
         while not (first := running[0].look().endpoint):
             time.sleep(0.05)
         running += [Running(folder, number, first) for number in range(2, peers + 1)]
-        until_equal(running, peers)
+        met = until_equal(running, peers)
         met_s = time.monotonic() - began
         before, at = look(running), time.monotonic()
         time.sleep(idle_s)
@@ -251,6 +265,8 @@ def mesh(folder: Path, peers: int, each: int, over_s: float, idle_s: float = 10.
         idle,
         heard,
         busy,
+        _questions(met) / peers,
+        (_questions(after) - _questions(before)) / peers,
         median(rss for rss, _ in memory),
         median(pss for _, pss in memory),
     )
@@ -259,6 +275,10 @@ def mesh(folder: Path, peers: int, each: int, over_s: float, idle_s: float = 10.
 def _cores(before: Sequence[Look], after: Sequence[Look], at: float) -> float:
     took = sum(now.processor_s - then.processor_s for then, now in zip(before, after, strict=True))
     return took / (time.monotonic() - at)
+
+
+def _questions(found: Sequence[Look]) -> int:
+    return sum(one.questions for one in found)
 
 
 def _heard(before: Sequence[Look], after: Sequence[Look], at: float) -> float:

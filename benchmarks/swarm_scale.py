@@ -231,6 +231,7 @@ def told_of_mesh(found: Sequence[Mesh]) -> str:
             f"{one.most_s:.1f}",
             f"{one.equal_s:.1f}",
             f"{one.late_s:.2f}",
+            f"{one.met_questions:.0f}, {one.questions:.1f}",
             f"{one.idle_heard:.1f}",
             f"{1e3 * one.idle / one.peers:.1f}",
             f"{1e3 * one.busy / one.peers:.1f}",
@@ -242,6 +243,7 @@ def told_of_mesh(found: Sequence[Mesh]) -> str:
     header += ["ms until the last has it, median", "s, most of all", "s from the last receipt until all are equal"]
     header += [
         "s until a late joiner has all",
+        "questions of each: until all knew all, then",
         "beacons a second that each hears",
         "a peer that says nothing, ms of a core a second",
     ]
