@@ -93,6 +93,7 @@ class OverZenoh:
             "connect/timeout_ms": -1,  # tried again in the background, for ever; with 0, never
             "connect/exit_on_failure": False,
             "transport/link/rx/max_message_size": MOST_MESSAGE,
+            "transport/shared_memory/enabled": False,  # 16 MiB of each process here, in the memory of each other one
         }
         config = self._zenoh.Config()
         for path, value in {**ours, **self._settings}.items():
