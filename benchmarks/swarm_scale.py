@@ -38,7 +38,7 @@ AT_ONCE = ((100, 100), (300, 100), (1000, 10), (1000, 100))  # peers, receipts o
 THEY_COME = ((100, 10), (300, 10))
 EVERY, SHOWN = 3, 8  # rounds from one receipt of a peer to the next, and others whom it is shown to
 BOOKS = ((100, 100), (1000, 10), (1000, 100))
-MESHES = (10, 30, 100)
+MESHES = ((10,), (30,), (100,))
 OF_EACH, OVER_S = 10, 30.0  # receipts that a real peer says, and seconds in which all of them are said
 FORM, SIGNATURE = "a receipt: its form, and that it is canonical", "a receipt: its signature"
 MORE = "one receipt more, and the digest after it"
@@ -295,6 +295,7 @@ answered, and then nobody is answered any more. Each receipt that comes also has
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where what was measured is kept")
+    parser.add_argument("--kept", action="store_true", help="tell only what the folder has")
     parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results")
     parser.add_argument("--book", nargs=2, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -306,13 +307,16 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        books = [kept(folder / f"book-{p}-{n}.json", OneBook, partial(_alone, p, n)) for p, n in BOOKS]
-        meshes = [
-            kept(folder / f"mesh-{n}.json", Mesh, partial(mesh, folder / f"mesh-{n}", n, OF_EACH, OVER_S))
-            for n in MESHES
-        ]
-        coming = [kept(folder / f"coming-{p}-{n}.json", Spread, partial(_coming, p, n)) for p, n in THEY_COME]
-        spread = [kept(folder / f"at_once-{p}-{n}.json", Spread, partial(_at_once, p, n)) for p, n in AT_ONCE]
+
+        def all_of(kind: type[T], name: str, cells: Sequence[tuple[int, ...]], measure: Callable[..., T]) -> list[T]:
+            paths = {cell: folder / f"{name}-{'-'.join(map(str, cell))}.json" for cell in cells}
+            wanted = [cell for cell in cells if not options.kept or paths[cell].exists()]
+            return [kept(paths[cell], kind, partial(measure, *cell)) for cell in wanted]
+
+        books = all_of(OneBook, "book", BOOKS, _alone)
+        meshes = all_of(Mesh, "mesh", MESHES, lambda peers: mesh(folder / f"mesh-{peers}", peers, OF_EACH, OVER_S))
+        coming = all_of(Spread, "coming", THEY_COME, _coming)
+        spread = all_of(Spread, "at_once", AT_ONCE, _at_once)
         report("swarm_scale", TITLE, page(spread, coming, books, meshes), options.write)
 
 
