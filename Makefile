@@ -57,6 +57,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.overhead --write
 	$(BIN)/python -m benchmarks.replay --write
 	$(BIN)/python -m benchmarks.crowd --write
+	$(BIN)/python -m benchmarks.swarm_scale --write
 	$(BIN)/python -m benchmarks.sandbox --write
 	$(BIN)/python -m benchmarks.scorer --write
 	$(BIN)/python -m benchmarks.kmodule --write

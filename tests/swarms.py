@@ -73,7 +73,7 @@ class Crowd:
         swarm, me = self.swarm(), self.peers[number].peer
         known = {told.finding.key for told in swarm.findings.values() if told.peer == me}
         place = STUDY, self.tiers[number], BUDGET
-        return trust.candidates(swarm, trust.view(swarm, me), place, set(self.number), known)
+        return list(trust.candidates(swarm, trust.view(swarm, me), place, set(self.number), known))
 
 
 def joined(home: Path, crowd: Crowd) -> Path:

@@ -427,3 +427,14 @@ def test_several_processes_write_one_book(tmp_path: Path) -> None:
     assert not book.caught
     assert len(path.read_bytes().splitlines()) == 180
     book.close()
+
+
+def test_a_file_that_is_read_in_several_goes_is_read_whole(tmp_path: Path) -> None:
+    patch, path = "x" * receipt.MOST_PATCH, tmp_path / "1.jsonl"
+    bodies = (msgspec.structs.replace(finding(k), patch=patch) for k in range(books.AT_ONCE // len(patch) + 1))
+    lines = story(ONE, hello(1), *bodies)
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    assert path.stat().st_size > books.AT_ONCE
+    book = Book(path)
+    assert book.head(ONE.peer) == Head(len(lines), receipt.read(lines[-1]).id)
+    book.close()

@@ -53,6 +53,8 @@ def test_loss_doubles_disorder_a_partition_killed_nodes_and_a_late_joiner(tmp_pa
     for node in [*nodes, late]:
         assert node.book.entries.keys() == ids
         assert not node.refused
+        assert node.book.question() == receipt.canonical(node.book.heads())
+        assert node.book.digest() == receipt.sha256(node.book.question())
         node.killed()
 
 
@@ -77,7 +79,21 @@ def test_a_liar_who_tells_each_half_another_story_is_known_to_all() -> None:
         assert node.book.head(liar.peer) == Head(2, receipt.read(chain[1]).id, 3)
         shown = [e.receipt.body for e in node.book.entries.values() if isinstance(e.receipt.body, Caught)]
         assert {body.peer for body in shown} == {liar.peer}
+        assert node.book.question() == receipt.canonical(node.book.heads())
         assert not node.refused
+
+
+def test_who_knows_less_is_not_asked() -> None:
+    net = Net(seed=3, lossy=False)
+    ada, bob = (Node(net, number) for number in (1, 2))
+    turns_until_equal([ada, bob])
+    before = bob.exchange.beacon()
+    assert ada.exchange.hear(before) == ""
+    ada.say(finding(1))
+    assert ada.exchange.hear(bob.exchange.beacon()) == "", "what bob knows, ada knew before"
+    assert bob.exchange.hear(ada.exchange.beacon()) == ada.me.peer
+    bob.say(finding(2))
+    assert ada.exchange.hear(bob.exchange.beacon()) == bob.me.peer
 
 
 def test_nobody_asks_for_ever_whose_answers_bring_nothing() -> None:

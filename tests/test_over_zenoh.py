@@ -55,6 +55,16 @@ def meet() -> Iterator[Meet]:
         peer.share.close()
 
 
+def test_nobody_is_woken_for_ever_who_is_alone() -> None:
+    peer, woken = Peer(1), list[int]()
+    peer.share = OverZenoh(peer.exchange, STUDY, wake=lambda: woken.append(1))
+    for _ in range(20):
+        peer.share.turn()
+        time.sleep(0.02)
+    peer.share.close()
+    assert not woken
+
+
 def turn_until(true: Callable[[], bool], *peers: Peer) -> None:
     def turned() -> bool:
         for peer in peers:

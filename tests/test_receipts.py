@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 from lossy import finding, hello, identity
+from msgspec import structs
 
 from autoresearch.share import receipt
 from autoresearch.share.identity import check, verify
@@ -16,7 +18,7 @@ from autoresearch.share.receipt import Body, Caught, Entry, Finding, Ran, Receip
 ME = identity(1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 numbers = st.integers(0, receipt.LARGEST)
-floats = st.floats(allow_nan=False, allow_infinity=False)
+floats = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6).map(lambda n: n / 10**4)
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
 runs = st.lists(st.builds(Ran, numbers, numbers, st.none() | floats), max_size=4).map(tuple)
 findings = st.builds(
@@ -58,6 +60,17 @@ def test_any_finding_comes_back_from_its_bytes_with_the_same_id(body: Finding) -
     check(ME.peer, entry.stub)
     assert receipt.read(receipt.canonical(entry.receipt)).id == entry.id
     assert receipt.read(data, ours=True) == entry
+
+
+@given(findings)
+def test_the_quick_way_to_write_a_finding_is_the_same_as_the_standards(body: Finding) -> None:
+    assert receipt.canonical(body) == rfc8785.dumps(msgspec.to_builtins(body))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_cannot_be_written(value: float) -> None:
+    with pytest.raises(ValueError, match=r"float|finite|nan|inf"):
+        receipt.canonical(structs.replace(finding(1), gain=value))
 
 
 @given(st.binary(max_size=300) | texts.map(str.encode))

@@ -7,7 +7,7 @@ measured here like everything else. A part of all trials is kept for others' fin
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from autoresearch.errors import NothingLeft, ProposerError
 from autoresearch.events import TrialAsked
@@ -32,13 +32,13 @@ class Peers:
         self._lock = threading.Lock()
         self._taken: dict[str, str] = {}  # finding -> why it is not for another worker, or never fitted
 
-    def waiting(self, brief: Brief) -> list[Candidate]:
+    def waiting(self, brief: Brief) -> Iterator[Candidate]:
         """What could be tried now, the best first."""
         tried = {str(trial.memo[FINDING]) for trial in brief.trials if FINDING in trial.memo}
         keys = {trial.shape for trial in brief.trials if trial.shape and trial.verdict is not None and trial.runs}
-        return [
+        return (
             one for one in self.node.candidates(keys) if one.told.id not in tried and one.told.id not in self._taken
-        ]
+        )
 
     def propose(self, tree: Tree, brief: Brief, limits: Limits) -> Proposal:
         """
@@ -95,7 +95,7 @@ class Reserved:
         try:
             return self.own.propose(tree, brief, limits)
         except NothingLeft:
-            if self.peers.waiting(brief):
+            if next(self.peers.waiting(brief), None):
                 return self.peers.propose(tree, brief, limits)
             raise
 

@@ -25,7 +25,7 @@ Standing = Literal["holds", "refuted", "open"]
 Place = tuple[str, str, str]  # study, tier, budget: where values compare
 
 
-class Measured(Struct, frozen=True):
+class Measured(Struct, frozen=True, gc=False):
     """
     What a finding's own runs say: mean values, gain over its base (positive is better) with the standard error that its
     author's noise gives, None where that is not known, and whether it did not run at all.
@@ -63,10 +63,15 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 class Told(Struct):
-    """A finding, and the findings of those who measured it again, by peer: the first of each."""
+    """
+    A finding, what its runs come to, and the findings of those who measured it again, by peer: the first of each.
+
+    All that is worked out from a finding begins with its runs, so what they come to is worked out once.
+    """
 
     entry: Entry
     finding: Finding
+    numbers: Measured
     again: dict[str, "Told"] = field(default_factory=dict)
 
     @property
@@ -121,7 +126,7 @@ class Swarm(Struct):
             case Hello():
                 member.name, member.tier, member.box = body.name, body.tier, body.box
             case Finding():
-                self._find(member, Told(entry, body))
+                self._find(member, Told(entry, body, measured(body)))
 
     def _find(self, member: Member, told: Told) -> None:
         finding = told.finding
@@ -182,7 +187,7 @@ def standing(about: Told, again: Told) -> Standing:
     What measuring a finding again came to, by the numbers. On the same kind of machine, a gain that is clearly less than half
     of what was claimed refutes; on another it says how far the finding carries.
     """
-    claimed, found = measured(about.finding), measured(again.finding)
+    claimed, found = about.numbers, again.numbers
     if found.failed:
         return "refuted"
     if claimed.gain is None or found.gain is None or claimed.gain <= 0:

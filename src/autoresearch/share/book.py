@@ -7,6 +7,7 @@ it counts, for anybody, and the proof goes round as a receipt itself. Which of t
 nothing: whoever knows the same receipts has the same book.
 """
 
+import bisect
 import contextlib
 import fcntl
 import os
@@ -23,6 +24,7 @@ from autoresearch.share.identity import Identity
 from autoresearch.share.receipt import Body, Caught, Entry, Hello, MaybeId, Number, Refused, Stub
 
 AHEAD = 64  # receipts of one peer that wait for those before them
+AT_ONCE = 16 << 20  # bytes of the file that are read in one go
 MOST_OF_ONE = 64 << 20  # bytes of one peer: a stranger must not fill the disk
 
 Outcome = Literal[
@@ -43,6 +45,9 @@ class Head(Struct, frozen=True, array_like=True):
     seq: Number
     id: MaybeId
     caught: Number = 0
+
+
+NOTHING = Head(0, "")  # of a peer's is known
 
 
 class Book:
@@ -68,7 +73,10 @@ class Book:
         self.chains: dict[str, list[str]] = {}  # peer -> ids, from its number 1 on
         self.caught: dict[str, tuple[Stub, Stub]] = {}  # peer -> the proof with the lowest number
         self._proofs: dict[str, tuple[str, int]] = {}  # id of a receipt that shows a proof -> (peer, number)
-        self._digest = ""  # worked out when it is asked for
+        self._changed: set[str] = set()  # peers whose line in what follows is of before
+        self._lines: dict[str, bytes] = {}  # peer -> its head, as a question has it
+        self._sorted: list[str] = []  # peers of these lines
+        self._question, self._digest = b"", ""  # worked out when they are asked for
         self._waiting: dict[str, dict[int, bytes]] = {}
         self._bytes: dict[str, int] = {}
         self._file: int | None = None
@@ -103,10 +111,23 @@ class Book:
         with self.lock:
             return [(peer, one.seq) for peer, (one, _) in self.caught.items()]
 
+    def question(self) -> bytes:
+        """The heads as canonical JSON. Of many peers one changes at a time, so each has its line."""
+        with self.lock:
+            for peer in self._changed:
+                if peer not in self._lines:
+                    bisect.insort(self._sorted, peer)
+                head = self.head(peer)
+                self._lines[peer] = f'"{peer}":[{head.seq},"{head.id}",{head.caught}]'.encode()
+            if self._changed or not self._question:
+                self._changed.clear()
+                self._question = b"{%b}" % b",".join(map(self._lines.__getitem__, self._sorted))
+            return self._question
+
     def digest(self) -> str:
         """Equal where the same is known."""
         with self.lock:
-            self._digest = self._digest or receipt.sha256(receipt.canonical(self.heads()))
+            self._digest = self._digest or receipt.sha256(self.question())
             return self._digest
 
     def unshown(self) -> list[Caught]:
@@ -121,8 +142,11 @@ class Book:
         """
         found: list[bytes] = []
         with self.lock:
-            for peer in sorted(self.chains):
-                for id in self._missing(peer, theirs.get(peer, Head(0, ""))):
+            for peer, chain in sorted(self.chains.items()):
+                known = theirs.get(peer, NOTHING)
+                if known.seq == len(chain) and chain and known.id == chain[-1] and not known.caught:
+                    continue  # as most are, where one asks often
+                for id in self._missing(peer, known):
                     data = receipt.canonical(self.entries[id].receipt)
                     most_bytes -= len(data)
                     if most_bytes < 0:
@@ -250,18 +274,22 @@ class Book:
         self.entries[entry.id] = entry
         self.chains.setdefault(peer, []).append(entry.id)
         self._bytes[peer] = self._bytes.get(peer, 0) + size
-        self._digest = ""
+        self._change(peer)
         if isinstance(body, Caught):
             self._proofs[entry.id] = body.peer, body.one.seq
             self._catch(body.peer, body.one, body.other)
         self.told(entry)
+
+    def _change(self, peer: str) -> None:
+        self._changed.add(peer)
+        self._digest = ""
 
     def _catch(self, peer: str, one: Stub, other: Stub) -> None:
         """From this number on, nothing of this peer counts."""
         known = self.caught.get(peer)
         if known is None or one.seq < known[0].seq:
             self.caught[peer] = one, other
-            self._digest = ""
+            self._change(peer)
             chain = self.chains.get(peer, [])
             for id in chain[one.seq - 1 :]:
                 del self.entries[id]
@@ -276,11 +304,10 @@ class Book:
         with self.lock:
             if self._file is None:
                 return
-            data = os.pread(self._file, max(0, os.fstat(self._file).st_size - self._read), self._read)
-            whole = data[: data.rfind(b"\n") + 1]
-            self._read += len(whole)
-            for line in whole.splitlines():
-                self._replay(line)
+            while whole := _lines(os.pread(self._file, AT_ONCE, self._read)):
+                self._read += len(whole)
+                for line in whole.splitlines():
+                    self._replay(line)
 
     def _replay(self, line: bytes) -> None:
         try:
@@ -333,6 +360,11 @@ class Book:
             if self._file is not None:
                 os.close(self._file)
             self._file = None
+
+
+def _lines(data: bytes) -> bytes:
+    """As much of it as ends with a line's end."""
+    return data[: data.rfind(b"\n") + 1]
 
 
 def check_proof(found: Caught) -> None:

@@ -1,7 +1,7 @@
 """
 Making the sets of receipts of many peers equal, over any transport.
 
-A peer says now and then, in a beacon, what its set comes to: one digest for all of it. Who hears another digest than its own asks
+A peer says now and then, in a beacon, what its set comes to: one digest for all of it. Who hears a digest that its own never was asks
 for what it lacks, saying how far it knows each peer; the answer is receipts, each of which is checked as if it had come from a
 stranger, since it may have. Lost, doubled and reordered messages cost time and nothing else.
 
@@ -24,6 +24,7 @@ ANSWER = 1 << 20  # bytes of receipts in one answer; who lacks more asks again
 MOST_HEADS = 2 << 20  # bytes of a question
 MOST_LEASES = 256
 MOST_BEACON = 32 << 10  # bytes
+HAD = 1024  # digests of one's own that are remembered
 STRANGERS = 64  # peers that are heard, but did not introduce themselves yet
 
 
@@ -82,6 +83,7 @@ class Exchange:
     ) -> None:
         self.book, self.me, self.clock, self.refused = book, me, clock, refused
         self.heard: dict[str, Heard] = {}  # the one that was silent longest comes first
+        self._had: dict[str, None] = {}  # digests of our own book, lately
         self._beat = epoch << 32
         self._lock = threading.Lock()
 
@@ -98,13 +100,13 @@ class Exchange:
 
     def question(self) -> bytes:
         """How far each peer is known here."""
-        return msgspec.json.encode(self.book.heads())
+        return self.book.question()
 
     # -- what one hears ------------------------------------------------------------------------------------
 
     def hear(self, data: bytes) -> str:
         """
-        Take a beacon. The peer to ask, where it knows what we do not or the other way round; else "".
+        Take a beacon. The peer to ask, where it may know what we do not; else "".
         """
         try:
             found = _beacon.decode(data[: MOST_BEACON + 1])
@@ -121,9 +123,12 @@ class Exchange:
                 return ""
             self.heard.pop(found.peer, None)
             self.heard[found.peer] = Heard(found, self.clock())
-            strangers = [peer for peer in self.heard if peer not in self.book.chains]
-            if len(strangers) > STRANGERS:
-                del self.heard[strangers[0]]  # names cost nothing: whoever makes up many must not keep newcomers out
+            if found.peer not in self.book.chains:
+                strangers = [peer for peer in self.heard if peer not in self.book.chains]
+                if len(strangers) > STRANGERS:
+                    del self.heard[
+                        strangers[0]
+                    ]  # names cost nothing: whoever makes up many must not keep newcomers out
         return found.peer if self.differs(found.peer) else ""
 
     def _later(self, found: Beacon) -> bool:
@@ -131,9 +136,13 @@ class Exchange:
         return known is None or known.beacon.beat < found.beat
 
     def differs(self, peer: str) -> bool:
-        """Whether somebody's set was another than ours is now, when it was heard last."""
-        known = self.heard.get(peer)
-        return known is not None and known.beacon.digest != self.book.digest()
+        """Whether somebody may know what we do not: what we knew before is part of what we know, and is not asked for."""
+        known, digest = self.heard.get(peer), self.book.digest()
+        with self._lock:
+            self._had[digest] = None
+            if len(self._had) > HAD:
+                del self._had[next(iter(self._had))]
+            return known is not None and known.beacon.digest not in self._had
 
     def answer(self, question: bytes) -> list[bytes]:
         """What somebody lacks who asks like this; nothing where it is no question."""
@@ -165,6 +174,8 @@ class Exchange:
 
     def _tell_of_caught(self) -> None:
         """Show the proof that no receipt shows which counts; not before we introduced ourselves, nor once we were caught."""
+        if not self.book.caught:
+            return
         with self.book.lock:
             head = self.book.head(self.me.peer)
             if head.seq and not head.caught:

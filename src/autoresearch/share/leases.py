@@ -12,6 +12,12 @@ from collections.abc import Mapping
 from autoresearch.share.exchange import Heard
 
 ALIVE_S = 90.0  # without a beacon, after which a peer counts as gone; over git, three times what a turn takes there
+HEARD = 10.0  # beacons a second that a peer is to hear, however many there are: each takes it about half a millisecond
+
+
+def pace(peers: int) -> float:
+    """Seconds from one beacon to the next that says no other leases; as often as one likes among few."""
+    return min(ALIVE_S / 3, peers / HEARD) if peers > HEARD else 0.0
 
 
 def key(study: str, shape: str) -> str:

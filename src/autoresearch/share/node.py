@@ -6,9 +6,10 @@ All of it is done by threads of its own, apart from the workers; whatever fails 
 told is read from the study's log, so that nothing is forgotten by being killed, and nothing told twice.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from autoresearch.errors import StudyError
@@ -66,6 +67,7 @@ class Node(Listener):
         self._turned = threading.Condition()  # guards what follows
         self._turns: dict[threading.Event, tuple[int, int]] = {}  # ring of a thread -> turns that it began, and ended
         self._claims: dict[str, float] = {}  # shape that is held by hand -> until when
+        self._beaten: tuple[float, list[str]] = -math.inf, []  # when the last beacon was said, and its leases
 
     def start(self, tier: str, ways: Sequence[Share]) -> None:
         """Introduce oneself, and begin."""
@@ -128,7 +130,7 @@ class Node(Listener):
         """Peers that were heard lately, and ourselves."""
         return leases.alive(self.exchange.heard.copy(), time.monotonic()) | {self.me.peer}
 
-    def candidates(self, known: Collection[str]) -> list[Candidate]:
+    def candidates(self, known: Collection[str]) -> Iterator[Candidate]:
         """The findings of others that are worth a run here, the best first; `known` are keys that were tried here."""
         place = findings.place(self.state, self.study)
         with self.book.lock:
@@ -245,7 +247,7 @@ class Node(Listener):
         try:
             self.book.refresh()  # another process may have written a letter: it is sent from here
             self._publish()
-            self._beat()
+            self._beat(last)
         finally:
             if last:
                 self._told_all.set()
@@ -262,11 +264,16 @@ class Node(Listener):
             for way in self.ways:
                 way.show(data)
 
-    def _beat(self) -> None:
+    def _beat(self, last: bool) -> None:
         state = self.state
         trials = (state.trials[id] for id in tuple(state.unfinished))
         keys = [leases.key(state.digest, trial.shape) for trial in trials if trial.shape and FINDING not in trial.memo]
         keys += [leases.key(state.digest, shape) for shape in self.claims()]
+        at, said = self._beaten
+        now = time.monotonic()
+        if keys == said and now - at < leases.pace(len(self.alive())) and not last:
+            return
+        self._beaten = now, keys
         beacon = self.exchange.beacon(keys)
         for way in self.ways:
             way.beat(beacon)

@@ -93,6 +93,7 @@ class OverZenoh:
             "connect/timeout_ms": -1,  # tried again in the background, for ever; with 0, never
             "connect/exit_on_failure": False,
             "transport/link/rx/max_message_size": MOST_MESSAGE,
+            "transport/shared_memory/enabled": False,  # 16 MiB of each process here, in the memory of each other one
         }
         config = self._zenoh.Config()
         for path, value in {**ours, **self._settings}.items():
@@ -220,7 +221,8 @@ class OverZenoh:
 
         def finish() -> None:
             asked.done.set()
-            self._wake()
+            if data is not None or asked.replies:  # who is there, where nobody is, is asked again with the next turn
+                self._wake()
 
         handler = self._zenoh.handlers.Callback(receive, finish, indirect=False)
         session.get(key, handler, payload=data, target=self._zenoh.QueryTarget.ALL, timeout=ASK_S)

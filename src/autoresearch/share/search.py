@@ -9,7 +9,7 @@ from itertools import islice
 from msgspec import Struct
 
 from autoresearch.share import prior_art
-from autoresearch.share.board import Swarm, Told, evidence, measured
+from autoresearch.share.board import Swarm, Told, evidence
 from autoresearch.share.trust import View
 
 LOOKED = 20_000  # findings that are looked through, the latest to come to be known here
@@ -46,7 +46,7 @@ def search(swarm: Swarm, seen: View, text: str) -> Iterator[Hit]:
             found.append((-score, told.id, told))
     for score, _, told in sorted(found, key=lambda one: one[:2]):
         held, lost = evidence(told)
-        values = measured(told.finding)
+        values = told.numbers
         known = prior_art.known(told.finding.idea, told.finding.patch)
         yield Hit(told, -score, values.gain, values.error, held, lost, known)
 

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from msgspec import Struct
 
 from autoresearch.share import prior_art
-from autoresearch.share.board import Member, Place, Swarm, Told, evidence, measured, standing
+from autoresearch.share.board import Member, Place, Swarm, Told, evidence, standing
 from autoresearch.stats.evidence import t_quantile
 
 
@@ -145,7 +145,7 @@ def boards(swarm: Swarm) -> Iterator[Board]:
     """By study, tier and budget; on each, every peer with its best, the best first."""
     places: dict[Place, dict[str, Told]] = {}
     for told in swarm.findings.values():
-        if told.finding.word != "keep" or measured(told.finding).value is None:
+        if told.finding.word != "keep" or told.numbers.value is None:
             continue
         best = places.setdefault(told.place, {})
         known = best.get(told.peer)
@@ -158,12 +158,12 @@ def boards(swarm: Swarm) -> Iterator[Board]:
 
 
 def _order(told: Told) -> tuple[float, str]:
-    value = measured(told.finding).value or 0.0
+    value = told.numbers.value or 0.0
     return (value if told.finding.direction == "minimize" else -value), told.id
 
 
 def _row(member: Member, told: Told) -> Row:
-    found = measured(told.finding)
+    found = told.numbers
     assert found.value is not None
     held, lost = evidence(told)
     labels = prior_art.known(told.finding.idea, told.finding.patch)
@@ -176,7 +176,7 @@ def adoptions(swarm: Swarm) -> Iterator[Adoption]:
     for told in sorted(swarm.findings.values(), key=lambda told: told.id):
         for peer, again in sorted(told.again.items()):
             if again.adopted:
-                gain, order = measured(again.finding).gain, again.entry.receipt.seq
+                gain, order = again.numbers.gain, again.entry.receipt.seq
                 yield Adoption(told.id, told.peer, peer, again.finding.tier, gain, order)
 
 
@@ -194,7 +194,7 @@ def carried(swarm: Swarm) -> Iterator[Carried]:
             continue
         seen: dict[str, list[tuple[float, float | None]]] = {}
         for one in (told, *(again for _, again in sorted(told.again.items()))):
-            found = measured(one.finding)
+            found = one.numbers
             if found.gain is not None:
                 seen.setdefault(one.finding.tier, []).append((found.gain, found.error))
         for tier, gains in sorted(seen.items()):
@@ -211,7 +211,7 @@ def findings(swarm: Swarm) -> list[Listed]:
         member, finding = swarm.members[told.peer], told.finding
         word = "holds" if held > lost else "refuted" if lost > held else "open"
         known = prior_art.known(finding.idea, finding.patch)
-        gain = measured(finding).gain
+        gain = told.numbers.gain
         place = (told.id, told.peer, member.name, finding.tier, finding.study)
         found.append(Listed(*place, gain, word, held, lost, finding.idea, known))
     return found

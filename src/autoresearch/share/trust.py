@@ -9,11 +9,12 @@ hash, and until most of those who were drawn have spoken for it, nobody else spe
 
 import hashlib
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from autoresearch.share.board import Place, Swarm, Told, measured, standing
+from autoresearch.share.board import Place, Swarm, Told, standing
 
 VERIFIERS = 3  # of a claim
 STRONG, MORE = 3.0, 5  # times the largest gain that held anywhere: so many measure a claim like this first
@@ -133,7 +134,7 @@ class Candidate(Struct, frozen=True):
 
 def candidates(
     swarm: Swarm, seen: View, place: Place, alive: Collection[str], known: Collection[str]
-) -> list[Candidate]:
+) -> Iterator[Candidate]:
     """
     The claims of others that are worth a run on this place, the best first: by what they are expected to gain here for what a
     run costs. What nobody confirmed yet is only for who was drawn to measure it: first among machines of its author's kind,
@@ -142,28 +143,43 @@ def candidates(
     `alive` are the peers that were heard lately, ourselves among them; `known` are keys of what was tried here already.
     """
     study, tier, budget = place
-    gains = (measured(told.finding).gain for told in swarm.findings.values() if told.adopted)
+    gains = (told.numbers.gain for told in swarm.findings.values() if told.adopted)
     most = max((gain for gain in gains if gain is not None), default=0.0)
     kinds: dict[str, list[str]] = {}
     for peer in alive:
         kinds.setdefault(
             tier if peer == seen.me else swarm.members[peer].tier if peer in swarm.members else "", []
         ).append(peer)
-    found: dict[str, Candidate] = {}
+    found: list[Candidate] = []
     for told in swarm.findings.values():
         finding = told.finding
         if not told.claims or told.peer == seen.me or finding.study != study or finding.budget != budget:
             continue
         if not finding.patch or seen.me in told.again or finding.key in known or swarm.members[told.peer].caught:
             continue
-        gain = measured(finding).gain or 0.0
-        strong = bool(most) and gain > STRONG * most
-        if gain <= 0 or not _may_try(told, seen, tier, kinds, strong):
+        gain = told.numbers.gain or 0.0
+        if gain <= 0:
             continue
         one = Candidate(told, _expected(told, gain, seen, tier) / max(1.0, finding.cost or 1.0))
-        if one.expected > 0 and (finding.key not in found or found[finding.key].expected < one.expected):
-            found[finding.key] = one
-    return sorted(found.values(), key=lambda one: (-one.expected, one.told.id))
+        if one.expected > 0:
+            found.append(one)
+    found.sort(key=lambda one: (-one.expected, one.told.id))
+    return _in_turn(found, seen, tier, kinds, STRONG * most if most else math.inf)
+
+
+def _in_turn(
+    found: Iterable[Candidate], seen: View, tier: str, kinds: Mapping[str, Sequence[str]], strong: float
+) -> Iterator[Candidate]:
+    """
+    Those that this peer may try now, one of each key. Who was drawn takes a hash of each peer that is there, so it is asked of
+    one after the other, as long as whoever reads this wants more.
+    """
+    keys: set[str] = set()
+    for one in found:
+        key, gain = one.told.finding.key, one.told.numbers.gain or 0.0
+        if key not in keys and _may_try(one.told, seen, tier, kinds, gain > strong):
+            keys.add(key)
+            yield one
 
 
 def _may_try(told: Told, seen: View, tier: str, kinds: Mapping[str, Sequence[str]], strong: bool) -> bool:
@@ -200,9 +216,7 @@ def _expected(told: Told, gain: float, seen: View, tier: str) -> float:
     held, lost = _spoken(told, seen.words)
     likely = (held / (held + lost) if held + lost else seen.trust(told.peer)) * seen.carry(told.finding.tier, tier)
     there = [
-        (measured(again.finding).gain or 0.0, seen.word(peer))
-        for peer, again in told.again.items()
-        if again.finding.tier == tier
+        (again.numbers.gain or 0.0, seen.word(peer)) for peer, again in told.again.items() if again.finding.tier == tier
     ]
     weight = sum(word for _, word in there)
     return (gain * likely + sum(one * word for one, word in there)) / (1 + weight)
