@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from autoresearch.state import State
     from autoresearch.trial import Trial
 
-TEMPLATES = ("toy", "gpt", "blank")  # as in starter.py; a test holds them equal
+TEMPLATES = ("toy", "gpt", "landing-page", "cold-email", "ad", "blank")  # as in starter.py; a test holds them equal
 SIZES = ("cpu", "mps", "cuda")
 
 

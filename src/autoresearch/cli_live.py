@@ -64,7 +64,8 @@ def serve(
     except Busy as busy:
         console.print(f"{busy}. That process decides who sees what; this one serves.", soft_wrap=True)
         frozen = house.frozen(Workspace(folder, study))
-        with serving(running.desk_of(study.name, study.live, folder / HOME, frozen), door, frozen) as there:
+        store = house.store_of(study.name, study.live, folder / HOME)
+        with serving(running.desk_of(study.name, study.live, folder / HOME, frozen, store), door, frozen) as there:
             opened(there)
             there.wait()
 

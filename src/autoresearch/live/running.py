@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autoresearch.live.desk import Desk
     from autoresearch.live.door import Settings
     from autoresearch.live.serve import Serving
+    from autoresearch.live.store import Store
 
 
 def run(
@@ -59,8 +60,9 @@ def run(
             from autoresearch.live.serve import serving
 
             frozen = campaign.frozen
-            desk = desk_of(study.name, study.live, home, frozen, clock)
-            stack.callback(desk.store.close)
+            served = house.store_of(study.name, study.live, home)
+            stack.callback(served.close)
+            desk = desk_of(study.name, study.live, home, frozen, served, clock)
             opened(stack.enter_context(serving(desk, door, frozen)))
         while lab.log.stopping is None:
             heed(lab)
@@ -77,9 +79,10 @@ def run(
         return lab.log.state
 
 
-def desk_of(name: str, live: Live, home: Path, frozen: Path, clock: Callable[[], float] = time.time) -> "Desk":
-    """What a server works at, with a store of its own."""
+def desk_of(
+    name: str, live: Live, home: Path, frozen: Path, store: "Store", clock: Callable[[], float] = time.time
+) -> "Desk":
+    """What a server works at."""
     from autoresearch.live.desk import Desk
 
-    store = house.store_of(name, live, home)
     return Desk(name, live, house.salt(home), store, partial(house.material, home, frozen, live), clock=clock)

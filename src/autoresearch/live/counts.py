@@ -1,0 +1,102 @@
+"""
+Tallies as two tables of numbers, days by columns, which is what deciding reads.
+
+The order of tallies does not matter, and tallies of one day, segment and cell add up. Needs numpy, the extra `live`.
+"""
+
+import functools
+import importlib
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoresearch.errors import MissingExtra
+from autoresearch.live.records import Tally
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+
+class Column(NamedTuple):
+    """What some visitors have in common: `held` are those of the holdout."""
+
+    segment: str
+    cell: str
+    held: bool = False
+
+
+class Counts(NamedTuple):
+    """`shown` and `won` (days, columns): visitors that count by now, and those of them who had the outcome."""
+
+    days: tuple[int, ...]
+    columns: tuple[Column, ...]
+    shown: "Numbers"
+    won: "Numbers"
+
+    def only(self, wanted: Iterable[int]) -> "Counts":
+        """These columns."""
+        places = list(wanted)
+        return Counts(self.days, tuple(self.columns[i] for i in places), self.shown[:, places], self.won[:, places])
+
+
+def need_numpy() -> None:
+    """
+    Raises:
+        MissingExtra: numpy is not there.
+    """
+    try:
+        importlib.import_module("numpy")
+    except ImportError:
+        raise MissingExtra("numpy", "live", "deciding on traffic") from None
+
+
+def counted(tallies: Iterable[Tally]) -> Counts:
+    """Of any tallies. Days that are over may be counted once, kept, and put together with `joined`."""
+    need_numpy()
+    import numpy as np
+
+    found: dict[tuple[int, Column], list[tuple[float, int]]] = {}
+    for t in tallies:
+        found.setdefault((t.day, Column(t.segment, t.cell, t.held)), []).append((t.n, t.successes))
+    days, columns = sorted({day for day, _ in found}), sorted({column for _, column in found})
+    day_at, column_at = {day: i for i, day in enumerate(days)}, {column: i for i, column in enumerate(columns)}
+    shown, won = np.zeros((len(days), len(columns))), np.zeros((len(days), len(columns)))
+    for (day, column), pairs in found.items():
+        at = day_at[day], column_at[column]
+        won[at] = sum(successes for _, successes in pairs)
+        # Exact whatever the order; an open window may count for less than it has already shown.
+        shown[at] = max(math.fsum(n for n, _ in pairs), won[at])
+    return Counts(tuple(days), tuple(columns), shown, won)
+
+
+def joined(parts: Iterable[Counts]) -> Counts:
+    """Several tables as one; days and columns may be in more than one of them."""
+    need_numpy()
+    import numpy as np
+
+    found = list(parts)
+    days, columns = (
+        sorted({d for part in found for d in part.days}),
+        sorted({c for part in found for c in part.columns}),
+    )
+    day_at, column_at = {day: i for i, day in enumerate(days)}, {column: i for i, column in enumerate(columns)}
+    shown, won = np.zeros((len(days), len(columns))), np.zeros((len(days), len(columns)))
+    for part in found:
+        if part.days and part.columns:
+            at = np.ix_([day_at[day] for day in part.days], [column_at[column] for column in part.columns])
+            shown[at] += part.shown
+            won[at] += part.won
+    return Counts(tuple(days), tuple(columns), shown, won)
+
+
+def as_counts(tallies: "Iterable[Tally] | Counts") -> Counts:
+    return tallies if isinstance(tallies, Counts) else counted(tallies)
+
+
+@functools.lru_cache(maxsize=65_536)
+def parts(cell: str) -> dict[str, str]:
+    """Variable -> level; a cell's key, read. Not to be changed."""
+    return dict(part.split("=", 1) for part in cell.split(";") if "=" in part)
