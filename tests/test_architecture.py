@@ -54,7 +54,8 @@ ALLOWED = {
     "guard": set[str](),
     "patterns": set[str](),
     "keys": {"errors"},
-    "study": {"errors", "guard", "keys", "patterns", "proposing", "tell.settings", "trial", "values"},
+    "live.settings": {"guard"},
+    "study": {"errors", "guard", "keys", "live.settings", "patterns", "proposing", "tell.settings", "trial", "values"},
     "measure": {"trial"},
     "files": set[str](),
     "patch": set[str](),
@@ -155,6 +156,7 @@ def test_only_the_terminal_and_the_commands_know_how_things_look() -> None:
 def test_nobody_below_the_loop_knows_it() -> None:
     above = COMMANDS | {
         "__main__",
+        "campaign",
         "certify",
         "check",
         "demo",

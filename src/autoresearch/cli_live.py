@@ -36,14 +36,14 @@ def _study(folder: Path) -> "Study":
 @folder_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0: everywhere.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8486, show_default=True, help="0: any free one.")
-@click.option("--name", "names", multiple=True, help="A host name that visitors ask for, like www.example.com.")
+@click.option("--allow-host", "names", multiple=True, help="A host name that visitors ask for, like www.example.com.")
 @click.option("--proxy", "proxies", multiple=True, help="A reverse proxy whose X-Forwarded-For counts.")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="For so long (default: until Ctrl-C).")
 def serve(
     folder: Path, host: str, port: int, names: tuple[str, ...], proxies: tuple[str, ...], hours: float | None
 ) -> None:
     """Show the page to visitors, record what they do, and decide who sees what."""
-    from autoresearch.live import house, running
+    from autoresearch.campaign import house, running
     from autoresearch.live.door import Settings
     from autoresearch.live.serve import serving
     from autoresearch.session import Goal
@@ -89,8 +89,8 @@ def refuse(folder: Path, trials: tuple[int, ...], why: str) -> None:
 
 
 def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why: str) -> None:
+    from autoresearch.campaign import levels
     from autoresearch.inbox import Inbox
-    from autoresearch.live import levels
     from autoresearch.options import read_state
     from autoresearch.workspace import HOME
 
@@ -123,8 +123,8 @@ def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
 def map_(folder: Path, as_json: bool, as_csv: bool, svg: Path | None) -> None:
     """What resonates, with whom, and how surely."""
-    from autoresearch.live import drawing as shown
-    from autoresearch.live.atlas import learnt
+    from autoresearch.campaign import drawing as shown
+    from autoresearch.campaign.atlas import learnt
 
     _study(folder)
     found = learnt(folder)
@@ -141,8 +141,8 @@ def map_(folder: Path, as_json: bool, as_csv: bool, svg: Path | None) -> None:
 
 def demonstrate(folder: Path, template: str, minutes: float) -> None:
     """`autoresearch demo --template landing-page`."""
-    from autoresearch.live import drawing, showing
-    from autoresearch.live.atlas import learnt
+    from autoresearch.campaign import drawing, showing
+    from autoresearch.campaign.atlas import learnt
     from autoresearch.report import text
     from autoresearch.terminal import Screen
 

@@ -261,7 +261,7 @@ def run(folder: Path, goal: Goal, listener: Listener) -> State:
     """Work on the study until its budget is spent, nothing is left to try, or the person stops it."""
     study = load(folder)
     if study.live is not None:
-        from autoresearch.live import running
+        from autoresearch.campaign import running
 
         return running.run(folder, goal, listener)
     with (

@@ -17,6 +17,37 @@ _ORIGIN = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?", re.IGNORECAS
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
+class Hook(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    A tool that calls us at /hooks/`name`. `shape` is how it writes its events, `proof` how it shows who it is: by a stamped signature,
+    by one without a time, or by the secret itself.
+    """
+
+    name: str
+    secret: str
+    shape: Literal["generic", "instantly", "smartlead"] = "generic"
+    proof: Literal["stamped", "signed", "token"] = "stamped"
+
+
+class Feed(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    A tool that is asked. It answers GET with {`items`: [...], `next`: "a mark"}; its parameters for the time from which on and for the mark of
+    the next page are called `since` and `page`, and its `header` holds the secret.
+    """
+
+    name: str
+    address: str
+    shape: Literal["generic", "instantly", "smartlead"] = "generic"
+    header: str = "Authorization"
+    secret: str = ""
+    since: str = "since"
+    since_as: Literal["iso", "seconds"] = "iso"
+    page: str = "page"
+    items: str = "items"
+    next: str = "next"
+    overlap_s: float = 3600.0
+
+
 class Live(Struct, frozen=True, forbid_unknown_fields=True):
     """
     `outcome` is the kind of outcome that the metric is the rate of; one counts if it comes within `window_hours` of the first exposure,
@@ -28,7 +59,7 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
 
     `guardrails` bound the rates of other outcomes, like "unsubscribe <= 0.005". `approve = "human"`: nothing is shown in public before a person
     said yes. `store` is a database, as SQLAlchemy writes it; None: a file beside the log. `origins` are the sites, like https://shop.example,
-    whose pages may ask this study's server.
+    whose pages may ask this study's server. `hooks` are tools that tell us of events, `feeds` tools that are asked for them.
     """
 
     outcome: str
@@ -46,6 +77,8 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
     approve: Literal["human", "rules"] = "human"
     store: str | None = None
     origins: list[str] = []
+    hooks: list[Hook] = []
+    feeds: list[Feed] = []
     simulated: bool = False
 
     def __post_init__(self) -> None:
@@ -71,6 +104,9 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"origins: {origin!r} must be a site alone, like https://shop.example, with no path")
+        for name, tools in (("hooks", self.hooks), ("feeds", self.feeds)):
+            if len({tool.name for tool in tools}) < len(tools):
+                raise ValueError(f"{name} must each have a name of its own")
         _ = self.bounds
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from autoresearch.live.atlas import Atlas, Place
+from autoresearch.campaign.atlas import Atlas, Place
 from autoresearch.live.exporting import defused
 
 if TYPE_CHECKING:

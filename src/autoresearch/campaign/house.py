@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from autoresearch.errors import StudyError
+from autoresearch.live import brand
 from autoresearch.live.desk import Material
 from autoresearch.live.render import read
 from autoresearch.live.settings import Live
@@ -91,4 +92,5 @@ def material(home: Path, frozen: Path, live: Live) -> Material:
         raise StudyError(
             f"{path}: nothing may be shown yet: `autoresearch live serve` or `autoresearch run` begins the study"
         ) from None
-    return Material(variables, read(frozen, live.template))
+    rules = frozen / brand.FILE
+    return Material(variables, read(frozen, live.template), brand.parse(rules.read_text()) if rules.exists() else None)

@@ -11,12 +11,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from autoresearch import starter
+from autoresearch.campaign import house, levels
+from autoresearch.campaign.running import run
 from autoresearch.git import git
 from autoresearch.listener import Listener
-from autoresearch.live import house, levels
 from autoresearch.live.audience import Taste, Visitors, taste
 from autoresearch.live.door import Settings
-from autoresearch.live.running import run
 from autoresearch.live.serve import Serving
 from autoresearch.live.variables import FILE, cell_of, parse
 from autoresearch.session import Goal

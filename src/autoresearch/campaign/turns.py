@@ -11,14 +11,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from autoresearch.campaign import house, levels
+from autoresearch.campaign.atlas import decided
+from autoresearch.campaign.known import Known, known
+from autoresearch.campaign.levels import Level
 from autoresearch.errors import NothingLeft, ProposerError, StudyError
 from autoresearch.events import RunFinished, RunStarted, StudyOpened, TrialApproved, TrialDecided, TrialStarted
 from autoresearch.git import git
 from autoresearch.lab import Lab
-from autoresearch.live import bandit, brand, house, levels
-from autoresearch.live.atlas import decided
+from autoresearch.live import bandit, brand
 from autoresearch.live.deciding import Decision, Reading
-from autoresearch.live.levels import Level
 from autoresearch.live.records import Plan
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
@@ -69,8 +71,9 @@ class Campaign:
         allowed = levels.allowed(self.variables(), levels.shown(state).values())
         if plan is None or now - plan.at >= self.live.every_minutes * 60 or allowed != self._planned:
             self.refused = 0
-            self._decide(now, allowed, plan)
-            self._replan(now, plan)
+            facts = known(self.store, self.live, now)
+            self._decide(facts, allowed, plan)
+            self._replan(facts, plan)
         return LOOK_S
 
     # -- levels --------------------------------------------------------------------------------------------
@@ -201,11 +204,11 @@ class Campaign:
         ever = [level for trial in trials if trial.approved and (level := levels.of(trial)) is not None]
         return levels.joined(self.variables(), ever)
 
-    def _decide(self, now: float, allowed: dict[str, set[str]], plan: Plan | None) -> None:
+    def _decide(self, facts: Known, allowed: dict[str, set[str]], plan: Plan | None) -> None:
         """Write down what is known by now."""
         if plan is None:
             return
-        found = decided(self.lab.log.state, self.variables(), self.live, self.store, now, allowed)
+        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed)
         self._know_baseline(found)
         if found.halt:
             self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")
@@ -297,17 +300,19 @@ class Campaign:
 
     # -- plans ---------------------------------------------------------------------------------------------
 
-    def _replan(self, now: float, before: Plan | None) -> None:
+    def _replan(self, facts: Known, before: Plan | None) -> None:
         """Who is shown what from now on; where the study was halted, everybody the defaults."""
         state = self.lab.log.state
-        everything, seen, number = self._all(), self.store.seen(), before.number + 1 if before else 1
+        everything, number, now, seen = self._all(), before.number + 1 if before else 1, facts.until, facts.seen
         allowed = levels.allowed(self.variables(), levels.shown(state).values())
         house.publish(self.home, everything)
         if self.lab.log.stopping:
             default = key(self.variables().default)
             plan = Plan(number, now, seen, self.opened.seed, default, self.live.holdout, {"": {default: 1.0}})
         else:
-            tallies = self.store.tallies(now, seen, self.live)
-            plan = bandit.make(tallies, everything, allowed, self.live, number, now, seen, self.opened.seed)
+            seed = self.opened.seed
+            plan = bandit.make(
+                facts.tallies, everything, allowed, self.live, number, now, seen, seed, labels=facts.labels
+            )
         self.store.add_plan(plan)
         self._planned = allowed

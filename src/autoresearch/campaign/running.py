@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoresearch import session
+from autoresearch.campaign import house, tools
+from autoresearch.campaign.turns import LOOK_S, Campaign, machine
 from autoresearch.events import SessionEnded
-from autoresearch.live import house
-from autoresearch.live.campaign import LOOK_S, Campaign, machine
 from autoresearch.live.settings import Live
 from autoresearch.loop import heed
 from autoresearch.state import State
@@ -85,4 +85,6 @@ def desk_of(
     """What a server works at."""
     from autoresearch.live.desk import Desk
 
-    return Desk(name, live, house.salt(home), store, partial(house.material, home, frozen, live), clock=clock)
+    salt = house.salt(home)
+    read = partial(house.material, home, frozen, live)
+    return Desk(name, live, salt, store, read, tools.called(live, salt), clock)

@@ -10,14 +10,15 @@ from pathlib import Path
 from msgspec import Struct
 
 from autoresearch import log
+from autoresearch.campaign import house, levels
+from autoresearch.campaign.known import Known, known
 from autoresearch.errors import StudyError
 from autoresearch.git import git
-from autoresearch.live import deciding, house, levels
+from autoresearch.live import deciding
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.variables import FILE, Variables, parse
-from autoresearch.live.watching import Count
 from autoresearch.session import journal
 from autoresearch.state import State
 from autoresearch.study import load
@@ -87,20 +88,20 @@ def drawn_from(
 ) -> Atlas:
     """The same, of what was read already."""
     allowed = levels.allowed(variables, levels.shown(state).values())
-    found = decided(state, variables, live, store, now, allowed)
+    facts = known(store, live, now)
+    found = decided(state, variables, live, facts, allowed)
     ever = {
         level.at: (number, level) for number, trial in state.trials.items() if (level := levels.of(trial)) is not None
     }
     everything = levels.joined(variables, (level for _, level in ever.values()))
-    tallies = store.tallies(now, None, live)
-    days = [tally.day for tally in tallies]
+    days = [tally.day for tally in facts.tallies]
     return Atlas(
         study,
         metric,
         live.simulated,
         now,
-        sum(tally.n for tally in tallies),
-        sum(tally.successes for tally in tallies),
+        sum(tally.n for tally in facts.tallies),
+        sum(tally.successes for tally in facts.tallies),
         float(max(days) - min(days) + 1) if days else 0.0,
         (found.lift.effect, found.lift.low, found.lift.high),
         tuple(_place(reading, everything, state, ever) for reading in found.readings),
@@ -109,25 +110,21 @@ def drawn_from(
     )
 
 
-def decided(
-    state: State, variables: Variables, live: Live, store: Store, now: float, allowed: dict[str, set[str]]
-) -> Decision:
-    """What follows from the records until now."""
+def decided(state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]]) -> Decision:
+    """What follows from what is known."""
     assert state.opened is not None
-    seen = store.seen()
     trials = tuple(state.trials.values())
     ever = [level for trial in trials if trial.approved and (level := levels.of(trial)) is not None]
-    rates = {guard.name: store.rates(guard.name, now, seen, live) for guard in live.bounds}
-    arrived = (Count(one.plan, one.segment, one.cell, one.held, one.n) for one in store.shown(now, seen))
     return deciding.decide(
-        store.tallies(now, seen, live),
+        facts.tallies,
         levels.joined(variables, ever),
         allowed,
         live,
         seed=state.opened.seed,
-        rates=rates,
-        plans=store.plans(),
-        arrived=arrived,
+        rates=facts.rates,
+        plans=facts.plans,
+        arrived=facts.arrived,
+        labels=facts.labels,
     )
 
 

@@ -1,0 +1,53 @@
+"""
+What a live study's store says until a time, in the shapes that plans and decisions are made of.
+
+One place for it, so that a plan, a decision and the map never differ in what they count.
+"""
+
+from msgspec import Struct
+
+from autoresearch.live.records import Plan, Tally
+from autoresearch.live.settings import Live
+from autoresearch.live.store import Store
+from autoresearch.live.watching import Count
+from autoresearch.stats import delays, labels
+
+LEAST_AUDITED = 20  # replies that a person read, before labels are corrected by them
+
+
+class Known(Struct, frozen=True):
+    """`seen`: the number of the last record; `rates`: tallies of each outcome that a guardrail bounds."""
+
+    until: float
+    seen: int
+    tallies: tuple[Tally, ...]
+    rates: dict[str, tuple[Tally, ...]]
+    plans: tuple[Plan, ...]
+    arrived: tuple[Count, ...]
+    labels: labels.Errors | None
+
+
+def known(store: Store, live: Live, until: float) -> Known:
+    seen = store.seen()
+    came = delays.curve(store.delays(until, seen, live), live.window_s).share if live.attribution == "hazard" else None
+    return Known(
+        until,
+        seen,
+        store.tallies(until, seen, live, came=came),
+        {guard.name: store.rates(guard.name, until, seen, live) for guard in live.bounds},
+        store.plans(),
+        tuple(Count(one.plan, one.segment, one.cell, one.held, one.n) for one in store.shown(until, seen)),
+        audited(store),
+    )
+
+
+def audited(store: Store) -> labels.Errors | None:
+    """How the labels of replies err, as persons found who read some of them; None while they read few."""
+    audits = store.audits()
+    if len(audits) < LEAST_AUDITED:
+        return None
+    counts = [
+        sum((one.truly, one.said) == pair for one in audits)
+        for pair in ((True, True), (False, True), (True, False), (False, False))
+    ]
+    return labels.errors(labels.Audit(*counts))
