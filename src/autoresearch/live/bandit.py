@@ -9,6 +9,8 @@ Sources: Thompson 1933; in batches: Kalkanli and Özgür 2021; top two: Russo, S
 factorial: Scott 2010, section 4; Hill et al., An efficient bandit algorithm for realtime multivariate optimization, KDD 2017.
 """
 
+import functools
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -126,31 +128,34 @@ def _listed(belief: Belief, of_blocks: Sequence["Numbers"], rng: "np.random.Gene
     """
     import numpy as np
 
-    size = math.prod(len(block.combos) for block in belief.blocks)
+    if math.prod(len(block.combos) for block in belief.blocks) <= MOST_LISTED:
+        shares = functools.reduce(np.multiply.outer, of_blocks, np.ones(()))
+        cells, order = _all_cells(belief.blocks, belief.whole)
+        rounded = np.round(shares.ravel()[list(order)], DIGITS).tolist()
+        return {cell: share for cell, share in zip(cells, rounded, strict=True) if share > 0}
     found: dict[str, float] = {}
-    if size <= MOST_LISTED:
-        picks = [np.arange(len(block.combos)) for block in belief.blocks]
-        grid = [axis.ravel() for axis in np.meshgrid(*picks, indexing="ij")]
-        shares = np.prod([of[axis] for of, axis in zip(of_blocks, grid, strict=True)], axis=0)
-    else:
-        grid = [rng.permutation(_slots(of, rng)) for of in of_blocks]
-        shares = np.full(MOST_LISTED, 1 / MOST_LISTED)
-    names = [name for block in belief.blocks for name in block.variables]
-    texts = [
-        [";".join(map("=".join, zip(block.variables, combo, strict=True))) for combo in block.combos]
-        for block in belief.blocks
-    ]
-    in_order = names == sorted(names) and not belief.whole
-    for row, share in zip(zip(*(axis.tolist() for axis in grid), strict=True), shares.tolist(), strict=True):
-        if belief.whole:
-            cell = belief.blocks[0].combos[row[0]][0]
-        elif in_order:
-            cell = ";".join(texts[b][i] for b, i in enumerate(row))
-        else:
-            levels = (level for block, i in zip(belief.blocks, row, strict=True) for level in block.combos[i])
-            cell = key(dict(zip(names, levels, strict=True)))
-        found[cell] = found.get(cell, 0.0) + share
-    return {cell: round(share, DIGITS) for cell, share in sorted(found.items()) if round(share, DIGITS) > 0}
+    slots = [rng.permutation(_slots(of, rng)).tolist() for of in of_blocks]
+    for row in zip(*slots, strict=True):
+        cell = _cell(belief.blocks, row, belief.whole)
+        found[cell] = found.get(cell, 0.0) + 1 / MOST_LISTED
+    return {cell: round(share, DIGITS) for cell, share in sorted(found.items())}
+
+
+def _cell(blocks: Sequence[Block], row: Sequence[int], whole: bool) -> str:
+    combos = [block.combos[i] for block, i in zip(blocks, row, strict=True)]
+    if whole:
+        return combos[0][0]
+    names = (name for block in blocks for name in block.variables)
+    return key(dict(zip(names, itertools.chain.from_iterable(combos), strict=True)))
+
+
+@functools.lru_cache(maxsize=16)
+def _all_cells(blocks: tuple[Block, ...], whole: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """All cells in order, and the place that each has in the product of the blocks."""
+    rows = itertools.product(*(range(len(block.combos)) for block in blocks))
+    cells = [_cell(blocks, row, whole) for row in rows]
+    order = sorted(range(len(cells)), key=cells.__getitem__)
+    return tuple(cells[i] for i in order), tuple(order)
 
 
 def _slots(shares: "Numbers", rng: "np.random.Generator") -> "Places":

@@ -92,24 +92,25 @@ def comparisons(counts: Counts, belief: Belief) -> list[Comparison]:
             ]
             groups = sorted({key for key, take in zip(keys, taken, strict=True) if take})
             at = {key: i for i, key in enumerate(groups)}
-            levels = sorted({cell[name] for cell, take in zip(cells, taken, strict=True) if take})
-            sums = {
-                level: _summed(
-                    counts,
-                    [
-                        at[key] if take and cell[name] == level else None
-                        for key, cell, take in zip(keys, cells, taken, strict=True)
-                    ],
-                    len(groups),
-                )
-                for level in {*levels, belief.default[name]}
-            }
+            levels = sorted(
+                {belief.default[name], *(cell[name] for cell, take in zip(cells, taken, strict=True) if take)}
+            )
+            place = {level: i for i, level in enumerate(levels)}
+            where = [
+                at[key] * len(levels) + place[cell[name]] if take else None
+                for key, cell, take in zip(keys, cells, taken, strict=True)
+            ]
+            shown, won = (
+                table.reshape(len(groups), len(levels), len(counts.days)).swapaxes(0, 1).reshape(len(levels), -1)
+                for table in _summed(counts, where, len(groups) * len(levels))
+            )
             days = np.tile(np.array(counts.days, dtype=np.int64), len(groups))
-            base = sums[belief.default[name]]
+            base = place[belief.default[name]]
+            segments = tuple(key[0] for key in groups)
             found += [
-                Comparison(name, level, *sums[level], *base, days, tuple(key[0] for key in groups))
-                for level in levels
-                if level != belief.default[name]
+                Comparison(name, level, shown[i], won[i], shown[base], won[base], days, segments)
+                for i, level in enumerate(levels)
+                if i != base
             ]
     return found
 

@@ -139,7 +139,7 @@ def _levels(
     counts: Counts, belief: Belief, live: Live, drawn: "Numbers", stopped: set[tuple[str, str]]
 ) -> list[Reading]:
     """For all visitors, and for each segment."""
-    compared = comparisons(counts, belief)
+    compared, all_seen = comparisons(counts, belief), _seen(counts, belief)
     by_name = {(one.variable, one.level): one for one in compared}
     better = [one for one in shown_better(compared, live.false_winner) if (one.variable, one.level) not in stopped]
     worse = {(one.variable, one.level) for one in shown_better(compared, live.false_winner, worse=True)}
@@ -157,7 +157,7 @@ def _levels(
                     one = by_name.get((name, level))
                     effect = effects.relative(belief, effects.contrast(belief, block, name, level, segment), segment)
                     p_best, value = effects.chances(belief, block, name, level, values, segment)
-                    seen = _seen(counts, belief, {name: level}, segment)
+                    seen = all_seen.get((term, segment), (0.0, 0.0))
                     hopeless = level in shown and p_best < HOPELESS and seen[1] >= LEAST_SEEN
                     side = _Side(
                         level == best,
@@ -260,20 +260,26 @@ def leader(belief: Belief, levels: Sequence[str], name: str) -> str | None:
     return max(zip(means, levels, strict=True))[1] if levels else None
 
 
-def _seen(counts: Counts, belief: Belief, levels: Mapping[str, str], segment: str | None) -> tuple[float, float]:
-    """Visitors of all columns that have these levels, and how many of them had the outcome; the holdout's too."""
-    here = []
-    for i, column in enumerate(counts.columns):
+def _seen(counts: Counts, belief: Belief) -> dict[tuple[Term, str | None], tuple[float, float]]:
+    """For each level and chosen pair, in each segment and (None) in all: visitors, and how many of them had the outcome; the holdout's too."""
+    found: dict[tuple[Term, str | None], tuple[float, float]] = {}
+    shown, won = counts.shown.sum(axis=0).tolist(), counts.won.sum(axis=0).tolist()
+    for column, n, y in zip(counts.columns, shown, won, strict=True):
         cell = {CELL: column.cell} if belief.whole else {**belief.default, **parts(column.cell)}
-        if (segment is None or column.segment == segment) and levels.items() <= cell.items():
-            here.append(i)
-    return float(counts.shown[:, here].sum()), float(counts.won[:, here].sum())
+        terms = [Term((name,), (level,)) for name, level in cell.items()]
+        terms += [Term((a, b), (cell[a], cell[b])) for a, b in belief.pairs]
+        for term in terms:
+            for segment in (None, column.segment):
+                before = found.get((term, segment), (0.0, 0.0))
+                found[term, segment] = before[0] + n, before[1] + y
+    return found
 
 
 def _pairs(counts: Counts, belief: Belief, drawn: "Numbers") -> list[Reading]:
     """What chosen pairs do beyond their parts, against the default of both."""
     import numpy as np
 
+    all_seen = _seen(counts, belief) if belief.pairs else {}
     found = []
     for a, b in belief.pairs:
         block = next(block for block in belief.blocks if a in block.variables)
@@ -293,7 +299,7 @@ def _pairs(counts: Counts, belief: Belief, drawn: "Numbers") -> list[Reading]:
                 if (combo[block.variables.index(a)], combo[block.variables.index(b)]) == term.levels
             ]
             effect = effects.relative(belief, weights, None)
-            seen = _seen(counts, belief, dict(zip((a, b), term.levels, strict=True)), None)
+            seen = all_seen.get((term, None), (0.0, 0.0))
             mean, sd = belief.posterior.contrast(weights)
             others = [i for i in range(len(block.combos)) if i not in set(having)]
             value = effects.worth_of(values, having, others) if having and others else 0.0
