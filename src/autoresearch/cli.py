@@ -16,6 +16,7 @@ import autoresearch
 from autoresearch.cli_claim import audit, certify, front
 from autoresearch.cli_export import export
 from autoresearch.cli_live import live
+from autoresearch.cli_live_data import COMMANDS as LIVE_DATA
 from autoresearch.cli_mcp import mcp
 from autoresearch.cli_morning import finalize, ls, report
 from autoresearch.cli_person import steer, try_
@@ -135,6 +136,8 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
 main.add_command(watch)
 main.add_command(swarm)
 main.add_command(live)
+for command in LIVE_DATA:
+    live.add_command(command)
 
 
 @main.command()

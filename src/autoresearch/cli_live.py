@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autoresearch.cli_live_data import COMMANDS
 from autoresearch.errors import AutoresearchError, Busy
 from autoresearch.options import folder_option, json_option, make_console, print_json
 
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
 @click.group()
 def live() -> None:
     """Pages, mails and advertisements, measured on real people; docs/live.md."""
-
-
-for command in COMMANDS:
-    live.add_command(command)
 
 
 def _study(folder: Path) -> "Study":

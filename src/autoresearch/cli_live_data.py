@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autoresearch.live.settings import Live
     from autoresearch.live.store import Store
 
-file_argument = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 column_option = click.option("--column", default="email", show_default=True, help="The column with the addresses.")
 
 
@@ -122,7 +122,7 @@ def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[st
         raise AutoresearchError(f"--map {wrong[0]} must be a key and a column, like person=Email")
     named = dict(pair.split("=", 1) for pair in columns)
     with _opened(folder) as desk:
-        found = importing.read(file.read_bytes(), source, tools.unit_of(desk.salt), time.time(), named, event)
+        found = importing.read(_bytes(file), source, tools.unit_of(desk.salt), time.time(), named, event)
         click.echo(
             f"{found.rows:,} rows: "
             + (", ".join(f"{count:,} {kind}" for kind, count in found.kinds.items()) or "nothing")
@@ -202,6 +202,13 @@ COMMANDS = (export, sent, import_, poll, audit, forget)
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return _bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise AutoresearchError(f"{file}: is not in UTF-8 ({error.reason}); save it as CSV UTF-8") from None
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise AutoresearchError(f"{file}: {error.strerror}; name a CSV file") from None

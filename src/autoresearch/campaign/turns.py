@@ -154,7 +154,8 @@ class Campaign:
         """What of the brand's rules a level would break."""
         if self.brand is None:
             return ()
-        return brand.breaches(self.brand, levels.joined(parse(before), [level]))
+        variable = replace(parse(before).variables[level.variable], levels={level.name: level.text}, default=level.name)
+        return brand.breaches(self.brand, Variables({level.variable: variable}))
 
     # -- what comes from outside -----------------------------------------------------------------------------
 
