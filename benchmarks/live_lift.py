@@ -34,7 +34,7 @@ from benchmarks.tables import markdown, report
 SIZES, BASE, SD = (5, 4, 4, 3, 3), 0.02, 0.15
 TRAFFIC = (300, 1000, 10_000)
 DAYS = (30, 90, 180, 365)
-ASKED = 50  # times a day that a rule from the field is asked for a cell; each answer is shown to as many visitors
+ASKED = 20  # times a day that a rule from the field is asked for a cell; each answer is shown to as many visitors
 LIVE = Live("click")
 Numbers = NDArray[np.float64]
 

@@ -12,7 +12,6 @@ from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.records import Plan, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import key
-from autoresearch.live.watching import Count
 from benchmarks import live_false, live_lift
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
@@ -200,6 +199,14 @@ def test_the_gamma_distribution_is_right(shape: float, x: float, below: float) -
 
 
 # -- visitors who do not arrive as they were sent ----------------------------------------------------------------
+
+
+class Count(msgspec.Struct, frozen=True):
+    plan: int
+    segment: str
+    cell: str
+    held: bool
+    n: int
 
 
 def sent(lost: float, days: int = 10, visitors: int = 4000) -> tuple[list[Plan], list[Count]]:

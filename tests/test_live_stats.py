@@ -214,11 +214,15 @@ def test_the_true_rate_is_held_by_its_interval_though_labels_err() -> None:
 
 def test_an_audit_of_so_many_of_each_label_says_how_labels_err() -> None:
     """500 labelled positive and 500 labelled negative were looked at; 4 % of all are labelled positive."""
-    known = labels.errors(labels.Audit(400, 100, 5, 495), labelled=0.04)
+    looked_at = [(True, True)] * 400 + [(True, False)] * 100 + [(False, True)] * 5 + [(False, False)] * 495
+    known = labels.errors(labels.audited(looked_at), labelled=0.04)
     right, missed = 401 / 502, 6 / 502
     assert known.sensitivity == pytest.approx(0.04 * right / (0.04 * right + 0.96 * missed))
     assert 1 - known.specificity == pytest.approx(0.04 * (1 - right) / (0.04 * (1 - right) + 0.96 * (1 - missed)))
     assert 0 < known.specificity_sd < 0.01 < known.sensitivity_sd
+    # Nine in ten of the others never replied, so that only a tenth of what is missed there is missed.
+    replied = labels.errors(labels.audited(looked_at), labelled=0.04, others=0.1)
+    assert replied.sensitivity == pytest.approx(0.04 * right / (0.04 * right + 0.96 * missed / 10))
 
 
 def test_labels_that_say_nothing_are_refused() -> None:

@@ -32,7 +32,7 @@ FIRST = 0.98  # of the visitors of a block see a draw's best, the others the bes
 FLOOR = 0.005  # of the visitors see each level at least, so that none is forgotten and each can be compared
 DEFAULT_FLOOR = 0.1  # of each variable's visitors see its default, which the others are compared with
 MOST_LISTED = 1000  # cells of a plan; beyond, so many are drawn
-DIGITS, DIGIT = 9, 1e-9
+DIGITS, LITTLE = 6, 1e-9  # of a share that is written down; what is not worth another round
 
 
 def make(
@@ -115,7 +115,7 @@ def _with_floor(shares: "Numbers", block: Block, means: "Numbers", default: dict
         for having, best, floor in floors:
             added[best] += max(0.0, floor - float(shares[having].sum()))
         given = min(0.5, float(added.sum()))
-        if given < DIGIT:
+        if given < LITTLE:
             break
         shares = shares * (1 - given) + added * (given / float(added.sum()))
     return shares

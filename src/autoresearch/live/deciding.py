@@ -20,7 +20,7 @@ from autoresearch.live.counts import Counts, as_counts, parts
 from autoresearch.live.records import Plan, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables
-from autoresearch.live.watching import Count, Stop, arrivals, faded, guardrails
+from autoresearch.live.watching import Arrived, Stop, arrivals, faded, guardrails
 from autoresearch.stats import sequences
 from autoresearch.stats.checks import exp
 from autoresearch.stats.evidence import e_bh
@@ -97,7 +97,7 @@ def decide(
     seed: int = 0,
     rates: Mapping[str, Iterable[Tally] | Counts] | None = None,
     plans: Iterable[Plan] = (),
-    arrived: Iterable[Count] = (),
+    arrived: Iterable[Arrived] = (),
     prior: Prior | None = None,
     labels: Errors | None = None,
 ) -> Decision:

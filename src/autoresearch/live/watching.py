@@ -7,7 +7,7 @@ Every test may be made after each visitor. Knows no plan's making.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -32,14 +32,19 @@ NEWNESS = 7  # days in which a level is new to those who see it
 FADED, FADING = 0.05, 0.2  # chance of a false mark, and the size of a change that is looked for, in log odds
 
 
-class Count(Struct, frozen=True):
-    """How many visitors were recorded under a plan, whether or not their window is over."""
+class Arrived(Protocol):
+    """How many visitors were recorded who saw a cell first under a plan, whether or not their window is over."""
 
-    plan: int
-    segment: str
-    cell: str
-    held: bool
-    n: int
+    @property
+    def plan(self) -> int: ...
+    @property
+    def segment(self) -> str: ...
+    @property
+    def cell(self) -> str: ...
+    @property
+    def held(self) -> bool: ...
+    @property
+    def n(self) -> int: ...
 
 
 class Stop(Struct, frozen=True):
@@ -96,7 +101,7 @@ def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) 
     return stops
 
 
-def arrivals(plans: Iterable[Plan], counts: Iterable[Count]) -> Stop | None:
+def arrivals(plans: Iterable[Plan], counts: Iterable[Arrived]) -> Stop | None:
     """
     Whether visitors arrive as plans sent them: the holdout, and each level among the others, over all plans at once.
 
@@ -105,7 +110,7 @@ def arrivals(plans: Iterable[Plan], counts: Iterable[Count]) -> Stop | None:
     """
     by_number = {plan.number: plan for plan in plans}
     sides: dict[str, list[Part]] = {}
-    groups: dict[tuple[int, str], list[Count]] = {}
+    groups: dict[tuple[int, str], list[Arrived]] = {}
     for count in counts:
         if count.plan in by_number:
             groups.setdefault((count.plan, count.segment), []).append(count)

@@ -2,7 +2,8 @@
 The statistics, as pure functions with their sources: noise and errors, evidence and tests, intervals.
 
 Imports nothing of ours. What the loop needs while it climbs is the standard library alone; `welch`, `paired`,
-`paired_abba` and `bootstrap` need scipy, the extra `stats`.
+`paired_abba` and `bootstrap` need scipy, the extra `stats`; logistic.py and what goes over strata in sequences.py, for
+studies on real traffic, need numpy, the extra `live`.
 """
 
 from autoresearch.stats.evidence import (

@@ -5,6 +5,8 @@ Standard library only.
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -37,10 +39,17 @@ class Errors(NamedTuple):
         return self.sensitivity + self.specificity - 1
 
 
-def errors(audit: Audit, labelled: float | None = None) -> Errors:
+def audited(looked_at: Iterable[tuple[bool, bool]]) -> Audit:
+    """Of pairs: what the label says, and what is true."""
+    found = Counter(looked_at)
+    return Audit(found[True, True], found[True, False], found[False, True], found[False, False])
+
+
+def errors(audit: Audit, labelled: float | None = None, others: float = 1.0) -> Errors:
     """
     How labels err, as an audit shows it. `labelled`: the share of all that is labelled positive, where so many labelled positive and so
-    many labelled negative were looked at; None: those looked at were picked at random, or by what they truly are.
+    many labelled negative were looked at, by chance within each; None: those looked at were picked at random, or by what they truly are.
+    `others`: the share of those not labelled positive who might have been looked at, if the rest is surely negative, as who did not reply.
 
     One success and one failure are added to each share (Laplace), so that a small audit without an error is not taken for proof.
     Source: Rogan and Gladen 1978; from shares by label: Bayes' rule.
@@ -59,6 +68,7 @@ def errors(audit: Audit, labelled: float | None = None) -> Errors:
     q = probability("labelled", labelled)
     right, missed = (a + 1) / (a + b + 2), (c + 1) / (c + d + 2)
     right_sd, missed_sd = math.sqrt(right * (1 - right) / (a + b + 3)), math.sqrt(missed * (1 - missed) / (c + d + 3))
+    missed, missed_sd = missed * others, missed_sd * others
     positive = q * right + (1 - q) * missed
     sensitivity, specificity = q * right / positive, (1 - q) * (1 - missed) / (1 - positive)
     # By the delta method.
