@@ -42,6 +42,7 @@ def test_what_a_claim_covers_may_be_said(text: str) -> None:
     [
         ("15% off", "15"),  # only 5% is allowed
         ("1.5% off", "1.5"),
+        ("5% offside", "5"),
         ("5% of all", "%"),
         ("from €9,000 a month", "9,000"),
         ("$5", "$"),
