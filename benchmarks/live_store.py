@@ -154,12 +154,12 @@ def main() -> None:
         crowds = [crowd(address) for address in addresses]
         rows = year(Path(name), options.exposures)
     text = (
-        f"A year of {YEAR:,} exposures in SQLite, a decision after every {EACH}: what came since is added and synced to the disk, and "
+        f"{options.exposures:,} exposures in SQLite, 1,000 a day, and a decision after every {EACH}: what came since is added and synced to the disk, and "
         f"the totals of all\ndays are asked for. Medians of the last {LAST} decisions; the rest is asked once. *Opened again*: a new "
         f"process's first totals.\n\n{markdown(YEAR_HEAD, rows)}\nExposures that {THREADS} threads add one at a time, each acknowledged "
         f"when it is on the disk:\n\n{markdown(['store', 'a second', 'median, ms', 'p99, ms'], crowds)}"
     )
-    report("live_store", "A year in the store of a live study", text, options.write)
+    report("live_store", "The store of a live study as it fills", text, options.write)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
-PROGRAMS = ("initdb", "pg_ctl", "postgres")
+from helpers import eventually
+
+PROGRAMS = ("initdb", "pg_isready", "postgres")
+STARTED_S = 60.0
 LATEST = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
 
 
@@ -18,9 +22,7 @@ def missing() -> str:
     lacking = [name for name in PROGRAMS if program(name) is None]
     if lacking:
         return f"{', '.join(lacking)} of Debian's package postgresql are not installed"
-    if os.getuid() == 0 and shutil.which("setpriv") is None:
-        return "PostgreSQL does not run as root, and there is no setpriv"
-    return ""
+    return "" if shutil.which("setpriv") else "there is no setpriv, with which a server ends when its test does"
 
 
 class Server:
@@ -28,25 +30,32 @@ class Server:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._as = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-        if self._as:
+        self._as = ["setpriv", "--pdeathsig", "QUIT"]
+        if os.getuid() == 0:  # as whom it does not run
+            self._as += ["--reuid=65534", "--regid=65534", "--clear-groups"]
             shutil.chown(home, 65534, 65534)
-        self._run("initdb", "--auth=trust", "--username=us", "--encoding=UTF8", "--locale=C", "--no-sync")
+        self._running: subprocess.Popen[bytes] | None = None
+        made = self._begin("initdb", "--auth=trust", "--username=us", "--encoding=UTF8", "--locale=C", "--no-sync")
+        assert made.wait() == 0, (home / "log").read_text()
 
     @property
     def address(self) -> str:
         return f"postgresql://us@/postgres?host={self.home}"
 
     def start(self) -> None:
-        self._run("pg_ctl", "--wait", "--log", str(self.home / "log"), "--options", f"-k {self.home} -h ''", "start")
+        self._running = self._begin("postgres", "-k", str(self.home), "-h", "")
+        ready = [str(program("pg_isready")), "--quiet", "--host", str(self.home)]
+        assert eventually(lambda: subprocess.run(ready, check=False).returncode == 0, STARTED_S), (
+            self.home / "log"
+        ).read_text()
 
-    def stop(self, how: str = "immediate") -> None:
-        """`immediate`: as if the power failed."""
-        self._run("pg_ctl", "--wait", "--mode", how, "stop")
+    def stop(self) -> None:
+        """At once, as if the power failed."""
+        assert self._running
+        self._running.send_signal(signal.SIGQUIT)
+        self._running.wait()
 
-    def _run(self, name: str, *arguments: str) -> None:
-        found = program(name)
-        assert found
-        command = [*self._as, found, "--pgdata", str(self.home / "data"), *arguments]
-        done = subprocess.run(command, cwd=self.home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
-        assert done.returncode == 0, f"{name} {arguments} ended with {done.returncode}"
+    def _begin(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [*self._as, str(program(name)), *arguments, "-D", str(self.home / "data")]
+        with (self.home / "log").open("ab") as log:
+            return subprocess.Popen(command, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -64,7 +64,7 @@ class Sum:
                 self.groups.pop(group, None)
 
     def tallies(self) -> list[Tally]:
-        last = max(self.days, default=0)
+        last = max((day for day, answer in self.days.items() if answer), default=0)
         return [Tally(last, g.segment, g.cell, float(n), won, g.held) for g, (n, won) in self.groups.items()]
 
 
