@@ -9,7 +9,7 @@ from msgspec import Struct
 from autoresearch.live.records import Plan, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
-from autoresearch.live.watching import Count
+from autoresearch.live.tallying import Shown
 from autoresearch.stats import delays, labels
 
 LEAST_AUDITED = 20  # replies that a person read, before labels are corrected by them
@@ -23,7 +23,7 @@ class Known(Struct, frozen=True):
     tallies: tuple[Tally, ...]
     rates: dict[str, tuple[Tally, ...]]
     plans: tuple[Plan, ...]
-    arrived: tuple[Count, ...]
+    arrived: tuple[Shown, ...]
     labels: labels.Errors | None
 
 
@@ -36,7 +36,7 @@ def known(store: Store, live: Live, until: float) -> Known:
         store.tallies(until, seen, live, came=came),
         {guard.name: store.rates(guard.name, until, seen, live) for guard in live.bounds},
         store.plans(),
-        tuple(Count(one.plan, one.segment, one.cell, one.held, one.n) for one in store.shown(until, seen)),
+        store.shown(until, seen),
         audited(store),
     )
 
@@ -46,8 +46,4 @@ def audited(store: Store) -> labels.Errors | None:
     audits = store.audits()
     if len(audits) < LEAST_AUDITED:
         return None
-    counts = [
-        sum((one.truly, one.said) == pair for one in audits)
-        for pair in ((True, True), (False, True), (True, False), (False, False))
-    ]
-    return labels.errors(labels.Audit(*counts))
+    return labels.errors(labels.audited((one.said, one.truly) for one in audits))
