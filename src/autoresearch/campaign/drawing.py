@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SIMULATED = "SIMULATED AUDIENCE: nothing here says what real people like"
 ROW, TOP, LEFT, RIGHT, WIDE = 30, 92, 330, 230, 520  # pixels
 MOST_TEXT = 44  # characters of a level's words
+REACHES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the axis, to either side; what goes beyond is cut
 COLOURS = {"keep": "#0f6b5c", "discard": "#a33b2b", "default": "#777777"}
 OPEN = "#2f5fa8"
 FONT = 'font-family="system-ui, sans-serif" font-size="13"'
@@ -139,7 +140,7 @@ def svg(atlas: Atlas) -> str:
     names = list(dict.fromkeys(place.reading.variable for place in places))
     height = TOP + ROW * (len(places) + len(names)) + 30
     reach = max([0.1, *(abs(bound) for place in places for bound in (place.reading.low, place.reading.high))])
-    reach = min(reach, 1.0)
+    reach = next((tidy for tidy in REACHES if tidy >= reach), REACHES[-1])
 
     def x(effect: float) -> float:
         return LEFT + WIDE / 2 * (1 + max(-1.0, min(1.0, effect / reach)))

@@ -95,6 +95,15 @@ def joined(variables: Variables, levels: Iterable[Level]) -> Variables:
     )
 
 
+def defaults_only(variables: Variables) -> Variables:
+    """The variables with no level but their defaults."""
+    alone = {
+        name: msgspec.structs.replace(variable, levels={variable.default: variable.levels[variable.default]})
+        for name, variable in variables.variables.items()
+    }
+    return Variables(alone)
+
+
 def added(before: Variables, after: Variables) -> Level:
     """
     The one level that a proposal adds.

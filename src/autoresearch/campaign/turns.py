@@ -154,8 +154,11 @@ class Campaign:
         """What of the brand's rules a level would break."""
         if self.brand is None:
             return ()
-        variable = replace(parse(before).variables[level.variable], levels={level.name: level.text}, default=level.name)
-        return brand.breaches(self.brand, Variables({level.variable: variable}))
+        alone = levels.defaults_only(parse(before))
+        already = brand.breaches(self.brand, alone)
+        return tuple(
+            breach for breach in brand.breaches(self.brand, levels.joined(alone, [level])) if breach not in already
+        )
 
     # -- what comes from outside -----------------------------------------------------------------------------
 
