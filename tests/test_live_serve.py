@@ -119,6 +119,15 @@ def test_a_cell_stays_under_new_plans_and_the_default_stands_in_for_what_is_gone
         assert len(study.exposures) == 2
 
 
+def test_the_script_stands_at_the_end_of_the_body_or_of_the_page(tmp_path: Path) -> None:
+    words = "{{ headline }}{{ action }}{{ reason }}{{ price }}{{ layout }}"
+    wide = "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}" * 9  # grows when it is put into lower case
+    with running(tmp_path / "a", page=f"<body>{wide}{words}</body>") as (_, served):
+        assert re.search(r"<script [^>]*></script>\n</body>\Z", ask(served).body.decode())
+    with running(tmp_path / "b", page=words) as (_, served):
+        assert re.search(r"<script [^>]*></script>\n\Z", ask(served).body.decode())
+
+
 def test_a_cell_that_the_rules_forbid_is_not_shown_whatever_the_plan_says(tmp_path: Path) -> None:
     with running(tmp_path, planned=lambda known: plan(known, headline="relief", holdout=0.0)) as (study, served):
         assert "headline=relief" in post(served, "/decide", {"id": "anna"}).json["cell"]

@@ -109,7 +109,7 @@ class Addresses:
         text = material.template.render(shown.texts, shown.cell, nonce)
         if word is not None:
             script = f'<script nonce="{nonce}" src="script.js" data-proof="{escape(word)}" defer></script>\n'
-            at = text.lower().rfind("</body>")
+            at = text.rfind("</body>")
             text = text[:at] + script + text[at:] if at >= 0 else text + script
         images = " ".join(pictures.origins(material.variables))
         policy = (
