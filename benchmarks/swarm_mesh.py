@@ -242,12 +242,12 @@ def mesh(folder: Path, peers: int, each: int, over_s: float, idle_s: float = 10.
         late = Running(folder, peers + 1, first)
         running.append(late)
         until_equal([late, running[0]], peers * (each + 1) + 1)
-        for one in running:
-            one.ask("times")
+        for node in running:
+            node.ask("times")
         times = [msgspec.json.decode(one.hear(), type=Times) for one in running]
     finally:
-        for one in running:
-            one.end()
+        for node in running:
+            node.end()
     said = {id: at for one in times[:-1] for id, at in one.said.items()}
     delays = {id: [one.had[id] - at for one in times[:-1] if id not in one.said] for id, at in said.items()}
     every = [delay for of_one in delays.values() for delay in of_one]
