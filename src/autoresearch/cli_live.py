@@ -38,9 +38,16 @@ def _study(folder: Path) -> "Study":
 @click.option("--port", type=click.IntRange(0, 65535), default=8486, show_default=True, help="0: any free one.")
 @click.option("--allow-host", "names", multiple=True, help="A host name that visitors ask for, like www.example.com.")
 @click.option("--proxy", "proxies", multiple=True, help="A reverse proxy whose X-Forwarded-For counts.")
+@click.option("--watcher", "watchers", multiple=True, help="An address beside this machine that may read /metrics.")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="For so long (default: until Ctrl-C).")
 def serve(
-    folder: Path, host: str, port: int, names: tuple[str, ...], proxies: tuple[str, ...], hours: float | None
+    folder: Path,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    proxies: tuple[str, ...],
+    watchers: tuple[str, ...],
+    hours: float | None,
 ) -> None:
     """Show the page to visitors, record what they do, and decide who sees what."""
     from autoresearch.campaign import house, running
@@ -52,7 +59,7 @@ def serve(
 
     study = _study(folder)
     assert study.live is not None
-    door = Settings(host=host, port=port, names=names, proxies=proxies)
+    door = Settings(host=host, port=port, names=names, proxies=proxies, watchers=watchers)
     console = make_console()
 
     def opened(there: "Serving") -> None:
