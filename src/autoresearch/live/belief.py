@@ -102,6 +102,12 @@ class Belief(NamedTuple):
                         found[i, at] += weight
         return found
 
+    @property
+    def dof(self) -> int:
+        """With how many degrees of freedom the levels' spread is known: there are so many of them, and what was usual before."""
+        levels = sum(1 for term in self.terms if len(term.variables) == 1 and term.segment is None)
+        return levels + int(logistic.WEIGHT)
+
     def base(self, segment: str | None = None) -> float:
         """Log odds of the outcome where all levels are the defaults."""
         names = sorted(self.default)
