@@ -1,8 +1,8 @@
 """
 A simulated audience with hidden preferences, for the benchmarks of live studies. Nobody real is in it.
 
-Each level of each variable multiplies the odds of an outcome by a hidden factor, and may do something else together with another; days differ,
-and weekends are worse. All rules meet the same audience in the same days.
+Each level of each variable multiplies the odds of an outcome by a hidden factor, and may do something else together
+with another; days differ, and weekends are worse. All rules meet the same audience in the same days.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,8 @@ def audience(
     rng: "np.random.Generator",
 ) -> Audience:
     """
-    The defaults have a rate of `base`; each level adds to the log odds like N(0, sd^2) (of its variable), each pair of levels of two variables like N(0, pair_sd^2).
+    The defaults have a rate of `base`; each level adds to the log odds like N(0, sd^2) (of its variable), each pair of
+    levels of two variables like N(0, pair_sd^2).
     """
     import numpy as np
 

@@ -1,8 +1,9 @@
 """
-How often a rule calls something better that is not, where nothing is: ours, looked at every day, and rules that people use.
+How often a rule calls something better that is not, where nothing is: ours, looked at every day, and rules that people
+use.
 
-Simulated campaigns under no effect: every cell has the same rate, which differs by day and is lower on weekends. A campaign has a false
-winner if a rule names one at any of its daily looks.
+Simulated campaigns under no effect: every cell has the same rate, which differs by day and is lower on weekends. A
+campaign has a false winner if a rule names one at any of its daily looks.
 
     python -m benchmarks.live_false --write          (GrowthBook's rules: pip install gbstats)
 """
@@ -39,8 +40,9 @@ Tally = NDArray[np.int64]
 
 def ours(sizes: tuple[int, ...], winner: bool, a_day: int, beside: float, days: int, number: int) -> First:
     """
-    The bandit decides who is shown what, so many times a day; winners as decide() names them. `beside` is the standard deviation of
-    what the levels of the first variable do, in log odds: then only winners of the others are false, and the plan moves for a reason.
+    The bandit decides who is shown what, so many times a day; winners as decide() names them. `beside` is the standard
+    deviation of what the levels of the first variable do, in log odds: then only winners of the others are false, and
+    the plan moves for a reason.
     """
     rng = np.random.default_rng([number, 11])
     crowd = audience(sizes, BASE, (beside, *[0.0] * (len(sizes) - 1)), 0.0, days, rng)
@@ -89,15 +91,18 @@ def p_below_any(challengers: int, days: int, number: int) -> First:
 
 
 def personas(challengers: int, _days: int, number: int) -> First:
-    """Language models in the parts of customers score each copy once and the best mean wins. They see no visitor, so scores are chance."""
+    """
+    Language models in the parts of customers score each copy once and the best mean wins. They see no visitor, so
+    scores are chance.
+    """
     rng = np.random.default_rng([number, 13])
     return 1 if rng.normal(size=(PERSONAS, challengers + 1)).mean(axis=0).argmax() else NEVER
 
 
 def growthbook(bayesian: bool, challengers: int, days: int, number: int) -> First:
     """
-    gbstats 0.8: the sequential test at 5 % over the challengers (Bonferroni), or a chance to beat the default above 95 % as its Bayesian
-    engine says it, both looked at daily.
+    gbstats 0.8: the sequential test at 5 % over the challengers (Bonferroni), or a chance to beat the default above 95
+    % as its Bayesian engine says it, both looked at daily.
     """
     from gbstats.bayesian.tests import EffectBayesianABTest
     from gbstats.frequentist.tests import SequentialConfig, SequentialTwoSidedTTest

@@ -1,9 +1,10 @@
 """
-How much of the lift that is there a rule captures, day by day, and whether the map's intervals hold it: ours and rules from the field.
+How much of the lift that is there a rule captures, day by day, and whether the map's intervals hold it: ours and rules
+from the field.
 
-Five variables with 5, 4, 4, 3 and 3 levels (720 cells), a base rate of 2 %, a simulated audience. The attainable lift is the best
-cell's rate less the defaults'; captured is the expected rate of what is shown on a day, less the defaults', by that. All rules meet the same
-audience in the same daily batches.
+Five variables with 5, 4, 4, 3 and 3 levels (720 cells), a base rate of 2 %, a simulated audience. The attainable lift
+is the best cell's rate less the defaults'; captured is the expected rate of what is shown on a day, less the defaults',
+by that. All rules meet the same audience in the same daily batches.
 
     python -m benchmarks.live_lift --write          (rules from the field: pip install mabwiser gbstats)
 """
@@ -41,8 +42,8 @@ Numbers = NDArray[np.float64]
 
 class Run(NamedTuple):
     """
-    For each of `DAYS`: expected rate of what is shown; of ours, how many of the map's intervals hold the truth, and how many there are,
-    and how many levels were kept by then.
+    For each of `DAYS`: expected rate of what is shown; of ours, how many of the map's intervals hold the truth, and how
+    many there are, and how many levels were kept by then.
     """
 
     rates: list[float]
@@ -54,8 +55,8 @@ class Run(NamedTuple):
 
 def ours(crowd: Audience, visitors: int, seed: int, keeping: bool = True) -> Run:
     """
-    The factorial bandit, with its holdout. The rate is that of everybody else. Once a week what is shown to be better is kept: it becomes the default,
-    as it does when a person says yes.
+    The factorial bandit, with its holdout. The rate is that of everybody else. Once a week what is shown to be better
+    is kept: it becomes the default, as it does when a person says yes.
     """
     levels = {name: set(variable.levels) for name, variable in crowd.variables.variables.items()}
     place = {cell: i for i, cell in enumerate(crowd.cells)}
@@ -151,8 +152,9 @@ def mabwiser(policy: str, crowd: Audience, visitors: int, seed: int) -> Run:
 
 def growthbook(crowd: Audience, visitors: int, seed: int) -> Run:
     """
-    What a careful team does: one variable at a time, its levels alike, looked at daily with GrowthBook's sequential test (gbstats 0.8, alpha 5 %
-    over the levels), the best of those that win is shipped; after a fifth of the year without one the next variable's turn comes.
+    What a careful team does: one variable at a time, its levels alike, looked at daily with GrowthBook's sequential
+    test (gbstats 0.8, alpha 5 % over the levels), the best of those that win is shipped; after a fifth of the year
+    without one the next variable's turn comes.
     """
     from gbstats.frequentist.tests import SequentialConfig, SequentialTwoSidedTTest
     from gbstats.models.statistics import ProportionStatistic

@@ -1,12 +1,14 @@
 """
-Who is shown what next: Thompson's rule over the levels of all variables at once, in batches, with a second choice and a floor.
+Who is shown what next: Thompson's rule over the levels of all variables at once, in batches, with a second choice and a
+floor.
 
-A plan is a pure function of the tallies and its seed, so it can be made again by anybody. Blocks of variables are drawn independently
-of each other: within a plan a level meets all others by the same chances as its rivals do, so that a comparison of levels is one of a
-randomised trial, whatever the model believes. Knows no clock and no store.
+A plan is a pure function of the tallies and its seed, so it can be made again by anybody. Blocks of variables are drawn
+independently of each other: within a plan a level meets all others by the same chances as its rivals do, so that a
+comparison of levels is one of a randomised trial, whatever the model believes. Knows no clock and no store.
 
-Sources: Thompson 1933; in batches: Kalkanli and Özgür 2021; top two: Russo, Simple Bayesian algorithms for best-arm identification, 2020;
-factorial: Scott 2010, section 4; Hill et al., An efficient bandit algorithm for realtime multivariate optimization, KDD 2017.
+Sources: Thompson 1933; in batches: Kalkanli and Özgür 2021; top two: Russo, Simple Bayesian algorithms for best-arm
+identification, 2020; factorial: Scott 2010, section 4; Hill et al., An efficient bandit algorithm for realtime
+multivariate optimization, KDD 2017.
 """
 
 import functools
@@ -48,8 +50,9 @@ def make(
     labels: Errors | None = None,
 ) -> Plan:
     """
-    The plan from `at` on, made from records up to number `seen`. `levels` may be shown: approved, and neither retired nor stopped; a
-    variable's default always may. A segment that was seen has shares of its own; "" stands for all others.
+    The plan from `at` on, made from records up to number `seen`. `levels` may be shown: approved, and neither retired
+    nor stopped; a variable's default always may. A segment that was seen has shares of its own; "" stands for all
+    others.
 
     Raises:
         StudyError: see believe.
@@ -87,7 +90,10 @@ def block_shares(belief: Belief, block: Block, drawn: "Numbers", segment: str | 
 
 
 def top_two(best: "Numbers", first: float) -> "Numbers":
-    """From the chance of each to be the best: so many see one that is drawn by it, the others one that is drawn until it is another."""
+    """
+    From the chance of each to be the best: so many see one that is drawn by it, the others one that is drawn until it
+    is another.
+    """
     import numpy as np
 
     if len(best) < 2:
@@ -100,7 +106,9 @@ def top_two(best: "Numbers", first: float) -> "Numbers":
 
 
 def _with_floor(shares: "Numbers", block: Block, means: "Numbers", default: dict[str, str]) -> "Numbers":
-    """What a level lacks to its floor is given to the best combination that has it; the others give it in proportion."""
+    """
+    What a level lacks to its floor is given to the best combination that has it; the others give it in proportion.
+    """
     import numpy as np
 
     floors = list[tuple[list[int], int, float]]()
@@ -123,8 +131,9 @@ def _with_floor(shares: "Numbers", block: Block, means: "Numbers", default: dict
 
 def _listed(belief: Belief, of_blocks: Sequence["Numbers"], rng: "np.random.Generator") -> dict[str, float]:
     """
-    Cell -> share. The product over blocks; where that has too many cells, so many of them as a plan lists, in which each combination of a
-    block comes as often as its share says (to one cell), and blocks are shuffled against each other.
+    Cell -> share. The product over blocks; where that has too many cells, so many of them as a plan lists, in which
+    each combination of a block comes as often as its share says (to one cell), and blocks are shuffled against each
+    other.
     """
     import numpy as np
 

@@ -1,8 +1,9 @@
 """
 What is believed of each level after what was seen, and what a campaign hands on to the next.
 
-Builds the model of stats/logistic.py from variables, segments and chosen pairs. Variables that may do something together, and those of
-which some levels never meet, are tied: they form one *block*, and blocks are independent of each other. Knows no plan and no decision.
+Builds the model of stats/logistic.py from variables, segments and chosen pairs. Variables that may do something
+together, and those of which some levels never meet, are tied: they form one *block*, and blocks are independent of each
+other. Knows no plan and no decision.
 """
 
 import functools
@@ -37,7 +38,10 @@ Levels = Mapping[str, Set[str]]  # variable -> its levels that may be shown: app
 
 
 class Term(NamedTuple):
-    """What a coefficient belongs to: a level, a pair of levels, or nothing (the rate itself), in a segment or (None) in all."""
+    """
+    What a coefficient belongs to: a level, a pair of levels, or nothing (the rate itself), in a segment or (None) in
+    all.
+    """
 
     variables: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
@@ -61,7 +65,10 @@ class Known(Struct, frozen=True):
 
 
 class Prior(Struct, frozen=True):
-    """What an earlier campaign found, by the texts themselves: a level with the same text in a variable of the same name starts from it."""
+    """
+    What an earlier campaign found, by the texts themselves: a level with the same text in a variable of the same name
+    starts from it.
+    """
 
     known: tuple[Known, ...] = ()
 
@@ -78,7 +85,10 @@ class Belief(NamedTuple):
     posterior: "logistic.Posterior"
 
     def rows(self, names: Sequence[str], combos: Sequence[Sequence[str]], segment: str | None = None) -> "Numbers":
-        """(combinations, coefficients): what each has, without the rate itself; in a segment, or (None) over all as they come."""
+        """
+        (combinations, coefficients): what each has, without the rate itself; in a segment, or (None) over all as they
+        come.
+        """
         import numpy as np
 
         found = np.zeros((len(combos), len(self.terms)))
@@ -91,6 +101,12 @@ class Belief(NamedTuple):
                     if (at := self.terms.get(term._replace(segment=name))) is not None:
                         found[i, at] += weight
         return found
+
+    @property
+    def dof(self) -> int:
+        """With how many degrees of freedom the levels' spread is known: there are so many of them, and what was usual before."""
+        levels = sum(1 for term in self.terms if len(term.variables) == 1 and term.segment is None)
+        return levels + int(logistic.WEIGHT)
 
     def base(self, segment: str | None = None) -> float:
         """Log odds of the outcome where all levels are the defaults."""
@@ -222,7 +238,10 @@ def _layout(
     pairs: tuple[tuple[str, str], ...],
     segments: tuple[str, ...],
 ) -> tuple[dict[Term, int], logistic.Design]:
-    """Each term that was shown or may be, with its place, and which column has which. The rate itself is the first; not to be changed."""
+    """
+    Each term that was shown or may be, with its place, and which column has which. The rate itself is the first; not to
+    be changed.
+    """
     import numpy as np
 
     names, whole = [name for name, _ in default], [name for name, _ in default] == [CELL]

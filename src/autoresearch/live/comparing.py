@@ -1,8 +1,9 @@
 """
 Levels against their variable's default, within days and by chance alone: what verdicts rest on.
 
-No model is believed here. A plan draws its blocks of variables independently of each other, so within a day and a segment a level meets the
-levels of other blocks by the same chances as the default does; levels of its own block are held equal. Knows no verdict.
+No model is believed here. A plan draws its blocks of variables independently of each other, so within a day and a
+segment a level meets the levels of other blocks by the same chances as the default does; levels of its own block are
+held equal. Knows no verdict.
 """
 
 import math
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Lift(Struct, frozen=True):
-    """By what share the rate of everybody else is above the holdout's, measured and not modelled; the interval holds at all looks."""
+    """
+    By what share the rate of everybody else is above the holdout's, measured and not modelled; the interval holds at
+    all looks.
+    """
 
     shown: float
     held: float
@@ -47,8 +51,8 @@ def lift(counts: Counts, live: Live) -> Lift:
 
 class Comparison(Struct, frozen=True):
     """
-    Of a level and its variable's default, in strata that have nothing else different by anything but chance: a day, a segment, and the levels of
-    the variables that theirs is tied to. Flat arrays; `days` and `segments` of each stratum.
+    Of a level and its variable's default, in strata that have nothing else different by anything but chance: a day, a
+    segment, and the levels of the variables that theirs is tied to. Flat arrays; `days` and `segments` of each stratum.
     """
 
     variable: str
@@ -73,8 +77,8 @@ class Comparison(Struct, frozen=True):
 
 def comparisons(counts: Counts, belief: Belief) -> list[Comparison]:
     """
-    Each level that was ever shown against its variable's default. The holdout sees all defaults at once, so it takes part only where whole cells
-    are compared.
+    Each level that was ever shown against its variable's default. The holdout sees all defaults at once, so it takes
+    part only where whole cells are compared.
     """
     import numpy as np
 
@@ -116,7 +120,10 @@ def comparisons(counts: Counts, belief: Belief) -> list[Comparison]:
 
 
 def shown_better(compared: Sequence[Comparison], alpha: float, worse: bool = False) -> list[Comparison]:
-    """Those that are shown to be better (worse) than their default, with a chance of any mistake of alpha over all of them and all looks."""
+    """
+    Those that are shown to be better (worse) than their default, with a chance of any mistake of alpha over all of them
+    and all looks.
+    """
     evidence = [sequences.compared(*one.within(None))[1 if worse else 0] for one in compared]
     return [compared[i] for i in sorted(sequences.family(evidence, alpha))]
 

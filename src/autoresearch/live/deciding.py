@@ -1,9 +1,10 @@
 """
 What is kept, what is discarded, and what is not known yet: readings of what was seen, made of nothing but tallies.
 
-Two kinds of statement stand side by side. *Effects* come from the model of belief.py: of everything that was seen, with intervals that hold
-for most effects. *Verdicts* do not trust it: a level is kept when a comparison within days, of visitors who were sent by chance, shows it to be
-better at a level of evidence that may be looked at every day. Knows no log and no clock.
+Two kinds of statement stand side by side. *Effects* come from the model of belief.py: of everything that was seen, with
+intervals that hold for most effects. *Verdicts* do not trust it: a level is kept when a comparison within days, of
+visitors who were sent by chance, shows it to be better at a level of evidence that may be looked at every day. Knows no
+log and no clock.
 """
 
 import math
@@ -41,14 +42,16 @@ Word = Literal["default", "keep", "discard", "not yet"]
 
 class Reading(Struct, frozen=True):
     """
-    What is known of a level (of a whole cell, where variable = "cell"), among all visitors (segment = "") or those of a segment; or of a pair
-    of levels, whose names are joined by " x ", beyond what each does.
+    What is known of a level (of a whole cell, where variable = "cell"), among all visitors (segment = "") or those of a
+    segment; or of a pair of levels, whose names are joined by " x ", beyond what each does.
 
-    `effect`, `low`, `high`: by what share the rate changes against the default level, 0.1 is a tenth more, with a 95 % interval of the
-    model; of a pair, beyond its parts. `surely_low`, `surely_high`: the same from comparisons within days alone, over all looks; None of
-    pairs. `better` and `worse`: the logarithm of the evidence for that. `p_best`: chance to be the best of its variable. `value`: by what share
-    of itself the rate would rise, on average, if it were known exactly. `enough`: so little that it is learned. `told`: different from the default also when
-    all readings of the map are taken into account. `word` is of all visitors' readings; `why` is a sentence; `fades` is one where the effect changes.
+    `effect`, `low`, `high`: by what share the rate changes against the default level, 0.1 is a tenth more, with a 95 %
+    interval of the model; of a pair, beyond its parts. `surely_low`, `surely_high`: the same from comparisons within
+    days alone, over all looks; None of pairs. `better` and `worse`: the logarithm of the evidence for that. `p_best`:
+    chance to be the best of its variable. `value`: by what share of itself the rate would rise, on average, if it were
+    known exactly. `enough`: so little that it is learned. `told`: different from the default also when all readings of
+    the map are taken into account. `word` is of all visitors' readings; `why` is a sentence; `fades` is one where the
+    effect changes.
     """
 
     variable: str
@@ -74,8 +77,9 @@ class Reading(Struct, frozen=True):
 
 class Decision(Struct, frozen=True):
     """
-    `halt`: why the whole study must stop; "" where it may go on. `stops`: levels that are not to be shown any more, and why. `pairs`: pairs of
-    variables that are not in the model yet, and by what share the rate would rise, on average, if it were known what they do together.
+    `halt`: why the whole study must stop; "" where it may go on. `stops`: levels that are not to be shown any more, and
+    why. `pairs`: pairs of variables that are not in the model yet, and by what share the rate would rise, on average,
+    if it were known what they do together.
     """
 
     readings: tuple[Reading, ...]
@@ -102,8 +106,8 @@ def decide(
     labels: Errors | None = None,
 ) -> Decision:
     """
-    Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it. `plans` and `arrived`: what
-    was sent and what came, for the check of arrivals.
+    Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
+    `plans` and `arrived`: what was sent and what came, for the check of arrivals.
 
     Raises:
         StudyError: see believe.
@@ -261,7 +265,10 @@ def leader(belief: Belief, levels: Sequence[str], name: str) -> str | None:
 
 
 def _seen(counts: Counts, belief: Belief) -> dict[tuple[Term, str | None], tuple[float, float]]:
-    """For each level and chosen pair, in each segment and (None) in all: visitors, and how many of them had the outcome; the holdout's too."""
+    """
+    For each level and chosen pair, in each segment and (None) in all: visitors, and how many of them had the outcome;
+    the holdout's too.
+    """
     found: dict[tuple[Term, str | None], tuple[float, float]] = {}
     shown, won = counts.shown.sum(axis=0).tolist(), counts.won.sum(axis=0).tolist()
     for column, n, y in zip(counts.columns, shown, won, strict=True):
@@ -334,8 +341,9 @@ def _log_two_sided(mean: float, sd: float) -> float:
 
 def _marked(readings: Sequence[Reading], alpha: float) -> list[Reading]:
     """
-    With those marked that differ from the default also when all of the map is taken into account: at most a share alpha of the marks is
-    false, on average. Levels by their e-values (Wang and Ramdas 2022), pairs by p-values (Benjamini and Yekutieli 2001).
+    With those marked that differ from the default also when all of the map is taken into account: at most a share alpha
+    of the marks is false, on average. Levels by their e-values (Wang and Ramdas 2022), pairs by p-values (Benjamini and
+    Yekutieli 2001).
     """
     levels = [i for i, reading in enumerate(readings) if reading.surely_low is not None]
     pairs = [i for i, reading in enumerate(readings) if reading.surely_low is None and reading.word != "default"]

@@ -1,6 +1,6 @@
 """
-What stops a campaign or a part of it, whatever the model believes: guardrails, visitors who do not arrive as they were sent, and
-effects that fade.
+What stops a campaign or a part of it, whatever the model believes: guardrails, visitors who do not arrive as they were
+sent, and effects that fade.
 
 Every test may be made after each visitor. Knows no plan's making.
 """
@@ -49,8 +49,8 @@ class Arrived(Protocol):
 
 class Stop(Struct, frozen=True):
     """
-    A level, or a cell, that is not to be shown any more; or, with variable = level = "", the whole study. `sure`: it is shown, with the
-    chance of error that this module states; else it is a precaution, and a person may take it back.
+    A level, or a cell, that is not to be shown any more; or, with variable = level = "", the whole study. `sure`: it is
+    shown, with the chance of error that this module states; else it is a precaution, and a person may take it back.
     """
 
     variable: str
@@ -65,8 +65,8 @@ def guardrails(
     """
     What breaks a bound. `rates`: for each guard's name, visitors and those of them who had that outcome.
 
-    First the whole: if the defaults' own rate is above the bound, or all together, no level is to blame. Then the worst level is taken out
-    with all cells it is in, as long as there is one, so that what it met is not blamed for it.
+    First the whole: if the defaults' own rate is above the bound, or all together, no level is to blame. Then the worst
+    level is taken out with all cells it is in, as long as there is one, so that what it met is not blamed for it.
     """
     return [stop for guard in guards if guard.name in rates for stop in _one(guard, rates[guard.name], default, whole)]
 
@@ -105,8 +105,9 @@ def arrivals(plans: Iterable[Plan], counts: Iterable[Arrived]) -> Stop | None:
     """
     Whether visitors arrive as plans sent them: the holdout, and each level among the others, over all plans at once.
 
-    The chance of a false alarm is 1 % over all looks. A loss of 2 % of one of two halves is found after about 200,000 visitors, one of 10 %
-    after 10,000: that is arithmetic, not a weakness of the test. Source: Lindon and Malek 2022; see stats/mismatch.py.
+    The chance of a false alarm is 1 % over all looks. A loss of 2 % of one of two halves is found after about 200,000
+    visitors, one of 10 % after 10,000: that is arithmetic, not a weakness of the test. Source: Lindon and Malek 2022;
+    see stats/mismatch.py.
     """
     by_number = {plan.number: plan for plan in plans}
     sides: dict[str, list[Part]] = {}
@@ -153,11 +154,11 @@ def faded(
     shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers", days: Sequence[int], first: int
 ) -> str:
     """
-    Whether a level's effect against the default (b) changes after its first `NEWNESS` days, as a sentence; "" while that is not shown. Rows are
-    strata with their days, `first` is the level's first day.
+    Whether a level's effect against the default (b) changes after its first `NEWNESS` days, as a sentence; "" while
+    that is not shown. Rows are strata with their days, `first` is the level's first day.
 
-    The two estimates are nearly normal and independent; the test of their difference may be looked at every day, and marks one constant
-    effect in twenty at most.
+    The two estimates are nearly normal and independent; the test of their difference may be looked at every day, and
+    marks one constant effect in twenty at most.
     """
     import numpy as np
 
@@ -209,7 +210,10 @@ def _evidence(guard: Guard, n: float, y: float) -> float:
 
 
 def _likely(guard: Guard, n: float, y: float) -> float:
-    """How likely the rate is to break the bound, from a Gamma prior whose mean is half of it (or as much better), worth half an outcome."""
+    """
+    How likely the rate is to break the bound, from a Gamma prior whose mean is half of it (or as much better), worth
+    half an outcome.
+    """
     if guard.bound <= 0:
         return 0.0
     good = guard.bound / 2 if guard.sense[0] == "<" else guard.bound * 2
@@ -219,7 +223,10 @@ def _likely(guard: Guard, n: float, y: float) -> float:
 
 
 def _gamma_below(shape: float, x: float) -> float:
-    """P(a Gamma variable of this shape is below x). Source: Abramowitz and Stegun 1964, 6.5.29; far out, Wilson and Hilferty 1931."""
+    """
+    P(a Gamma variable of this shape is below x). Source: Abramowitz and Stegun 1964, 6.5.29; far out, Wilson and
+    Hilferty 1931.
+    """
     if shape > 500 or x > 700:
         z = ((x / shape) ** (1 / 3) - (1 - 1 / (9 * shape))) * 3 * math.sqrt(shape)
         return 0.5 * math.erfc(-z / math.sqrt(2))

@@ -1,5 +1,6 @@
 """
-Outcomes that come late: what share of them has come by an age, so that a young exposure counts for as much as it can have shown.
+Outcomes that come late: what share of them has come by an age, so that a young exposure counts for as much as it can
+have shown.
 
 Standard library only. Ages and delays are in seconds, or in any unit that both have.
 """
@@ -33,8 +34,8 @@ def curve(delays: Iterable[float], window: float) -> Curve:
     """
     From the delays of outcomes whose exposures had all their time, so that none is missing because it is late.
 
-    The share of them, with `FEW` more whose delays are spread evenly over the window: until something is known, an exposure counts in
-    proportion to its age.
+    The share of them, with `FEW` more whose delays are spread evenly over the window: until something is known, an
+    exposure counts in proportion to its age.
     """
     positive("window", window)
     found = sorted(delay for delay in finite(delays, least=0, what="delay") if 0 <= delay <= window)
@@ -43,12 +44,14 @@ def curve(delays: Iterable[float], window: float) -> Curve:
 
 def truncated(seen: Sequence[tuple[float, float]], window: float) -> Curve:
     """
-    From outcomes of exposures of any age: pairs of an outcome's delay, and the age that its exposure has by now. An outcome with a longer
-    delay than its exposure's age is not seen yet, which makes early ones look too many; this takes it out.
+    From outcomes of exposures of any age: pairs of an outcome's delay, and the age that its exposure has by now. An
+    outcome with a longer delay than its exposure's age is not seen yet, which makes early ones look too many; this
+    takes it out.
 
-    P(delay <= t) is the product over longer delays u of 1 - d(u) / r(u), with d(u) outcomes at u and r(u) seen ones whose delay is at
-    most u and whose age is at least u: Kaplan and Meier's estimate with time reversed. Source: Lynden-Bell 1971; Woodroofe 1985;
-    Lawless and Kalbfleisch 1992 (hazards in reverse time); the use for conversions: Chapelle 2014.
+    P(delay <= t) is the product over longer delays u of 1 - d(u) / r(u), with d(u) outcomes at u and r(u) seen ones
+    whose delay is at most u and whose age is at least u: Kaplan and Meier's estimate with time reversed. Source:
+    Lynden-Bell 1971; Woodroofe 1985; Lawless and Kalbfleisch 1992 (hazards in reverse time); the use for conversions:
+    Chapelle 2014.
     """
     positive("window", window)
     pairs = [(delay, min(age, window)) for delay, age in seen if 0 <= delay <= min(age, window)]

@@ -1,5 +1,6 @@
 """
-Labels that err: what a rate is when a program says which replies were positive, and a person looked at some of them again.
+Labels that err: what a rate is when a program says which replies were positive, and a person looked at some of them
+again.
 
 Standard library only.
 """
@@ -17,7 +18,10 @@ LEAST_TOLD = 0.05  # detected less falsely labelled; below, a label says nothing
 
 
 class Audit(NamedTuple):
-    """What a person found: how many of these were truly positive, and truly not, of those labelled so and of those that were not."""
+    """
+    What a person found: how many of these were truly positive, and truly not, of those labelled so and of those that
+    were not.
+    """
 
     true_positive: int
     false_positive: int
@@ -26,7 +30,10 @@ class Audit(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """How labels err: the share of the truly positive that is labelled so, and of the others that is not; and how surely that is known."""
+    """
+    How labels err: the share of the truly positive that is labelled so, and of the others that is not; and how surely
+    that is known.
+    """
 
     sensitivity: float
     specificity: float
@@ -47,12 +54,13 @@ def audited(looked_at: Iterable[tuple[bool, bool]]) -> Audit:
 
 def errors(audit: Audit, labelled: float | None = None, others: float = 1.0) -> Errors:
     """
-    How labels err, as an audit shows it. `labelled`: the share of all that is labelled positive, where so many labelled positive and so
-    many labelled negative were looked at, by chance within each; None: those looked at were picked at random, or by what they truly are.
-    `others`: the share of those not labelled positive who might have been looked at, if the rest is surely negative, as who did not reply.
+    How labels err, as an audit shows it. `labelled`: the share of all that is labelled positive, where so many labelled
+    positive and so many labelled negative were looked at, by chance within each; None: those looked at were picked at
+    random, or by what they truly are. `others`: the share of those not labelled positive who might have been looked at,
+    if the rest is surely negative, as who did not reply.
 
-    One success and one failure are added to each share (Laplace), so that a small audit without an error is not taken for proof.
-    Source: Rogan and Gladen 1978; from shares by label: Bayes' rule.
+    One success and one failure are added to each share (Laplace), so that a small audit without an error is not taken
+    for proof. Source: Rogan and Gladen 1978; from shares by label: Bayes' rule.
     """
     if min(audit) < 0:
         raise ValueError(f"an audit counts from 0 up, not {min(audit)}")
@@ -79,11 +87,11 @@ def errors(audit: Audit, labelled: float | None = None, others: float = 1.0) -> 
 
 def true_rate(labelled: int, shown: int, audit: Audit, alpha: float = 0.05) -> Interval:
     """
-    The rate of what is truly positive, of `shown` of whom so many are labelled positive. The audit is one of a random sample, or of
-    truly positive and truly negative ones.
+    The rate of what is truly positive, of `shown` of whom so many are labelled positive. The audit is one of a random
+    sample, or of truly positive and truly negative ones.
 
-    (labelled share + specificity - 1) / (sensitivity + specificity - 1), with the interval of Lang and Reiczigel 2014 (their section 2.2),
-    which holds both samples' errors and covers 95 % also where an audit is small.
+    (labelled share + specificity - 1) / (sensitivity + specificity - 1), with the interval of Lang and Reiczigel 2014
+    (their section 2.2), which holds both samples' errors and covers 95 % also where an audit is small.
 
     Raises:
         ValueError: labels tell nothing: sensitivity and specificity sum to little more than 1.

@@ -1,16 +1,18 @@
 """
-What the levels of several variables do to a rate, from counts of combinations: a hierarchical logistic model, fitted in milliseconds.
+What the levels of several variables do to a rate, from counts of combinations: a hierarchical logistic model, fitted in
+milliseconds.
 
     log odds = sum of the coefficients of what a column has;  rate on a day = the day's factor times that
     coefficient of group g ~ N(its prior mean, spread_g^2);  log of a day's factor ~ N(0, scatter^2)
 
-Spreads and scatter are learned from the data (empirical Bayes), drawn towards a usual size. Knows no study: a column is a combination
-that was shown, a feature is anything it may have. Needs numpy (the extra `live`).
+Spreads and scatter are learned from the data (empirical Bayes), drawn towards a usual size. Knows no study: a column is
+a combination that was shown, a feature is anything it may have. Needs numpy (the extra `live`).
 
-Who was shown what may depend on all that was seen before: the likelihood is the same (Berger and Wolpert, The Likelihood Principle, 1988),
-so adaptive sampling biases neither the posterior nor, over effects that are spread as the prior says, the coverage of its intervals.
-Sources: Laplace's approximation: Gelman et al., Bayesian Data Analysis, 2013, chapters 4 and 16; partial pooling: Gelman and Hill 2006;
-spreads by expectation and maximisation: Dempster, Laird and Rubin 1977; labels that err: Neuhaus 1999.
+Who was shown what may depend on all that was seen before: the likelihood is the same (Berger and Wolpert, The
+Likelihood Principle, 1988), so adaptive sampling biases neither the posterior nor, over effects that are spread as the
+prior says, the coverage of its intervals. Sources: Laplace's approximation: Gelman et al., Bayesian Data Analysis,
+2013, chapters 4 and 16; partial pooling: Gelman and Hill 2006; spreads by expectation and maximisation: Dempster, Laird
+and Rubin 1977; labels that err: Neuhaus 1999.
 """
 
 import math
@@ -33,7 +35,8 @@ FIXED = -1  # the group of coefficients with a prior of their own
 
 class Labels(NamedTuple):
     """
-    P(labelled) = false_positive + told * P(true), and the standard deviations of false_positive and of sensitivity, from an audit.
+    P(labelled) = false_positive + told * P(true), and the standard deviations of false_positive and of sensitivity,
+    from an audit.
     """
 
     false_positive: float = 0.0
@@ -46,7 +49,10 @@ EXACT = Labels()
 
 
 class Posterior(NamedTuple):
-    """Normal, near enough: mean (F,) and covariance (F, F) of the coefficients, spread of each group, factor of each day (D,)."""
+    """
+    Normal, near enough: mean (F,) and covariance (F, F) of the coefficients, spread of each group, factor of each day
+    (D,).
+    """
 
     mean: "Numbers"
     covariance: "Numbers"
@@ -69,9 +75,9 @@ class Posterior(NamedTuple):
 
 class Design(NamedTuple):
     """
-    Which column has which coefficient. `features` (C, F) of zeros and ones are those of everybody; the first of them is 1 everywhere. Each
-    kind of visitor deviates in the first `own` of them: `kinds` (C,) is the number of a column's kind, and the coefficients of kind k begin
-    at F + k * own.
+    Which column has which coefficient. `features` (C, F) of zeros and ones are those of everybody; the first of them is
+    1 everywhere. Each kind of visitor deviates in the first `own` of them: `kinds` (C,) is the number of a column's
+    kind, and the coefficients of kind k begin at F + k * own.
     """
 
     features: "Numbers"
@@ -133,9 +139,10 @@ def fit(
     labels: Labels = EXACT,
 ) -> Posterior:
     """
-    `shown` and `won` (D, C) count, by day, the visitors of each column and those labelled as having the outcome (fractions are allowed).
-    `groups` (coefficients,) says whose spread each coefficient has, or FIXED, whose own standard deviation then is `prior_sd`. `usual` is the
-    size of each group's spread before any data; groups of one parent are drawn to a common spread.
+    `shown` and `won` (D, C) count, by day, the visitors of each column and those labelled as having the outcome
+    (fractions are allowed). `groups` (coefficients,) says whose spread each coefficient has, or FIXED, whose own
+    standard deviation then is `prior_sd`. `usual` is the size of each group's spread before any data; groups of one
+    parent are drawn to a common spread.
 
     Cost: 2 ms for 1,000 columns of 50 features, 30 ms for 6,000 columns of three kinds; days cost little.
     """
@@ -211,7 +218,9 @@ def _with_days(
     scatter: float,
     labels: Labels,
 ) -> "Numbers":
-    """The covariance, where days' factors are not known either: the Schur complement of their part of the information."""
+    """
+    The covariance, where days' factors are not known either: the Schur complement of their part of the information.
+    """
     import numpy as np
 
     _, weight, rate = _score(design, beta, factors @ shown, np.zeros(shown.shape[1]), labels)
@@ -226,7 +235,10 @@ def _with_days(
 def _with_labels(
     covariance: "Numbers", design: Design, beta: "Numbers", shown: "Numbers", won: "Numbers", labels: Labels
 ) -> "Numbers":
-    """The covariance, where how labels err is known from an audit only: coefficients move with it, by one step of Newton's."""
+    """
+    The covariance, where how labels err is known from an audit only: coefficients move with it, by one step of
+    Newton's.
+    """
 
     here = design.back(_score(design, beta, shown, won, labels)[0])
     small, large = labels.false_positive_sd / 100, labels.sensitivity_sd / 100

@@ -1,8 +1,8 @@
 """
 Whether visitors arrive as they were sent: a side that loses some of them can no longer be compared with the others.
 
-A redirect that drops mobile visitors, a page that fails to load, a bot that reads one side only: all show in the counts before they
-show in a rate. Both tests may be looked at after every visitor. Standard library only.
+A redirect that drops mobile visitors, a page that fails to load, a bot that reads one side only: all show in the counts
+before they show in a rate. Both tests may be looked at after every visitor. Standard library only.
 """
 
 import math
@@ -18,8 +18,9 @@ def multinomial(counts: Sequence[float], shares: Sequence[float], weight: float 
     """
     Log evidence that counts do not follow these shares: any other shares, under one and the same plan.
 
-    Shares are drawn from a Dirichlet distribution around the planned ones, which counts for as much as `weight` visitors; the mean
-    likelihood under them by that under the plan. Source: Lindon and Malek, Anytime-valid inference for multinomial count data, 2022.
+    Shares are drawn from a Dirichlet distribution around the planned ones, which counts for as much as `weight`
+    visitors; the mean likelihood under them by that under the plan. Source: Lindon and Malek, Anytime-valid inference
+    for multinomial count data, 2022.
     """
     positive("weight", weight)
     if len(counts) != len(shares) or not math.isclose(math.fsum(shares), 1.0, abs_tol=1e-6):
@@ -37,8 +38,9 @@ def side(parts: Iterable[Part]) -> float:
     """
     Log evidence that a side does not get its share, over any number of plans that gave it different ones.
 
-    The bet that it gets f times its share of visitors, against the others, pays f for each that comes to it, and each visitor costs
-    1 / (1 - share + f share): 1 on average if the share is right, whatever was decided before. The mean over all `FACTORS`.
+    The bet that it gets f times its share of visitors, against the others, pays f for each that comes to it, and each
+    visitor costs 1 / (1 - share + f share): 1 on average if the share is right, whatever was decided before. The mean
+    over all `FACTORS`.
     """
     found = list(parts)
     for of_side, of_all, share in found:
@@ -54,8 +56,8 @@ def side(parts: Iterable[Part]) -> float:
 
 def mismatch(sides: Mapping[str, Sequence[Part]]) -> tuple[float, str]:
     """
-    Log evidence that any of several sides does not get its share, and the one that is the worst: the mean of their evidence, which
-    is evidence however they depend on each other.
+    Log evidence that any of several sides does not get its share, and the one that is the worst: the mean of their
+    evidence, which is evidence however they depend on each other.
     """
     if not sides:
         return 0.0, ""

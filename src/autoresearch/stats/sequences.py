@@ -1,9 +1,9 @@
 """
 Rates that may be looked at after every visitor: evidence and intervals that hold at all looks together.
 
-Knows no study: a *stratum* is a time (and a kind of visitor) in which both sides were shown at once, by chances that its own outcomes
-had no say in. Evidence is told as the logarithm of an e-value (see evidence.py), since it may leave the range of a float.
-`rate`, `family` and `hits` need the standard library alone; what goes over strata needs numpy.
+Knows no study: a *stratum* is a time (and a kind of visitor) in which both sides were shown at once, by chances that
+its own outcomes had no say in. Evidence is told as the logarithm of an e-value (see evidence.py), since it may leave
+the range of a float. `rate`, `family` and `hits` need the standard library alone; what goes over strata needs numpy.
 """
 
 import functools
@@ -29,8 +29,8 @@ JEFFREYS = 0.5  # prior successes and failures
 
 class Ratio(NamedTuple):
     """
-    By what factor a's rate is b's, with an interval; `better` and `worse` are the logarithms of the evidence that a's rate is above,
-    below b's.
+    By what factor a's rate is b's, with an interval; `better` and `worse` are the logarithms of the evidence that a's
+    rate is above, below b's.
     """
 
     estimate: float
@@ -44,8 +44,8 @@ def rate(shown: float, won: float, alpha: float = 0.05) -> Interval:
     """
     A rate, with an interval that holds at all times at once, whoever is shown next and whenever one stops.
 
-    All rates p against which the Beta mixture's ratio B(a + won, b + lost) / B(a, b) / (p^won (1 - p)^lost), with a = b = 1/2, stays
-    below 1 / alpha. Source: Robbins 1970; Howard et al. 2021, section 5.2 (the beta-binomial mixture).
+    All rates p against which the Beta mixture's ratio B(a + won, b + lost) / B(a, b) / (p^won (1 - p)^lost), with a = b
+    = 1/2, stays below 1 / alpha. Source: Robbins 1970; Howard et al. 2021, section 5.2 (the beta-binomial mixture).
     """
     probability("alpha", alpha), not_negative("shown", shown), not_negative("won", won)
     if won > shown:
@@ -63,7 +63,8 @@ def rate(shown: float, won: float, alpha: float = 0.05) -> Interval:
 
 def hits(shown: float, won: float, bound: float, above: bool = True) -> float:
     """
-    Log evidence that a rate is above a bound (above = False: below it). Holds however it is chosen who is shown what, and when to stop.
+    Log evidence that a rate is above a bound (above = False: below it). Holds however it is chosen who is shown what,
+    and when to stop.
 
     For each visitor r^outcome e^(-bound (r - 1)) is at most 1 on average where the rate p keeps the bound, since
     1 + p (r - 1) <= e^(p (r - 1)); their product is averaged over ratios r > 1 (r < 1). Source: Ville 1939; the bet is
@@ -79,16 +80,18 @@ def ratio(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numb
     """
     How a's rate compares with b's over strata whose own rates may be anything: arrays with one place a stratum.
 
-    With n visitors of a and m of b in a stratum, s outcomes in both together and y of them a's, the bet that a's rate is r times b's
-    pays r^y ((n + m) / (n r + m))^s. Where it is r0 times instead it pays (r / r0)^y ((n r0 + m) / (n r + m))^s, which is at most 1 on
-    average: 1 + x <= e^x for each visitor, and the exponents cancel, whatever the stratum's base rate; and for r > r0 also where a's is
-    less than r0 times b's. So no day's rate need be known, and a product over days, of which each day's chances depend on earlier ones
-    alone, is a test martingale. Bets are spread over log r like Laplace's distribution with mean size 0.2. The interval holds all
-    r0 against which they did not reach 1 / alpha.
+    With n visitors of a and m of b in a stratum, s outcomes in both together and y of them a's, the bet that a's rate
+    is r times b's pays r^y ((n + m) / (n r + m))^s. Where it is r0 times instead it pays (r / r0)^y ((n r0 + m) / (n r
+    + m))^s, which is at most 1 on average: 1 + x <= e^x for each visitor, and the exponents cancel, whatever the
+    stratum's base rate; and for r > r0 also where a's is less than r0 times b's. So no day's rate need be known, and a
+    product over days, of which each day's chances depend on earlier ones alone, is a test martingale. Bets are spread
+    over log r like Laplace's distribution with mean size 0.2. The interval holds all r0 against which they did not
+    reach 1 / alpha.
 
-    Where outcomes of a stratum change its own chances (a new plan within the day), this holds only nearly: benchmarks/results/live_false.md.
-    Source: the partial likelihood of Cox 1972 as a test martingale: ter Schure, Pérez-Ortiz, Ly and Grünwald, The safe logrank test,
-    2020; intervals from the ratio of prior to posterior: Waudby-Smith and Ramdas 2020.
+    Where outcomes of a stratum change its own chances (a new plan within the day), this holds only nearly:
+    benchmarks/results/live_false.md. Source: the partial likelihood of Cox 1972 as a test martingale: ter Schure,
+    Pérez-Ortiz, Ly and Grünwald, The safe logrank test, 2020; intervals from the ratio of prior to posterior:
+    Waudby-Smith and Ramdas 2020.
     """
     probability("alpha", alpha)
     y, s, share = _informative(shown_a, won_a, shown_b, won_b)
@@ -128,11 +131,12 @@ def difference(
     best_at: float = 5000,
 ) -> Interval:
     """
-    a's rate less b's, over strata whose own rates may be anything, with an interval that nearly holds at all times at once.
+    a's rate less b's, over strata whose own rates may be anything, with an interval that nearly holds at all times at
+    once.
 
-    Strata are weighed by n m / (n + m). Asymptotic, narrowest at `best_at` visitors: with fewer than some 30 outcomes on a side it is
-    too narrow, and `ratio` is not. Source: Mantel and Haenszel 1959 (the weights); Waudby-Smith, Arbour, Sinha, Kennedy and
-    Ramdas 2024, theorem 2.2.
+    Strata are weighed by n m / (n + m). Asymptotic, narrowest at `best_at` visitors: with fewer than some 30 outcomes
+    on a side it is too narrow, and `ratio` is not. Source: Mantel and Haenszel 1959 (the weights); Waudby-Smith,
+    Arbour, Sinha, Kennedy and Ramdas 2024, theorem 2.2.
     """
     import numpy as np
 
@@ -159,9 +163,9 @@ def family(log_evidence: Sequence[float], alpha: float) -> set[int]:
     """
     Which of several hypotheses to reject so that the chance of any false one is at most alpha, at all looks together.
 
-    One is rejected if, of each set it is in, the mean of the e-values is at least 1 / alpha; the worst such set adds the smallest others.
-    Never rejects less than Bonferroni, and holds under any dependence. Source: Vovk and Wang 2021, algorithm 1; closed testing: Marcus,
-    Peritz and Gabriel 1976.
+    One is rejected if, of each set it is in, the mean of the e-values is at least 1 / alpha; the worst such set adds
+    the smallest others. Never rejects less than Bonferroni, and holds under any dependence. Source: Vovk and Wang 2021,
+    algorithm 1; closed testing: Marcus, Peritz and Gabriel 1976.
     """
     probability("alpha", alpha)
     values = [exp(value) for value in log_evidence]
@@ -181,7 +185,8 @@ def family(log_evidence: Sequence[float], alpha: float) -> set[int]:
 
 def benjamini_yekutieli(p_values: Sequence[float], alpha: float) -> set[int]:
     """
-    Which of a finished list of hypotheses to reject so that at most a share alpha of them is false on average, however they depend.
+    Which of a finished list of hypotheses to reject so that at most a share alpha of them is false on average, however
+    they depend.
 
     Source: Benjamini and Yekutieli 2001, theorem 1.3.
     """
@@ -196,7 +201,9 @@ def benjamini_yekutieli(p_values: Sequence[float], alpha: float) -> set[int]:
 def _informative(
     shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers"
 ) -> tuple[float, "Numbers", "Numbers"]:
-    """a's outcomes in strata that have both sides and an outcome; outcomes of both in each, and a's share of its visitors."""
+    """
+    a's outcomes in strata that have both sides and an outcome; outcomes of both in each, and a's share of its visitors.
+    """
     s = won_a + won_b
     both = (shown_a > 0) & (shown_b > 0) & (s > 0)
     return float(won_a[both].sum()), s[both], shown_a[both] / (shown_a[both] + shown_b[both])
@@ -209,7 +216,10 @@ def _cost(x: float, s: "Numbers", share: "Numbers") -> float:
 
 
 def _paid(y: float, s: "Numbers", share: "Numbers") -> tuple["Numbers", "Numbers", "Numbers"]:
-    """For each ratio that is bet on: its logarithm, the logarithm of its weight, and that of its weight times what it paid."""
+    """
+    For each ratio that is bet on: its logarithm, the logarithm of its weight, and that of its weight times what it
+    paid.
+    """
     import numpy as np
 
     points, weights = np.array(_ladder()), np.array(_ladder_weights())
