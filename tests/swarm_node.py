@@ -148,5 +148,63 @@ def until_equal(nodes: Sequence[Running]) -> None:
     assert not [why for node in nodes for why in node.refused]
 
 
+def faults(folder: Path, way: str, peers: int, each: int, killed: int = 5) -> tuple[int, dict[str, float]]:
+    """
+    All that may go wrong in a night, on a real transport that also loses, doubles and reorders: two halves that cannot reach each other, some
+    peers killed in the middle of their words and started again, one who joins late and, over Zenoh, is the bridge. How many receipts all
+    know in the end, which are all that were said, and what took how many seconds.
+    """
+    began, took = time.monotonic(), dict[str, float]()
+
+    def passed(what: str) -> None:
+        nonlocal began
+        took[what], began = time.monotonic() - began, time.monotonic()
+
+    size = (peers + 1) // 2
+    remotes = [folder / "a.git", folder / "b.git"]
+    for remote in remotes if way == "git" else ():
+        subprocess.run(["git", "init", "--quiet", "--bare", remote], check=True)
+    halves: list[list[Running]] = [[], []]
+    nodes: list[Running] = []
+    try:
+        for number in range(1, peers + 1):
+            which = int(number > size)
+            half = halves[which]
+            if way == "zenoh" and half:
+                until(lambda half=half: bool(half[0].endpoint), "open")  # type: ignore[misc]
+            there = [str(remotes[which])] if way == "git" else [half[0].endpoint] if half else []
+            half.append(Running(folder, number, way, *there))
+            nodes.append(half[-1])
+        for half in halves:
+            until(lambda half=half: all(node.receipts >= len(half) for node in half), "met", half)  # type: ignore[misc]
+        passed("met, each half by itself")
+        for node in nodes:
+            node.say(each)
+        until(lambda: all(len(node.said) >= each // 2 for node in nodes), "said", nodes)
+        gone = halves[0][: killed - killed // 2] + halves[1][: killed // 2]
+        for node in gone:
+            node.kill()
+        for node in gone:
+            node.restart(*([halves[node in halves[1]][-1].endpoint] if way == "zenoh" else ()))
+        for half in halves:
+            until(lambda half=half: len({node.digest for node in half}) == 1, "equal in each half", half)  # type: ignore[misc]
+        assert halves[0][0].digest != halves[1][0].digest
+        passed("said, killed, started again, and equal in each half")
+        if way == "git":
+            remotes[1].rename(folder / "gone.git")
+            remotes[1].symlink_to(remotes[0])
+        bridge = [str(remotes[0])] if way == "git" else [half[-1].endpoint for half in halves]
+        nodes.append(Running(folder, peers + 1, way, *bridge))
+        for node in nodes:
+            node.say(2)
+        until(lambda: all(len(node.said) >= 2 for node in nodes), "said", nodes)
+        until_equal(nodes)
+        passed("all equal, with one who came late")
+        return nodes[0].receipts, took
+    finally:
+        for node in nodes:
+            node.kill()
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])
