@@ -105,7 +105,7 @@ def work(folder: Path, runs: int, hours: float, how: int) -> None:
     if how != WAVES:
         waves.FEWEST = 10**9
     if how == SINGLY:
-        for several in ("group", "combine", "sample", "every"):
+        for several in ("leap", "group", "combine", "sample", "every"):
             setattr(search.Plan, several, lambda plan: iter(()))
     ears = Enough(runs)
     with session.opened(folder, Goal(hours=hours), ears) as lab, session.stoppable(lab):
