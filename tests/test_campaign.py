@@ -12,12 +12,13 @@ from helpers import Recorder, git, make_study
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("numpy")
 
-from autoresearch import log, session
+from autoresearch import log, person, session
 from autoresearch.campaign import house, levels
 from autoresearch.campaign.atlas import learnt
 from autoresearch.campaign.drawing import as_csv, svg, table
 from autoresearch.campaign.turns import Campaign, machine
 from autoresearch.errors import StudyError
+from autoresearch.events import TrialStarted
 from autoresearch.inbox import Inbox
 from autoresearch.live.plan import assign
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
@@ -189,6 +190,40 @@ def test_what_breaks_a_rule_of_the_brand_is_rejected_with_the_rule(tmp_path: Pat
     assert words["bold"].word == "rejected"
     assert "rings" in words["bold"].problem
     assert words["dull"].approved
+
+
+def test_a_level_that_a_person_asks_for_later_is_a_trial_and_what_is_none_is_rejected(
+    tmp_path: Path, opened: Callable[..., Days]
+) -> None:
+    folder = make(tmp_path / "s", 'approve = "rules"\n')
+    days = opened(folder)
+    days.turn()
+
+    def asked(change: str, idea: str) -> str:
+        source = tmp_path / f"mine{len(idea)}"
+        source.mkdir()
+        (source / "variables.toml").write_text(VARIABLES.replace('go = "Go"', change))
+        person.ask(folder, idea, person.changes(folder, source))
+        days.turn()
+        return next(trial.word for trial in days.state.trials.values() if trial.idea == idea)
+
+    assert asked('go = "Go"\nnow = "Go now"', "say when") == "running"
+    assert asked('go = "Go"\nbold = "Go!"\ndone = "Done"', "two at once") == "rejected"
+    assert asked('go = "Go"\nnow = "Right now"', "the same name") == "rejected"
+    days.turn()
+    assert {cell_of(cell)["button"] for cell in days.plan.shares[""]} == {"go", "now"}
+    names = [level.name for trial in days.state.trials.values() if (level := levels.of(trial))]
+    assert sorted(names) == ["bold", "dull", "now"]
+
+
+def test_what_a_killed_session_began_and_did_not_finish_never_was(tmp_path: Path, opened: Callable[..., Days]) -> None:
+    days = opened(make(tmp_path / "s", 'approve = "rules"\n'))
+    days.turn()
+    best = days.state.best
+    assert best is not None
+    days.campaign.lab.log.append(TrialStarted(trial=days.state.next_trial, base=best.commit, base_tree=best.tree))
+    days.turn()
+    assert all(trial.commit for trial in days.state.trials.values())
 
 
 def test_another_session_goes_on_where_the_first_was(tmp_path: Path) -> None:

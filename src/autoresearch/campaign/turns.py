@@ -7,6 +7,7 @@ decision are pure functions of the records up to a number; this only says when t
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,7 +17,16 @@ from autoresearch.campaign.atlas import decided
 from autoresearch.campaign.known import Known, known
 from autoresearch.campaign.levels import Level
 from autoresearch.errors import NothingLeft, ProposerError, StudyError
-from autoresearch.events import RunFinished, RunStarted, StudyOpened, TrialApproved, TrialDecided, TrialStarted
+from autoresearch.events import (
+    IdeaAsked,
+    RunFinished,
+    RunStarted,
+    StudyOpened,
+    TrialApproved,
+    TrialDecided,
+    TrialStarted,
+    TrialWithdrawn,
+)
 from autoresearch.git import git
 from autoresearch.lab import Lab
 from autoresearch.live import bandit, brand
@@ -42,6 +52,11 @@ def machine(live: Live) -> Machine:
     return Machine("simulated visitors" if live.simulated else "real visitors", 1)
 
 
+def given(level: Level, idea: str, by: str) -> Callable[[Tree], tuple[Level, Proposal]]:
+    """A level that is known already."""
+    return lambda tree: (level, Proposal(idea, by))
+
+
 class Campaign:
     """One session's. `home` is the study's .autoresearch; `clock` is in seconds since 1970."""
 
@@ -50,6 +65,7 @@ class Campaign:
         self.lab, self.live, self.home, self.store, self.clock = lab, lab.study.live, home, store, clock
         self.refused = 0  # proposals in a row that came to nothing
         self._planned: dict[str, set[str]] | None = None  # levels of the latest plan
+        self._texts: dict[str, str] = {}  # commit -> the file
         self.frozen = lab.workspace.referee(self.opened.start)
         rules = self.frozen / brand.FILE
         self.brand = brand.parse(rules.read_text()) if rules.exists() else None
@@ -85,41 +101,42 @@ class Campaign:
         return parse(self._text(best.commit))
 
     def _text(self, commit: str) -> str:
-        space = self.lab.workspace
-        return git(space.folder, "show", f"{commit}:{space.prefix}{FILE}").decode()
+        if commit not in self._texts:
+            space = self.lab.workspace
+            self._texts[commit] = git(space.folder, "show", f"{commit}:{space.prefix}{FILE}").decode()
+        return self._texts[commit]
 
     def _begin(self) -> None:
-        """The defaults as they stand are the first trial."""
+        """The defaults as they stand are the first trial; and what a killed session began and did not finish never was."""
         log = self.lab.log
         best = log.state.best
         if best is not None and not log.state.trials:
             log.append(TrialStarted(trial=log.state.next_trial, base=best.commit, base_tree=best.tree, baseline=True))
+        for number in [number for number in log.state.unfinished if log.state.trials[number].commit is None]:
+            log.append(TrialWithdrawn(trial=number, why="the program was ended"))
 
     def _open_own(self) -> None:
-        """A trial for each level that the person wrote into the file; and for each that was better than a best that has moved."""
+        """
+        A trial for each level that the person wrote into the file or asked for; and for each that was better than a best that has
+        moved.
+        """
         state = self.lab.log.state
         for number in tuple(state.stale):
             if (level := levels.of(state.trials[number])) is not None:
-                self._try(level, state.trials[number].idea, state.trials[number].by, again=number)
+                self._make(self._start(again=number), given(level, state.trials[number].idea, state.trials[number].by))
+        for asked in state.wishes.pending:
+            if trial := self._start(wish=asked.key):
+                self._make(trial, partial(self._asked_for, asked, trial))
         were = {
             item
             for number in state.kept
             for item in parse(self._text(state.trials[number].kept_as or "")).default.items()
         }
         for level in levels.untried(self.variables(), state, were):
-            if not self._try(level, f"{level.variable}: {level.text}", PERSON):
-                return
+            self._make(self._start(), given(level, f"{level.variable}: {level.text}", PERSON))
 
-    def _try(self, level: Level, idea: str, by: str, again: int | None = None) -> bool:
-        """Write a level down as a trial; False where the budget allows none."""
-        trial = self._start(again)
-        if trial is None:
-            return False
-        with self.lab.workspace.open(trial) as tree:
-            self._record(trial, tree, level, Proposal(idea, by))
-        return True
-
-    def _start(self, again: int | None = None) -> Trial | None:
+    def _start(self, again: int | None = None, wish: str = "") -> Trial | None:
+        """A new trial on the best; None where the budget allows none."""
         log = self.lab.log
         with log.lock:
             best = log.state.best
@@ -127,8 +144,51 @@ class Campaign:
             if again is None and not self.lab.may_start(log.state, len(log.state.unfinished)):
                 return None
             number = log.state.next_trial
-            log.append(TrialStarted(trial=number, base=best.commit, base_tree=best.tree, again=again))
+            begun = TrialStarted(trial=number, base=best.commit, base_tree=best.tree, again=again, wish=wish)
+            log.append(begun)
             return log.state.trials[number]
+
+    def _make(self, trial: Trial | None, write: Callable[[Tree], tuple[Level, Proposal]]) -> bool:
+        """Give a trial its level. False where nothing came of it, of which the log says why."""
+        if trial is None:
+            return False
+        lab, began = self.lab, time.monotonic()
+        try:
+            with lab.workspace.open(trial) as tree:
+                level, proposal = write(tree)
+                if trial.again is None and level.at in levels.tried(lab.log.state):
+                    raise StudyError(
+                        f"{FILE}: {level.variable} had a level {level.name!r} already; give it another name"
+                    )
+                self._record(trial, tree, level, proposal, time.monotonic() - began)
+        except (ProposerError, StudyError) as error:
+            took_s = round(time.monotonic() - began, 3)
+            lab.log.append(TrialDecided(trial=trial.id, verdict=Verdict("rejected", str(error)), propose_s=took_s))
+            return False
+        except NothingLeft as error:
+            lab.log.exhausted = str(error)
+            return False
+        finally:
+            lab.log.release(trial)
+        return True
+
+    def _asked_for(self, asked: IdeaAsked, trial: Trial, tree: Tree) -> tuple[Level, Proposal]:
+        """What somebody asked for by `try` or through the MCP server."""
+        tree.carry(asked.base, asked.commit, "the change that was asked for")
+        return self._added(trial, tree), Proposal(asked.idea, asked.by)
+
+    def _proposed(self, trial: Trial, tree: Tree) -> tuple[Level, Proposal]:
+        lab = self.lab
+        proposal = lab.proposer.propose(tree, told(lab, trial), Limits(lab.study.propose.timeout_s, trial.id))
+        return self._added(trial, tree), proposal
+
+    def _added(self, trial: Trial, tree: Tree) -> Level:
+        """The level that a changed worktree adds to what the trial starts from."""
+        try:
+            after = (tree.path / FILE).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError(f"{FILE}: cannot be read ({error})") from None
+        return levels.added(parse(self._text(trial.base)), parse(after))
 
     def _record(self, trial: Trial, tree: Tree, level: Level, proposal: Proposal, took_s: float = 0.0) -> None:
         """The commit that has the level as a default, and whether it may be shown: by the rules of the brand, and by a person."""
@@ -185,20 +245,7 @@ class Campaign:
             return
         if list(lab.study.propose.with_) == ["search"] or lab.log.exhausted or (trial := self._start()) is None:
             return
-        began = time.monotonic()
-        try:
-            with lab.workspace.open(trial) as tree:
-                proposal = lab.proposer.propose(tree, told(lab, trial), Limits(lab.study.propose.timeout_s, trial.id))
-                level = levels.added(parse(self._text(trial.base)), parse((tree.path / FILE).read_text()))
-                self._record(trial, tree, level, proposal, time.monotonic() - began)
-        except (ProposerError, StudyError) as error:
-            self.refused += 1
-            verdict = Verdict("rejected", str(error))
-            lab.log.append(TrialDecided(trial=trial.id, verdict=verdict, propose_s=round(time.monotonic() - began, 3)))
-        except NothingLeft as error:
-            lab.log.exhausted = str(error)
-        finally:
-            lab.log.release(trial)
+        self.refused += not self._make(trial, partial(self._proposed, trial))
 
     # -- deciding ------------------------------------------------------------------------------------------
 
