@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoresearch.propose import leap
-from autoresearch.propose.history import History
+from autoresearch.propose.history import CLEAR, History
 from autoresearch.propose.knobs import Knob, read
 from autoresearch.propose.search import Search
 from autoresearch.report.brief import Around, Brief, brief
@@ -91,7 +91,7 @@ def test_what_is_foreseen_to_lose_is_looked_at_last(tmp_path: Path) -> None:
     ]
     for knob, value in worse:
         gain, error = found[knob.key].gain(math.log2(float(value)) - math.log2(float(knob.value)))
-        assert gain < -leap.CLEAR * error
+        assert gain < -CLEAR * error
     assert not leap.hopeless(knobs["a.py:K11"], float(knobs["a.py:K11"].value) * 2, {})
 
 

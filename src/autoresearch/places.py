@@ -105,7 +105,9 @@ class Places:
         with self._lock:
             if not trial.is_baseline and not trial.carries:
                 self._thought.append(trial.propose_s)
-            self._order = {me: (own, bell)} | self._order if own and trial.carries else self._order | {me: (own, bell)}
+            self._order[me] = own, bell
+            if own and trial.carries:
+                self._order = {me: (own, bell)} | self._order
             try:
                 while (tier := self._given().get(me)) is None:
                     if self._stopping():

@@ -24,8 +24,6 @@ from autoresearch.state import State
 from autoresearch.study import load
 from autoresearch.workspace import HOME, Workspace
 
-DAY_S = 86400.0
-
 
 class Place(Struct, frozen=True):
     """One reading (see deciding.Reading), with the words that the level stands for and what became of its trial: "" where it has none."""
@@ -38,7 +36,7 @@ class Place(Struct, frozen=True):
 
 class Atlas(Struct, frozen=True):
     """
-    `rate`: of all that counts; `days`: from the first exposure to the last; `lift`: of everybody over the holdout, measured. `pairs`: variables
+    `days`: from the first exposure to the last; `lift`: of everybody over the holdout, measured. `pairs`: variables
     that were never looked at together, and what knowing it would be worth, as a share of the rate.
     """
 
@@ -113,11 +111,9 @@ def drawn_from(
 def decided(state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]]) -> Decision:
     """What follows from what is known."""
     assert state.opened is not None
-    trials = tuple(state.trials.values())
-    ever = [level for trial in trials if trial.approved and (level := levels.of(trial)) is not None]
     return deciding.decide(
         facts.tallies,
-        levels.joined(variables, ever),
+        levels.ever_approved(state, variables),
         allowed,
         live,
         seed=state.opened.seed,

@@ -95,6 +95,12 @@ def joined(variables: Variables, levels: Iterable[Level]) -> Variables:
     )
 
 
+def ever_approved(state: State, variables: Variables) -> Variables:
+    """The variables with every level that was ever approved: somebody may have seen it, and sees it for ever."""
+    trials = tuple(state.trials.values())
+    return joined(variables, [level for trial in trials if trial.approved and (level := of(trial)) is not None])
+
+
 def defaults_only(variables: Variables) -> Variables:
     """The variables with no level but their defaults."""
     alone = {

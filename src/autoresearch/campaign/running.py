@@ -1,7 +1,7 @@
 """
 One process at a live study: the campaign, and the server beside it where one is wanted.
 
-The parts are a session's, as every study has them; what is done with them is in campaign.py.
+The parts are a session's, as every study has them; what is done with them is in turns.py.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from autoresearch import session
 from autoresearch.campaign import house, tools
-from autoresearch.campaign.turns import LOOK_S, Campaign, machine
+from autoresearch.campaign.turns import Campaign, machine
 from autoresearch.events import SessionEnded
 from autoresearch.live.settings import Live
 from autoresearch.loop import heed
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from autoresearch.live.door import Settings
     from autoresearch.live.serve import Serving
     from autoresearch.live.store import Store
+
+LOOK_S = 1.0  # between two turns
 
 
 def run(

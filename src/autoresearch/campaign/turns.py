@@ -39,7 +39,6 @@ from autoresearch.loop import move_best, record, take_up, told
 from autoresearch.trial import Limits, Machine, Measurement, Proposal, Purpose, Run, Trial, Verdict
 from autoresearch.workspace import Tree
 
-LOOK_S = 1.0  # between two looks at what the person wants
 MOST_OPEN = 8  # levels that wait or are shown, before a proposer is asked for more
 MOST_REFUSED = 3  # proposals in a row that came to nothing, before it is asked again with the next plan only
 PERSON = "person"
@@ -75,8 +74,8 @@ class Campaign:
         assert self.lab.log.state.opened is not None
         return self.lab.log.state.opened
 
-    def turn(self) -> float:
-        """Everything that is due now; in how many seconds to look again."""
+    def turn(self) -> None:
+        """Everything that is due now."""
         state, now = self.lab.log.state, self.clock()
         self._begin()
         self._hear()
@@ -90,7 +89,6 @@ class Campaign:
             facts = known(self.store, self.live, now)
             self._decide(facts, allowed, plan)
             self._replan(facts, plan)
-        return LOOK_S
 
     # -- levels --------------------------------------------------------------------------------------------
 
@@ -249,12 +247,6 @@ class Campaign:
 
     # -- deciding ------------------------------------------------------------------------------------------
 
-    def _all(self) -> Variables:
-        """The variables of the best, with every level that was ever approved."""
-        trials = tuple(self.lab.log.state.trials.values())
-        ever = [level for trial in trials if trial.approved and (level := levels.of(trial)) is not None]
-        return levels.joined(self.variables(), ever)
-
     def _decide(self, facts: Known, allowed: dict[str, set[str]], plan: Plan | None) -> None:
         """Write down what is known by now."""
         if plan is None:
@@ -354,7 +346,8 @@ class Campaign:
     def _replan(self, facts: Known, before: Plan | None) -> None:
         """Who is shown what from now on; where the study was halted, everybody the defaults."""
         state = self.lab.log.state
-        everything, number, now, seen = self._all(), before.number + 1 if before else 1, facts.until, facts.seen
+        everything = levels.ever_approved(state, self.variables())
+        number, now, seen = before.number + 1 if before else 1, facts.until, facts.seen
         allowed = levels.allowed(self.variables(), levels.shown(state).values())
         house.publish(self.home, everything)
         if self.lab.log.stopping:

@@ -17,12 +17,12 @@ import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import StudyError
+from autoresearch.live import settings
 from autoresearch.live.mappings import SHAPES, SKEW_S, Event, UnitOf, too_early
 from autoresearch.live.records import AnyRecord
 
@@ -30,17 +30,9 @@ LARGEST = 1 << 20  # bytes of a body
 MOST_EVENTS = 1000  # in one delivery
 SHORTEST_SECRET = 16  # characters
 
-Shape = Literal["generic", "instantly", "smartlead"]
-Proof = Literal["stamped", "signed", "token"]
 
-
-class Source(Struct, frozen=True):
-    """Somebody who may tell us events: `name` is what their records are known by, and the part of the address after /hooks/."""
-
-    name: str
-    secret: str
-    shape: Shape = "generic"
-    proof: Proof = "stamped"
+class Source(settings.Hook, frozen=True):
+    """Somebody who may tell us events, with the secret itself: `name` is also what their records are known by."""
 
     def __post_init__(self) -> None:
         if not self.name.isascii() or not self.name.replace("-", "").replace("_", "").isalnum() or len(self.name) > 40:

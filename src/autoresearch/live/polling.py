@@ -13,13 +13,13 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import StudyError
-from autoresearch.live.hooks import Shape
+from autoresearch.live import settings
 from autoresearch.live.mappings import SHAPES, UnitOf, too_early
 from autoresearch.live.records import AnyRecord
 from autoresearch.live.store import Store
@@ -33,23 +33,8 @@ class PollError(Exception):
     """A source could not be read; what was read before is kept, and the next turn goes on there."""
 
 
-class Feed(Struct, frozen=True):
-    """
-    A source that answers GET with {items: [...], next: "a mark"}. `since` and `page` are what its parameters are called for the time
-    from which on and for the mark of the next page; `header` and `secret`: how we say who we are.
-    """
-
-    name: str
-    address: str
-    shape: Shape = "generic"
-    header: str = "Authorization"
-    secret: str = ""
-    since: str = "since"
-    since_as: Literal["iso", "seconds"] = "iso"
-    page: str = "page"
-    items: str = "items"
-    next: str = "next"
-    overlap_s: float = 3600.0
+class Feed(settings.Feed, frozen=True):
+    """One that study.toml names, with the secret itself."""
 
     def __post_init__(self) -> None:
         there = urllib.parse.urlsplit(self.address)

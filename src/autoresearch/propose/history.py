@@ -25,6 +25,7 @@ WINDOW = 300  # trials that a sampler learns from; its cost grows with them
 LAPSED = 0.5  # of a pair's strangeness is back when its trial is out of the window
 TOGETHER = 4  # constants: of a trial that changed more, one that hurts hides what two of them do
 CLEAR = 2.0  # standard errors beyond which a gain or a loss is not noise
+ELSEWHERE = 2.0  # times the variance of a gain over another base: the constant may do something else here
 
 Change = tuple[Value, Value]  # old, new
 Way = tuple[str, Value]  # a constant that was raised (True) or lowered (False), or the option that it was set to
@@ -59,6 +60,10 @@ class Outcome(Struct, frozen=True):
     @property
     def looked_good(self) -> bool:
         return self.gain is not None and self.gain > 0
+
+    def variance(self, base: str) -> float:
+        """Of the gain, for what it says of this base."""
+        return self.error**2 * (1.0 if self.base_tree == base else ELSEWHERE)
 
 
 class Wave(Struct, frozen=True, dict=True):

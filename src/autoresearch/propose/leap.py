@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from autoresearch.propose.history import History, Outcome
+from autoresearch.propose.history import CLEAR, History, Outcome
 from autoresearch.propose.knobs import Knob
 from autoresearch.propose.ranges import Value
 
 FEWEST = 3  # constants: with fewer, one step after another is as soon there
 LIKELY = 1.5  # standard errors that each of them must be expected to gain
 WORTH = 2.0  # standard errors that all together must be expected to gain
-ELSEWHERE = 2.0  # times the variance of a gain over another base
-CLEAR = 2.0  # standard errors beyond which a loss is foreseen
 
 
 class Slope(Struct, frozen=True):
@@ -67,17 +65,13 @@ def slope(knob: Knob, history: History, base: str) -> Slope | None:
     low = max([low, *(new + step / 2 for new in failed if new < 0)])
     high = min([high, *(new - step / 2 for new in failed if new > 0)])
     return _fitted(
-        [(old, new, one.gain or 0.0, _variance(one, base)) for old, new, one in known], min(low, 0.0), max(high, 0.0)
+        [(old, new, one.gain or 0.0, one.variance(base)) for old, new, one in known], min(low, 0.0), max(high, 0.0)
     )
 
 
 def _between(knob: Knob, one: Outcome, here: float) -> tuple[float, float]:
     old, new = one.changes[knob.key]
     return knob.range.coordinate(old) - here, knob.range.coordinate(new) - here
-
-
-def _variance(one: Outcome, base: str) -> float:
-    return one.error**2 * (1.0 if one.base_tree == base else ELSEWHERE)
 
 
 def _fitted(seen: list[tuple[float, float, float, float]], low: float, high: float) -> Slope:

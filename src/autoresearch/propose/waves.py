@@ -22,7 +22,6 @@ NEW = 1 / 3  # of a wave's pairs must be new
 STARTS = 8  # constants that a wave is tried to be begun with
 BEST = 2  # combinations that a wave suggests, each if it is expected to gain more than the standard error of that
 HARM = 0.5  # of what a constant typically does by itself: how much worse one may be that is worth a try with others
-ELSEWHERE = 2.0  # times the variance of a gain over another base: the constant may do something else here
 
 Level = tuple[Knob, Value, float]  # a constant, what it might be, and how good that looked by itself
 
@@ -98,7 +97,7 @@ def effects_of(wave: Wave, history: History, base: str) -> factorial.Effects:
             (
                 _row(wave, one),
                 min(worst, 0.0) if one.gain is None else one.gain,
-                one.error**2 * (1.0 if one.base_tree == base else ELSEWHERE),
+                one.variance(base),
             )
             for one in seen
         ),
