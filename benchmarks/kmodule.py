@@ -139,9 +139,9 @@ class Bench:
     def decide(self, id: int) -> Trial:
         """Measure a proposed trial, and keep it or not."""
         with self.lock:
-            trial, best = self.state.trials[id], self.state.best
-            assert best is not None
-            value, bar = self.measure(self.files[id]), self.values[best.trial]
+            trial = self.state.trials[id]
+            base = next(kept for kept in self.state.kept if self.state.trials[kept].kept_as == trial.base)
+            value, bar = self.measure(self.files[id]), self.values[base]
             assert bar is not None
             self.values[id] = value
             if value is None:

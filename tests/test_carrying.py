@@ -129,6 +129,21 @@ def test_winners_do_not_wait_for_the_last_run_on_their_base_nor_are_they_overtak
     held = unless_moved(gain, past.state, ours)
     assert (held.word, f"beside trial {stack}" in held.why) == ("stale", True)
     assert unless_moved(gain, past.state, theirs).word == "keep"
+    more = Verdict("keep", "", 5.0, 8.0, 3.0)  # than any of those that are carried
+    assert unless_moved(more, past.state, ours).word == "keep"
+
+
+def test_winners_that_set_the_same_constants_come_after_those_that_go_with_the_best() -> None:
+    past = History()
+    past.baseline(10.0)
+    sets = [{"a": 1}, {"a": 2, "b": 1}, {"c": 1}, {"b": 2}]
+    trials = [past.start() for _ in sets]
+    for trial, values, gain in zip(trials, sets, (3.0, 2.5, 2.0, 1.0), strict=True):
+        known = {carrying.CONSTANTS: {name: [0, new] for name, new in values.items()}}
+        past.propose(trial, memo=known)
+        past.end_run(past.begin_run(trial), 10.0 - gain)
+        past.decide(trial, "stale", 10.0 - gain, gain=gain)
+    assert carrying.next_up(past.state) == (trials[0], trials[2], trials[1], trials[3])
 
 
 @given(histories())

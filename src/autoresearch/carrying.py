@@ -3,8 +3,8 @@ Which changes are tried again once best has moved: winners as one trial first, e
 
 Of several that were better than one base, only the first can become best; the others are stale. Together they are one
 trial: where gains add up, a single run takes them all. Where they do not, each is tried on the best by itself, in order.
-While winners are measured so, no other trial on the same base becomes best: it would make them stale again, and with many
-slots there is always one.
+While winners are measured so, no other trial on the same base becomes best, unless it gained more than each of them: it would make them
+stale again, and with many slots there is always one.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,21 @@ def next_up(state: State, only: str | None = None) -> tuple[int, ...]:
     racing = sum(trial.base_tree in bases and bool(trial.runs) for trial in unfinished)
     if under_way(state) or racing >= len(winners):
         return ()
-    winners.sort(key=lambda trial: -_gain(trial))  # of those that do not go together, the best goes first
-    return tuple(trial.id for trial in winners[:MOST])
+    return tuple(trial.id for trial in _in_order(winners)[:MOST])
+
+
+def _in_order(winners: Sequence[Trial]) -> list[Trial]:
+    """By gain, the largest first; but those that set a constant which one before them sets after all others: they do not go together."""
+    first, rest, set_by_them = list[Trial](), list[Trial](), set[str]()
+    for trial in sorted(winners, key=lambda trial: -_gain(trial)):
+        (rest if set_by_them.intersection(constants(trial)) else first).append(trial)
+        set_by_them.update(constants(trial))
+    return [*first, *rest]
+
+
+def largest(state: State, together: Trial) -> float:
+    """The largest gain among those that a trial carries."""
+    return max((_gain(state.trials[number]) for number in together.carries), default=0.0)
 
 
 def wins(state: State, trial: Trial) -> bool:

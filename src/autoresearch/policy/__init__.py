@@ -125,13 +125,15 @@ def failed(measurement: Measurement) -> Verdict:
 def unless_moved(verdict: Verdict, state: State, trial: Trial) -> Verdict:
     """
     A gain over a base that is no longer best is stale: the same patch is tried again on the new best. So is one beside
-    winners that are measured together on the same base.
+    winners that are measured together on the same base, of which one gained as much.
     """
     if verdict.word == "keep" and state.best is not None and state.best.commit != trial.base:
         why = f"better than its own base, but trial {state.best.trial} became best meanwhile; tried again there"
         return replace(verdict, word="stale", why=why)
     together = carrying.under_way(state) if verdict.word == "keep" and not trial.is_baseline else None
     if together and together.id != trial.id and together.base == trial.base and together.runs:
+        if (verdict.gain or 0.0) > carrying.largest(state, together):
+            return verdict
         why = f"better than its base, beside trial {together.id}, which carries earlier winners; tried again after it"
         return replace(verdict, word="stale", why=why)
     return verdict

@@ -94,6 +94,8 @@ class History:
         self.window: dict[int, Outcome] = {}
         self.waves: dict[Wave, dict[int, frozenset[tuple[str, Value]]]] = {}
         self._met: dict[frozenset[Way], int] = {}  # pair -> the latest trial that changed both
+        self.mixed: dict[frozenset[Way], int] = {}  # pair -> the latest trial that changed both among many
+        self.couples: dict[frozenset[Way], int] = {}  # pair -> the latest trial that changed both and nothing else
         self.kept: list[Outcome] = []  # ours, in order
         self.proposed = 0
         self.last = 0  # trial of ours
@@ -141,9 +143,13 @@ class History:
         key = (trial.base_tree, frozenset((knob, new) for knob, (_, new) in changes.items()))
         if changes:
             self.keys.add(key)
-            if len(changes) <= TOGETHER:
-                met = pairs(way(knob, old, new) for knob, (old, new) in changes.items())
-                self._met |= dict.fromkeys(met, trial.id)
+            met = dict.fromkeys(pairs(way(knob, old, new) for knob, (old, new) in changes.items()), trial.id)
+            if ours and trial.memo["kind"] == "mix":
+                self.mixed |= met
+            elif len(changes) <= TOGETHER:
+                self._met |= met
+            if len(changes) == 2:
+                self.couples |= met
             self._was_best.update((knob, old) for knob, (old, _) in changes.items())
             if trial.verdict is None:
                 self.pending[trial.id] = key
@@ -218,6 +224,12 @@ class History:
         return sum(1 for _ in itertools.takewhile(lambda one: not one.looked_good, decided))
 
     @property
+    def couples_failed(self) -> int:
+        """Tries of two that seemed to do more together which came to nothing since the last that gained."""
+        tried = (one for one in reversed(self.window.values()) if one.kind == "couple")
+        return sum(1 for _ in itertools.takewhile(lambda one: not one.helped, tried))
+
+    @property
     def wave(self) -> Wave | None:
         """The latest."""
         return max(self.waves, key=lambda wave: min(self.waves[wave]), default=None)
@@ -260,6 +272,8 @@ class History:
             self.leaps,
             self.waves,
             self._met,
+            self.mixed,
+            self.couples,
             self.keys,
             self.pending,
             self._step_of,

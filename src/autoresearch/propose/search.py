@@ -13,15 +13,16 @@ import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from autoresearch.errors import NothingLeft
-from autoresearch.propose import Tree, choices, leap, sampler, setting, waves
-from autoresearch.propose.history import BY, Change, History, Key, Outcome, Wave, best_first, cut_key
+from autoresearch.propose import Tree, choices, leap, mixing, sampler, setting, waves
+from autoresearch.propose.history import BY, Change, History, Key, Outcome, Wave, Way, best_first, pairs, way
 from autoresearch.propose.knobs import EditRefused, Knob, language, read
 from autoresearch.propose.making import Given
+from autoresearch.propose.move import Move, one, several
 from autoresearch.propose.ranges import Size, Value
-from autoresearch.propose.simplify import Cut, compiles, cuts
+from autoresearch.propose.simplify import Cut, cuts
 from autoresearch.report.brief import Brief
 from autoresearch.trial import Limits, Proposal
 
@@ -41,29 +42,6 @@ PROMISE = [
     r"",  # whatever is not named here
     r"eps|epsilon|every|interval",
 ]
-
-
-class Move(Struct, frozen=True):
-    """Something to propose: constants to set, or a cut, and the sentence that says why."""
-
-    kind: str
-    idea: str
-    changes: dict[str, Change] = {}
-    cut: Cut | None = None
-    file: str = ""
-    wave: Wave | None = None  # that it is a run of
-
-    @property
-    def memo(self) -> dict[str, object]:
-        if self.cut:
-            return {"kind": self.kind, "cut": self.cut.key}
-        memo = {"kind": self.kind, "set": {knob: list(change) for knob, change in self.changes.items()}}
-        return memo | ({"of": [list(factor) for factor in self.wave.factors]} if self.wave else {})
-
-    def key(self, base_tree: str) -> Key:
-        if self.cut:
-            return cut_key(self.cut.key)
-        return base_tree, frozenset((knob, new) for knob, (_, new) in self.changes.items())
 
 
 def make(_: Given) -> "Search":
@@ -101,7 +79,7 @@ class Search:
                 move = self._choose(files, brief)
                 self._claimed.add(move.key(brief.base.tree))
             try:
-                edited = _edited(files, move)
+                edited = move.edit(files)
             except EditRefused:
                 continue
             for file, source in edited.items():
@@ -164,6 +142,7 @@ class Plan:
     def moves(self) -> Iterator[Move]:
         """Lazily: what is not asked for is not computed."""
         yield from self.leap()
+        yield from self.couple()
         yield from self.again()
         yield from self.go_on()
         if self.turn % 2 == 0 or all(knob.range.is_choice for knob in self.knobs.values()):
@@ -171,6 +150,7 @@ class Plan:
         first = list(self.first_looks())
         if not first and self.turn % SIMPLIFY_EVERY == SIMPLIFY_EVERY - 1:
             yield from self.simplify()
+        yield from self.mix()
         yield from self.set_out()
         yield from first
         yield from self.group()
@@ -200,7 +180,7 @@ class Plan:
             gain = f"gained {outcome.gain:.3g}" if outcome.gain else "was kept"
             for value, direction in knob.range.steps(new):
                 if direction == way and not self.was_tried(knob, value):
-                    yield self.one(knob, value, f"the last step this way {gain}", "again")
+                    yield one(knob, value, f"the last step this way {gain}", "again")
 
     def first_looks(self, hopeless: bool = False) -> Iterator[Move]:
         """Every constant once in each direction, those that are known to have a slope first; or those that are foreseen to lose."""
@@ -215,11 +195,11 @@ class Plan:
             if not new:
                 continue
             if told and told[0].hurt and told[0].gain is not None:
-                turned.append(self.one(knob, new[0], f"the other way lost {-told[0].gain:.3g}"))
+                turned.append(one(knob, new[0], f"the other way lost {-told[0].gain:.3g}"))
             elif len(new) == len(steps):
-                fresh.append(self.one(knob, new[0], "not tried yet"))
+                fresh.append(one(knob, new[0], "not tried yet"))
             else:
-                other.append(self.one(knob, new[0], "only the other way was tried"))
+                other.append(one(knob, new[0], "only the other way was tried"))
         yield from (*turned, *fresh, *other)
 
     def refine(self) -> Iterator[Move]:
@@ -232,7 +212,7 @@ class Plan:
             for size in sizes:
                 for value, _ in knob.range.steps(knob.value, size):
                     if not self.was_tried(knob, value):
-                        yield self.one(knob, value, why)
+                        yield one(knob, value, why)
 
     def was_tried(self, knob: Knob, value: Value) -> bool:
         """Whether this value was proposed alone, or was the best's before."""
@@ -246,10 +226,6 @@ class Plan:
         key = (self.base, frozenset({(knob.key, value)}))
         return key in self.claimed or self.history.awaits(knob.key, value)
 
-    def one(self, knob: Knob, value: Value, why: str, verb: str = "") -> Move:
-        change = {knob.key: (knob.value, value)}
-        return Move("one", f"{verb or _verb(knob, value)} {_arrow(knob, value)}: {why}", change)
-
     # -- several constants -----------------------------------------------------------------------------
 
     def group(self) -> Iterator[Move]:
@@ -259,13 +235,41 @@ class Plan:
             outcomes = sorted({o.trial: o for o in [*self.about(batch), *alone]}.values(), key=lambda o: o.trial)
             for drawn in choices.draw(batch, outcomes, self.rng, DRAWS):
                 values = {knob.key: value for knob, value in zip(batch, drawn, strict=True)}
-                yield self.several("group", values, "what the options tried so far leave likely")
+                yield several("group", self.knobs, values, "what the options tried so far leave likely")
 
     def leap(self) -> Iterator[Move]:
         """Each constant to where its own trials say that it is best, all at once."""
         values, gain, error = leap.leap(self.knobs, self.slopes, self.history.leaps_failed)
         if values and not self.history.leapt(self.base, values):
-            yield self.several("leap", values, f"what each did by itself says {gain:+.3g} ± {error:.2g}")
+            yield several("leap", self.knobs, values, f"what each did by itself says {gain:+.3g} ± {error:.2g}")
+
+    def couple(self) -> Iterator[Move]:
+        """Two constants that seem to do more together than alone."""
+        if self.slots >= waves.FEWEST:
+            for couple in mixing.couples(self.knobs, self.history):
+                why = f"trials of both say {couple.more:+.3g} ± {couple.error:.2g} beyond what each did by itself"
+                yield several("couple", self.knobs, couple.values, why)
+
+    def mix(self) -> Iterator[Move]:
+        """Many constants at once, so that each two meet, once each was looked at by itself."""
+        steps = [(knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value)]
+        if self.slots < waves.FEWEST or not all(self.was_looked_at(knob, value) for knob, value in steps):
+            return
+        values = mixing.mix(self.knobs.values(), self.history, self.mixed, self.rng)
+        yield several("mix", self.knobs, values, "do any two of them do more together?")
+
+    @property
+    def mixed(self) -> set[frozenset[Way]]:
+        """Pairs that met among many, or are about to."""
+        claimed = (changed for _, changed in self.claimed)
+        now = {key: knob.value for key, knob in self.knobs.items()}
+        ways = ([way(key, now[key], new) for key, new in changed if key in now] for changed in claimed)
+        return {*self.history.mixed, *(pair for some in ways for pair in pairs(some))}
+
+    def was_looked_at(self, knob: Knob, value: Value) -> bool:
+        """Whether the way to this value was tried, is being tried, or comes from a best before."""
+        known = self.history.alone(knob.key, knob.value, value) is not None
+        return known or self.was_tried(knob, value)
 
     def go_on(self) -> Iterator[Move]:
         """What is left of the latest wave; after it, what its trials together speak for."""
@@ -276,7 +280,7 @@ class Plan:
         if not any(changed <= self.wave.levels for _, changed in going):
             now = {key: knob.value for key, knob in self.knobs.items()}
             for values, why in waves.conclusions(self.wave, self.history, self.base, now):
-                yield self.several("fitted", values, why)
+                yield several("fitted", self.knobs, values, why)
 
     def set_out(self) -> Iterator[Move]:
         """Another wave, once what each constant does by itself is known, and as much else was tried since the last."""
@@ -300,7 +304,7 @@ class Plan:
         for number, values in enumerate(rows, 1):
             if frozenset(values.items()) not in done:
                 why = f"{number} of {len(rows)} that tell what {len(wave.factors)} constants do together"
-                yield structs.replace(self.several("wave", values, why), kind="wave", wave=wave)
+                yield structs.replace(several("wave", self.knobs, values, why), wave=wave)
 
     def about(self, batch: Sequence[Knob]) -> list[Outcome]:
         """Decided trials that changed several of these choices and nothing else."""
@@ -320,7 +324,7 @@ class Plan:
         for size in [len(good), 2] if len(good) > 2 else [2]:
             for group in itertools.combinations(list(good)[: COMBINE if size == 2 else size], size):
                 values = {key: good[key].changes[key][1] for key in group}
-                yield self.several("pair", values, "each looked better by itself")
+                yield several("pair", self.knobs, values, "each looked better by itself")
 
     def sample(self) -> Iterator[Move]:
         """All constants at once, from what the study has seen."""
@@ -329,9 +333,9 @@ class Plan:
             return
         seen = self.history.configurations({knob.key: knob.value for knob in knobs})
         if drawn := sampler.tpe(knobs, seen, self.metric, self.rng):
-            yield self.several("sample", drawn, "what the best trials have in common")
+            yield several("sample", self.knobs, drawn, "what the best trials have in common")
         for _ in range(DRAWS):
-            yield self.several("sample", sampler.nearby(knobs, self.rng), "a little to the side of the best")
+            yield several("sample", self.knobs, sampler.nearby(knobs, self.rng), "a little to the side of the best")
 
     def every(self) -> Iterator[Move]:
         """Where all is discrete and small, what is left of it."""
@@ -339,15 +343,7 @@ class Plan:
         if None in spaces:
             return
         for values in itertools.islice(itertools.product(*filter(None, spaces)), EVERY):
-            yield self.several("sample", dict(zip(self.knobs, values, strict=True)), "not tried yet")
-
-    def several(self, kind: str, values: Mapping[str, Value], why: str) -> Move:
-        changed = {key: value for key, value in values.items() if self.knobs[key].value != value}
-        arrows = [_arrow(self.knobs[key], value) for key, value in changed.items()]
-        shown = arrows if len(arrows) <= 4 else [*arrows[:3], f"{len(arrows) - 3} more"]
-        verb = "combine" if kind in ("pair", "fitted") else "set"
-        changes = {key: (self.knobs[key].value, value) for key, value in changed.items()}
-        return Move(kind if len(changes) > 1 else "one", f"{verb} {' with '.join(shown)}: {why}", changes)
+            yield several("sample", self.knobs, dict(zip(self.knobs, values, strict=True)), "not tried yet")
 
     # -- leaving things out ----------------------------------------------------------------------------
 
@@ -360,33 +356,9 @@ class Plan:
         return [(file, cut) for file, source in python for cut in cuts(file, source)]
 
 
-def _edited(files: Mapping[str, bytes], move: Move) -> dict[str, bytes]:
-    """The files that a move changes, as they are after it."""
-    if move.cut:
-        result = move.cut.apply(files[move.file])
-        if not compiles(result):
-            raise EditRefused(f"{move.file}: does not compile without {move.cut.words}")
-        return {move.file: result}
-    return setting.edited(files, {key: new for key, (_, new) in move.changes.items()})
-
-
 def _promise(knob: Knob) -> tuple[int, int]:
     """An order: hinted constants first, then those that move results most in most studies."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", knob.name).lower())
     ranks = [rank for rank, named in enumerate(PROMISE) if any(re.fullmatch(named, word) for word in words)]
     # "WEIGHT_DECAY" has one rank, "LR_EPS" two: the last one says what it is.
     return max(ranks, default=PROMISE.index("")) - len(PROMISE) * knob.range.hinted, knob.line
-
-
-def _verb(knob: Knob, value: Value) -> str:
-    if isinstance(value, str | bool) or isinstance(knob.value, str | bool):
-        return "set"
-    return "raise" if value > knob.value else "lower"
-
-
-def _arrow(knob: Knob, value: Value) -> str:
-    return f"{knob} {_shown(knob.value)} -> {_shown(value)}"
-
-
-def _shown(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

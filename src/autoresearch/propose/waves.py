@@ -8,22 +8,19 @@ are in stats/factorial.py; what trials say in history.py. Knows no files.
 import functools
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 
-from autoresearch.propose.history import History, Outcome, Wave, Way, pairs, way
+from autoresearch.propose import mixing
+from autoresearch.propose.history import History, Outcome, Wave
 from autoresearch.propose.knobs import Knob
 from autoresearch.propose.ranges import Value
 from autoresearch.stats import factorial
 
 FEWEST = 4  # slots: with fewer, one idea after another learns sooner
-MOST = 8  # constants in a wave, of which a run changes half: more at once are more ways to break something
 NEW = 1 / 3  # of a wave's pairs must be new
-STARTS = 8  # constants that a wave is tried to be begun with
 BEST = 2  # combinations that a wave suggests, each if it is expected to gain more than the standard error of that
 HARM = 0.5  # of what a constant typically does by itself: how much worse one may be that is worth a try with others
-
-Level = tuple[Knob, Value, float]  # a constant, what it might be, and how good that looked by itself
 
 
 def begin(knobs: Iterable[Knob], history: History, rng: random.Random) -> Wave | None:
@@ -31,29 +28,11 @@ def begin(knobs: Iterable[Knob], history: History, rng: random.Random) -> Wave |
     harm = HARM * median(history.strongest.values()) if history.strongest else 0.0
     levels = [level for knob in knobs for level in _promising(knob, history, harm)]
     rng.shuffle(levels)
-    levels.sort(key=lambda level: -level[2])
-    strange = {pair: history.strangeness(pair) for pair in pairs(map(_way, levels))}
-    tries = (_chosen(levels, first, strange) for first in rng.sample(levels, min(STARTS, len(levels))))
-    worth, chosen = max(tries, key=lambda found: found[0], default=(0.0, []))
-    if len(chosen) < 3 or worth < NEW * len(chosen) * (len(chosen) - 1) / 2:
-        return None
-    return Wave(tuple(sorted((knob.key, knob.value, value) for knob, value, _ in chosen)))
-
-
-def _chosen(
-    levels: Sequence[Level], first: Level, strange: Mapping[frozenset[Way], float]
-) -> tuple[float, list[Level]]:
-    """Levels of different constants that met the least, one after another from a first; and how little all of them did."""
-    chosen, worth = [first], 0.0
-    left = {level: 0.0 for level in levels if level[0].key != first[0].key}
-    while left and len(chosen) < MOST:
-        for level in left:
-            left[level] += strange[frozenset({_way(level), _way(chosen[-1])})]
-        best = max(left, key=left.__getitem__)
-        worth += left[best]
-        chosen.append(best)
-        left = {level: met for level, met in left.items() if level[0].key != best[0].key}
-    return worth, chosen
+    levels.sort(key=lambda level: -level[1])
+    strangers = mixing.strangers(
+        [level for level, _ in levels], history.strangeness, lambda n: NEW * n * (n - 1) / 2, rng
+    )
+    return Wave(tuple(sorted((knob.key, knob.value, value) for knob, value in strangers))) if strangers else None
 
 
 @functools.lru_cache(maxsize=64)
@@ -109,13 +88,9 @@ def _row(wave: Wave, outcome: Outcome) -> factorial.Row:
     return tuple(knob in outcome.changes for knob, _, _ in wave.factors)
 
 
-def _promising(knob: Knob, history: History, harm: float) -> Iterator[Level]:
+def _promising(knob: Knob, history: History, harm: float) -> Iterator[tuple[mixing.Level, float]]:
+    """Levels that did no clear harm, with what they gained by themselves."""
     for value, _ in knob.range.steps(knob.value):
         alone = history.alone(knob.key, knob.value, value)
         if alone is not None and alone.gain is not None and (alone.gain > -harm or not alone.hurt):
-            yield knob, value, alone.gain
-
-
-def _way(level: Level) -> Way:
-    knob, value, _ = level
-    return way(knob.key, knob.value, value)
+            yield (knob, value), alone.gain
