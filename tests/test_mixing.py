@@ -4,15 +4,19 @@ import heapq
 import math
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from msgspec import structs
 
+from autoresearch import carrying
 from autoresearch.propose import mixing
 from autoresearch.propose.history import History, Outcome, Way, pairs, way
 from autoresearch.propose.knobs import Knob, read
 from autoresearch.propose.search import Search
-from autoresearch.report.brief import Around, brief
+from autoresearch.report.brief import Around, Brief, brief
+from autoresearch.trial import Trial, Verdict
 from benchmarks.kmodule import Bench, Files
 
 NAMES = [f"K{i}" for i in range(14)]
@@ -142,3 +146,14 @@ def test_tries_that_come_to_nothing_make_it_harder_to_be_believed(tmp_path: Path
     history.window |= {10_000 + number: structs.replace(failed, trial=10_000 + number) for number in range(200)}
     assert history.couples_failed >= 200
     assert len(mixing.couples(knobs, history)) < before
+
+
+def test_a_stack_of_many_constants_is_no_mix() -> None:
+    sets = {f"a.py:{name}": [1.0, 2.0] for name in NAMES[:6]}
+    stack = Trial(
+        1, "b", "t", tree="t1", by=carrying.BY, memo={carrying.CONSTANTS: sets}, verdict=Verdict("keep", "", gain=1.0)
+    )
+    history = History()
+    history.update(cast(Brief, SimpleNamespace(trials=(stack,))))
+    assert not history.mixed
+    assert history.strangeness(next(iter(pairs(("a.py:" + name, True) for name in NAMES[:2])))) == 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch.propose import waves
+from autoresearch.propose import mixing, waves
 from autoresearch.propose.history import Wave
 from autoresearch.propose.search import Search
 from autoresearch.report import together
@@ -17,6 +17,12 @@ from benchmarks.kmodule import Bench, Files
 
 SOURCE = "".join(f"K{i} = 1.0  # search: 1.0|2.0\n" for i in range(12)).encode()
 NOISE = 0.005
+
+
+@pytest.fixture(autouse=True)
+def no_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They find the pair first, and leave little for waves."""
+    monkeypatch.setattr(mixing, "mix", lambda *_: {})
 
 
 def paired(files: Files) -> float:

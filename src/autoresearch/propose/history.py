@@ -144,9 +144,10 @@ class History:
         if changes:
             self.keys.add(key)
             met = dict.fromkeys(pairs(way(knob, old, new) for knob, (old, new) in changes.items()), trial.id)
-            if ours and trial.memo["kind"] == "mix":
+            mixed = ours and trial.memo["kind"] == "mix"
+            if mixed:
                 self.mixed |= met
-            elif len(changes) <= TOGETHER:
+            if mixed or len(changes) <= TOGETHER:
                 self._met |= met
             if len(changes) == 2:
                 self.couples |= met
