@@ -13,6 +13,7 @@ import contextlib
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,13 @@ from autoresearch.web import serve
 from autoresearch.workspace import HOME
 
 DOCS = Path(__file__).parent.parent / "docs"
-START, DAYS, EACH_DAY, SEED = 1.79e9, 21, 1500, 1
+DAYS, EACH_DAY, SEED = 21, 1500, 2
 DAY_S = 86400.0
 CHANGES = {"every_minutes = 60 ": "every_minutes = 720 ", 'approve = "human" ': 'approve = "human"\nsimulated = true '}
 WAIT = {("headline", "question"), ("price", "monthly")}  # left in the queue
 IDEA = 'plan = "Plan next week"\nshow = "Show me Thursday"'  # asked for through MCP
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-COLOURS = 96
+LARGE = 150_000  # bytes
 
 
 def make(folder: Path) -> Path:
@@ -57,21 +58,24 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def live_through(folder: Path) -> float:
-    """Three weeks of visitors; the time at their end."""
+def live_through(folder: Path, days: int) -> None:
+    """So many days of visitors, of which the last is today; with none, the study only begins."""
     study = load(folder)
     assert study.live is not None
-    liking, rng, now, came = taste(parse((folder / FILE).read_text()), SEED), random.Random(SEED), START, 0
+    liking, rng, came = taste(parse((folder / FILE).read_text()), SEED), random.Random(SEED), 0
+    now = (time.time() // DAY_S - days) * DAY_S + DAY_S / 2
     inbox = Inbox(folder / HOME)
     with session.opened(folder, session.Goal(), Listener()) as lab:
         session.begin(lab, machine(study.live))
         with contextlib.closing(house.store_of(study.name, study.live, folder / HOME)) as store:
             campaign = Campaign(lab, folder / HOME, store, lambda: now)
             campaign.turn()
+            if not days:
+                return
             for number, level in levels.waiting(lab.log.state).items():
                 if level.at not in WAIT:
                     inbox.approve(number, True)
-            for _ in range(DAYS):
+            for _ in range(days):
                 now += DAY_S / 2
                 campaign.turn()
                 plan = store.plan()
@@ -96,7 +100,6 @@ def live_through(folder: Path) -> float:
             (source / FILE).write_text((folder / FILE).read_text().replace('plan = "Plan next week"', IDEA))
             person.ask(folder, "name a day: it is easier to say yes to Thursday", person.changes(folder, source), "mcp")
             campaign.turn()
-    return now
 
 
 @contextlib.contextmanager
@@ -110,7 +113,8 @@ def visited(folder: Path) -> Iterator[str]:
             yield there.address
 
 
-def take(browser: Any, folder: Path, into: Path, size: str, dark: bool = False) -> None:
+def take(browser: Any, begun: Path, folder: Path, into: Path, size: str, dark: bool = False) -> None:
+    """`begun`: a study that has only begun, whose visitors see the template as it comes."""
     wide, high = SIZES[size]
     end = "" if size == "desktop" and not dark else f"-{size}{'-dark' if dark else ''}"
     context = browser.new_context(
@@ -118,19 +122,15 @@ def take(browser: Any, folder: Path, into: Path, size: str, dark: bool = False) 
     )
     tab = context.new_page()
     tab.set_default_timeout(60_000)
-    with visited(folder) as address:
+    with visited(begun) as address:
         tab.goto(address)
         tab.screenshot(path=into / f"live-page{end}.png")
     with serve.serving(folder, 0) as page:
         tab.goto(page.link)
         tab.wait_for_selector("#places tbody")
         tab.wait_for_selector("#waiting li")
-        tab.locator("#queue").scroll_into_view_if_needed()
-        for frame in tab.query_selector_all("#waiting iframe"):
-            frame.scroll_into_view_if_needed()
-            shown = frame.content_frame()
-            assert shown is not None
-            shown.wait_for_load_state()
+        tab.set_viewport_size({"width": wide, "height": 3200})  # frames out of sight are not drawn
+        tab.wait_for_timeout(1500)
         tab.locator("#queue").screenshot(path=into / f"live-queue{end}.png")
         tab.locator("#resonates").screenshot(path=into / f"live-map{end}.png")
         tab.locator("#shown-now").screenshot(path=into / f"live-now{end}.png")
@@ -140,31 +140,36 @@ def take(browser: Any, folder: Path, into: Path, size: str, dark: bool = False) 
 
 
 def smaller(path: Path) -> None:
-    """In fewer colours, which for a page is as good."""
+    """In as many colours as a palette has, where it would be large."""
     from PIL import Image
 
     with Image.open(path) as image:
-        made = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        made = image.convert("RGB")
+    if path.stat().st_size > LARGE:
+        made = made.quantize(256, dither=Image.Dither.NONE)
     made.save(path, optimize=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--into", type=Path, default=DOCS)
-    parser.add_argument("--phone", action="store_true", help="Also as on a phone, and dark, which no page of docs shows.")
+    parser.add_argument(
+        "--phone", action="store_true", help="Also as on a phone, and dark, which no page of docs shows."
+    )
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
     options.into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
-        folder = make(Path(name) / "landing-page")
-        live_through(folder)
+        begun, folder = (make(Path(name) / one / "landing-page") for one in ("begun", "lived"))
+        live_through(begun, 0)
+        live_through(folder, DAYS)
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        take(browser, folder, options.into, "desktop")
+        take(browser, begun, folder, options.into, "desktop")
         if options.phone:
-            take(browser, folder, options.into, "phone")
-            take(browser, folder, options.into, "desktop", dark=True)
+            take(browser, begun, folder, options.into, "phone")
+            take(browser, begun, folder, options.into, "desktop", dark=True)
         browser.close()
     for path in sorted(options.into.glob("live-*.png")):
         smaller(path)

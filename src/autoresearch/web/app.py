@@ -257,7 +257,6 @@ class Page:
 
     def _do(self, wish: str, body: bytes) -> Response:
         if wish in WORDS:
-            self.feed.poll()
             try:
                 return say(200, self.campaign.decide(wish == "approve", body))
             except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -131,6 +131,7 @@ class Campaign:
         from autoresearch.campaign import queue
 
         said = self._said()
+        self._feed.poll()
         with self._feed.lock:
             state, variables, (template, rules) = self._feed.state, self.variables(), self.files()
             found = queue.waits(state, variables, template, rules)
@@ -175,6 +176,7 @@ class Campaign:
         from autoresearch.campaign import queue
 
         word = msgspec.json.decode(body, type=Word)
+        self._feed.poll()
         with self._feed.lock:
             queue.say(self.home, self._feed.state, [word.trial], yes, word.why)
         return "Approved: it is shown with the next plan." if yes else "Refused: it is not shown."
@@ -233,6 +235,8 @@ class Campaign:
         return hmac.new(self._secret.encode(), f"look\0{trial}\0{commit}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def opens(self, trial: int, given: str) -> bool:
+        """Whether a look's address is one that we gave."""
+        self._feed.poll()
         with self._feed.lock:
             found = self._feed.state.trials.get(trial)
             commit = found.commit if found else None
@@ -298,6 +302,7 @@ class Campaign:
         if self._told is not None and (self._told[0] == mark or begun < self._next):
             return
         try:
+            self._feed.poll()
             atlas, data = self._read()
         except AutoresearchError as error:
             atlas, data = None, {"said": clean(str(error), 500)}

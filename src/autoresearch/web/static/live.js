@@ -1,11 +1,13 @@
 // What only a live study's page has, loaded where the study is one: the queue, what visitors are shown now, and the map.
-import { byId, el, fill, number, setText } from "./parts.js";
+import { byId, el, fill, setText } from "./parts.js";
 import * as queue from "./queue.js";
 
 let mark = "", asking = false, found = null, segment = "";
 
 const percent = (share, digits = 0) => `${(share * 100).toFixed(digits).replace("-", "−")} %`;
 const change = (effect) => { const rounded = Math.round(effect * 100); return `${rounded > 0 ? "+" : ""}${percent(rounded / 100)}`; };
+const span = (low, high) => `${change(low).replace(" %", "")} to ${change(high)}`;
+const count = (n) => Math.round(n).toLocaleString("en");
 const all = "all visitors";
 
 /** Follow what the server says has changed; `token` is "" for who may only look, `ask` sends a wish. */
@@ -69,10 +71,10 @@ function sums() {
   const [effect, low, high] = found.lift, rate = found.exposures ? found.outcomes / found.exposures : null;
   const measured = effect != null && found.outcomes;
   const figures = [
-    ["visitors today", number(found.today), "who came for the first time"],
-    ["lift against the holdout", measured ? change(effect) : "–", measured ? `${change(low)} to ${change(high)}, at all looks together` : "not known yet"],
+    ["visitors today", count(found.today), "who came for the first time"],
+    ["lift against the holdout", measured ? change(effect) : "–", measured ? `${span(low, high)}, at all looks together` : "not known yet"],
     [found.metric, rate == null ? "–" : percent(rate, 2), "of those who count"],
-    ["visitors who count", number(Math.round(found.exposures)), found.days ? `in ${Math.round(found.days)} days` : "their window is over"],
+    ["visitors who count", count(found.exposures), found.days ? `in ${Math.round(found.days)} days` : "their window is over"],
   ];
   fill(byId("sums"), JSON.stringify(figures), () => figures.map(([name, value, beside]) => el("div", {}, el("dt", {}, name), el("dd", {}, el("span", {}, value), el("small", {}, beside)))));
 }
@@ -98,15 +100,15 @@ function now() {
   const own = found.now.filter((one) => one.segment === segment), rows = own.length ? own : found.now.filter((one) => !one.segment);
   if (!rows.length) return el("p", { class: "quiet" }, "Nobody is shown anything yet.");
   return table("What everybody is shown now", [["words"], ["of visitors", "share"]], rows, (one) => el("tr", {}, words(one),
-    el("td", { class: "share" }, el("div", {}, el("progress", { max: "1", value: one.share, "aria-label": `${one.variable}, ${one.level}` }), percent(one.share)))));
+    el("td", { class: "share" }, el("div", {}, el("progress", { max: "1", value: one.share, "aria-label": `${one.variable}, ${one.level}` }), el("span", {}, percent(one.share))))));
 }
 
 function places() {
   const rows = found.rows.filter((one) => one.segment === segment);
   if (!rows.length) return el("p", { class: "quiet" }, segment ? "Nothing is known of these visitors by themselves yet." : "Nothing is known yet.");
-  const titles = [["words"], ["stands"], ["effect, 95 %", "r"], ["best", "r"], ["people", "r"]];
+  const titles = [["words"], ["stands"], ["effect, 95 %", "r"], ["likely best", "r likely"], ["people", "r"]];
   return table(`What resonates with ${segment || all}`, titles, rows, (one) => el("tr", {}, words(one),
-    el("td", { class: `s-${one.word.split(" ")[0]}`, title: one.why }, one.word, one.default || !one.why ? null : el("small", { class: "unseen" }, one.why)),
-    el("td", { class: "r" }, ...(one.default ? [""] : [change(one.effect), el("small", {}, `${change(one.low)} to ${change(one.high)}`)])),
-    el("td", { class: "r" }, percent(one.p_best)), el("td", { class: "r" }, one.shown ? number(Math.round(one.shown)) : "")));
+    el("td", { class: `stands s-${one.word.split(" ")[0]}`, title: one.why }, one.word, one.default || !one.why ? null : el("small", { class: "unseen" }, one.why)),
+    el("td", { class: "r" }, ...(one.default ? [""] : [change(one.effect), el("small", {}, span(one.low, one.high))])),
+    el("td", { class: "r likely" }, percent(one.p_best)), el("td", { class: "r" }, one.shown ? count(one.shown) : "")));
 }
