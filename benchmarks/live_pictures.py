@@ -4,8 +4,9 @@ The pictures of docs/live.md: what a visitor sees, what waits for a person's wor
     python -m benchmarks.live_pictures
     python -m benchmarks.live_pictures --into /tmp/looked --phone
 
-The study is the template `landing-page` after three weeks of a simulated audience, whose clock is turned by hand, so that the same
-pictures come out every time but for the dates. Needs the extras `live` and `web`, playwright, Pillow and a Chromium.
+The study is the template `landing-page` after three weeks of a simulated audience, whose clock is turned by hand; its own seed, another
+each time, draws the plans, so figures differ a little from one time to the next. Needs the extras `live` and `web`, playwright, Pillow
+and a Chromium.
 """
 
 import argparse
@@ -90,8 +91,8 @@ def live_through(folder: Path, days: int) -> None:
                     shown = {"cell": given.cell, "plan": plan.number, "chance": given.chance, "held": given.held}
                     records.append(msgspec.convert({**said, **shown, "segment": segment}, Exposure))
                     if rng.random() < liking.rate(cell_of(given.cell), device):
-                        what = {"source": "pictures", "id": f"o{came}", "at": at + 60, "unit": unit, "kind": "click"}
-                        records.append(Outcome(**what))
+                        did = {"source": "pictures", "id": f"o{came}", "unit": unit, "kind": "click", "at": at + 60}
+                        records.append(msgspec.convert({"what": "outcome", **did}, Outcome))
                 store.add(records)
                 now += DAY_S / 2
                 campaign.turn()
@@ -133,8 +134,8 @@ def take(browser: Any, begun: Path, folder: Path, into: Path, size: str, dark: b
         tab.wait_for_timeout(1500)
         tab.locator("#queue").screenshot(path=into / f"live-queue{end}.png")
         tab.locator("#resonates").screenshot(path=into / f"live-map{end}.png")
-        tab.locator("#shown-now").screenshot(path=into / f"live-now{end}.png")
         if end:
+            tab.locator("#shown-now").screenshot(path=into / f"live-now{end}.png")
             tab.screenshot(path=into / f"live-whole{end}.png", full_page=True)
     context.close()
 

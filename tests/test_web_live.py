@@ -38,7 +38,7 @@ def page(folder: Path) -> Iterator[serve.Serving]:
 
 
 def queue(page: serve.Serving, **headers: str) -> tuple[int, Any]:
-    status, _, said = ask(page, "/api/queue", **({"authorization": f"Bearer {page.secret}"} | headers))
+    status, _, said = ask(page, "/api/queue", "GET", None, **({"authorization": f"Bearer {page.secret}"} | headers))
     return status, said
 
 
@@ -142,6 +142,7 @@ def test_how_a_level_would_look_is_a_document_that_may_do_nothing(page: serve.Se
     assert policy.startswith("default-src 'none'; style-src 'self' 'nonce-")
     assert policy.endswith("frame-ancestors 'self'; sandbox")
     assert "script-src" not in policy
+    assert "img-src 'self' data:;" in policy
     assert headers["x-frame-options"] == "SAMEORIGIN"
     _, _, beside = ask(page, f"/{dull['look']}")
     assert b"Wait" in beside, "the button that may not stand beside it gives way"
