@@ -20,7 +20,9 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 from live_page import NASTY, begun, make  # noqa: E402 -- once the extras are known to be there
 from live_study import BROWSER  # noqa: E402
 
+from autoresearch.inbox import Inbox  # noqa: E402
 from autoresearch.web import serve  # noqa: E402
+from autoresearch.workspace import HOME  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)")
@@ -145,6 +147,8 @@ def test_what_a_model_wrote_is_text_in_the_queue_in_how_it_would_look_and_in_the
         assert tab.get_attribute("[data-trial='1'] .size", "aria-expanded") == "true"
         tab.click("[data-trial='1'] .yes")
         assert until(tab, "document.querySelectorAll('#waiting li').length === 2")
+        Inbox(folder / HOME).approve(2, False)  # as `autoresearch live refuse` does in a terminal
+        assert until(tab, "document.querySelectorAll('#waiting li').length === 1")
         assert until(tab, "document.querySelector('#drawn').naturalWidth > 700"), "the picture of the map"
 
     with begun(folder), serve.serving(folder, 0) as page:  # the word is taken up, and the level has a place on the map

@@ -54,7 +54,7 @@ class Campaign:
         self._lock, self._mapping = threading.Lock(), threading.Lock()
         self._store: Store | None = None
         self._variables: tuple[str, Variables] | None = None
-        self._files: tuple[Template, Brand | None] | None = None
+        self._files: tuple[str, Template, Brand | None] | None = None
         self._plan: tuple[float, Plan | None] = float("-inf"), None
         self._told: tuple[str, bytes, Atlas | None] | None = None
         self._next = 0.0
@@ -219,14 +219,15 @@ class Campaign:
 
         assert self.study is not None
         assert self.study.live is not None
-        name = self.study.live.template
-        if self._files is None:
+        name, opened = self.study.live.template, self._feed.state.opened
+        start = opened.start if opened else ""
+        if self._files is None or self._files[0] != start:
             text, rules = self._committed(name), self._committed(brand.FILE)
             if text is None:
                 raise StudyError(f"{name} was not committed when the study began; live.template names it")
             read = brand.parse(rules.decode(errors="replace")) if rules is not None else None
-            self._files = render.Template(text.decode(errors="replace"), name), read
-        return self._files
+            self._files = start, render.Template(text.decode(errors="replace"), name), read
+        return self._files[1:]
 
     # -- how it would look -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ const change = (effect) => { const rounded = Math.round(effect * 100); return `$
 const span = (low, high) => `${change(low).replace(" %", "")} to ${change(high)}`;
 const count = (n) => Math.round(n).toLocaleString("en");
 const all = "all visitors";
+const plain = (name) => name.replaceAll("=", ": ").replaceAll(";", ", ");
 
 /** Follow what the server says has changed; `token` is "" for who may only look, `ask` sends a wish. */
 export function follow(now, token, ask) {
@@ -42,7 +43,7 @@ function lay() {
     el("section", { class: "card live", id: "resonates", "aria-labelledby": "h-resonates" },
       el("h2", { id: "h-resonates" }, "What resonates"),
       el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "The map as a picture" }, el("img", { id: "drawn", class: "drawn", alt: "The map as a picture; the table below says the same in words.", hidden: true })),
-      el("div", { class: "bar" }, el("label", { for: "segment" }, "Visitors:"), choose, el("span", { class: "files" }, "The map as", ...files)),
+      el("div", { class: "bar" }, el("label", { for: "segment" }, "The table is of"), choose, el("span", { class: "files" }, "The map as", ...files)),
       el("div", { class: "scroll", id: "places" })));
   const under = document.querySelector(".card.now"); // levels are not run one after the other; what is open is in the queue and in the map
   if (under) under.hidden = true;
@@ -54,6 +55,7 @@ function draw() {
   setText(byId("halt"), found.halt);
   sums();
   segments();
+  setText(byId("h-now"), segment ? `What is shown now where ${plain(segment)}` : "What everybody is shown now");
   fill(byId("now"), JSON.stringify([found.now, segment]), () => [now()]);
   const at = found.plan ? new Date(found.plan.at * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "";
   setText(byId("plan"), found.plan ? `Plan ${found.plan.number} of ${at}. ${percent(found.plan.holdout)} of all, the holdout, always see the defaults and are counted in.` : "There is no plan yet.");
@@ -82,7 +84,7 @@ function sums() {
 function segments() {
   const names = found.segments;
   if (!names.includes(segment)) segment = "";
-  fill(byId("segment"), JSON.stringify(names), () => names.map((name) => el("option", { value: name, selected: name === segment }, name ? name.replaceAll("=", ": ").replaceAll(";", ", ") : all)));
+  fill(byId("segment"), JSON.stringify(names), () => names.map((name) => el("option", { value: name, selected: name === segment }, name ? plain(name) : all)));
   byId("segment").disabled = names.length < 2;
 }
 
@@ -107,7 +109,7 @@ function places() {
   const rows = found.rows.filter((one) => one.segment === segment);
   if (!rows.length) return el("p", { class: "quiet" }, segment ? "Nothing is known of these visitors by themselves yet." : "Nothing is known yet.");
   const titles = [["words"], ["stands"], ["effect, 95 %", "r"], ["likely best", "r likely"], ["people", "r"]];
-  return table(`What resonates with ${segment || all}`, titles, rows, (one) => el("tr", {}, words(one),
+  return table(`What resonates with ${segment ? plain(segment) : all}`, titles, rows, (one) => el("tr", {}, words(one),
     el("td", { class: `stands s-${one.word.split(" ")[0]}`, title: one.why }, one.word, one.default || !one.why ? null : el("small", { class: "unseen" }, one.why)),
     el("td", { class: "r" }, ...(one.default ? [""] : [change(one.effect), el("small", {}, span(one.low, one.high))])),
     el("td", { class: "r likely" }, percent(one.p_best)), el("td", { class: "r" }, one.shown ? count(one.shown) : "")));

@@ -98,11 +98,11 @@ function made(row) {
 }
 
 function look(row, node) {
-  const size = el("button", { type: "button", class: "size", "aria-expanded": "false", "aria-label": `Show large: ${row.variable}, ${row.level}` }, "Larger");
+  const size = el("button", { type: "button", class: "size", "aria-expanded": "false" }, "Larger", el("span", { class: "unseen" }, ` look of ${row.variable}, ${row.level}`));
   size.addEventListener("click", () => {
     const large = node.classList.toggle("large");
     size.setAttribute("aria-expanded", large);
-    setText(size, large ? "Smaller" : "Larger");
+    size.firstChild.data = large ? "Smaller" : "Larger";
   });
   const title = `How it would look: ${row.variable}, ${row.level}`;
   const pane = row.look ? el("div", { class: "pane" }, el("iframe", { src: row.look, sandbox: "", loading: "lazy", referrerpolicy: "no-referrer", title }))
