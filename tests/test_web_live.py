@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from asking import ask, wish
+from click.testing import CliRunner
 from helpers import make_study, play, says, state_of
 
 for needed in ("starlette", "uvicorn", "sqlalchemy", "numpy", "jinja2"):
@@ -14,6 +15,7 @@ for needed in ("starlette", "uvicorn", "sqlalchemy", "numpy", "jinja2"):
 from live_page import NASTY, begun, make  # noqa: E402 -- once the extras are known to be there
 
 from autoresearch.campaign import levels  # noqa: E402
+from autoresearch.cli import main  # noqa: E402
 from autoresearch.inbox import Inbox  # noqa: E402
 from autoresearch.log import Log  # noqa: E402
 from autoresearch.session import journal  # noqa: E402
@@ -110,6 +112,7 @@ def test_a_word_on_what_does_not_wait_and_a_reason_without_end_are_refused(page:
         status, said = wish(page, "approve", b'{"trial": %d}' % number)
         assert (status, "does not wait" in said["said"]) == (409, True)
     assert wish(page, "refuse", b'{"trial": 1, "why": "%s"}' % (b"x" * 501))[0] == 409
+    assert CliRunner().invoke(main, ["live", "approve", "-C", str(folder), "1", "99"]).exit_code == 2, "all or none"
     assert words_left(folder) == []
 
 
