@@ -96,25 +96,20 @@ def refuse(folder: Path, trials: tuple[int, ...], why: str) -> None:
 
 
 def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why: str) -> None:
-    from autoresearch.campaign import levels
-    from autoresearch.inbox import Inbox
+    from autoresearch.campaign import levels, queue
     from autoresearch.options import read_state
     from autoresearch.workspace import HOME
 
     _study(folder)
-    waiting = levels.waiting(read_state(folder))
+    state = read_state(folder)
+    waiting = levels.waiting(state)
     if yes and not trials and not everything:
         for number, level in waiting.items():
             click.echo(f"{number}  {level.variable} = {level.name}: {level.text}")
         if not waiting:
             click.echo("Nothing waits for your word.")
         return
-    if unknown := [number for number in trials if number not in waiting]:
-        raise AutoresearchError(
-            f"trial {unknown[0]} does not wait for your word; `autoresearch live approve` lists those that do"
-        )
-    for number in trials or waiting:
-        Inbox(folder / HOME).approve(number, yes, why[:500])
+    queue.say(folder / HOME, state, trials or waiting, yes, why)
     if yes:
         click.echo(
             "Approved. They are shown with the next plan, which the process that runs the study makes within seconds."

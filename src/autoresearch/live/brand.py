@@ -74,6 +74,16 @@ class Brand(Struct, frozen=True, forbid_unknown_fields=True):
             if not any(begin <= start and end <= stop for begin, stop in allowed):
                 yield f"says {word!r}, {kind} that no entry of claims covers"
 
+    def rests_on(self, text: str) -> tuple[str, ...]:
+        """The claims that allow what these words assert."""
+        plain = folded(text)
+        asserted = [span for _, span, _ in _assertions(plain, {folded(word) for word in self.superlatives})]
+        return tuple(
+            claim
+            for claim in self.claims
+            if any(a <= start and end <= b for a, b in _spans(plain, folded(claim)) for start, end in asserted)
+        )
+
     def banned_in(self, text: str) -> Iterator[str]:
         """Banned words alone: the part of the rules that holds for the template's own words too."""
         plain = folded(text)

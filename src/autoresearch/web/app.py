@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -30,11 +29,13 @@ from autoresearch.inbox import Inbox
 from autoresearch.report import adoption
 from autoresearch.study import load
 from autoresearch.web import detail, machine, rows, token
+from autoresearch.web.answers import as_json, file, same_site, say
+from autoresearch.web.campaign import Campaign
 from autoresearch.web.feed import Feed, Mark, running
 from autoresearch.web.peers import Peers
+from autoresearch.web.shown import Shown
 from autoresearch.workspace import HOME, Workspace
 
-STATIC = Path(__file__).parent / "static"
 HOME_PAGE = ("index.html", "text/html")
 FILES = {
     "/page.css": ("page.css", "text/css"),
@@ -49,6 +50,9 @@ FILES = {
     "/peers.js": ("peers.js", "text/javascript"),
     "/map.css": (str(adoption.STYLE), "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/live.js": ("live.js", "text/javascript"),
+    "/queue.js": ("queue.js", "text/javascript"),
+    "/live.css": ("live.css", "text/css"),
 }
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -61,9 +65,11 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+FRAMES = {"content-security-policy": HEADERS["content-security-policy"] + "; frame-src 'self'"}
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:]{2,39}\]|[a-z0-9][a-z0-9.-]{0,252})(:[0-9]{1,5})?")
 WISHES = ("steer", "drop", "pause", "resume", "stop")
+WORDS = ("approve", "refuse")  # of a live study
 MOST_BODY = 8192  # bytes
 MOST_STREAMS = 32  # readers at once
 TICK_S = 0.5  # between two looks at the log
@@ -84,7 +90,9 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                ours = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                its = {name.lower() for name, _ in message.get("headers", [])}
+                named = ((name.encode(), value.encode()) for name, value in HEADERS.items())
+                ours = [(name, value) for name, value in named if name not in its]
                 message["headers"] = [*message.get("headers", []), *ours]
             await send(message)
 
@@ -109,17 +117,19 @@ class Page:
         self.feed = Feed(self.journal)
         self.inbox = Inbox(self.home)
         self.peers = Peers(self.home)
+        self.campaign = Campaign(folder, secret, self.feed)
         self.streams = 0
         self._workspace: Workspace | None = None
 
     def routes(self) -> list[Route]:
         """Where a study's own addresses lead, from the page on."""
         return [
-            Route("/", file(*HOME_PAGE)),
+            Route("/", file(*HOME_PAGE, FRAMES if self.campaign.live else None)),
             Route("/api/study", self.study),
             Route("/api/trial/{number:int}", self.trial),
             Route("/api/events", self.events),
             Route("/api/peers", self.swarm),
+            *(Shown(self.campaign, self.refuse_others).routes() if self.campaign.live else ()),
             Route("/api/{wish:str}", self.ask, methods=["POST"]),
         ]
 
@@ -129,6 +139,9 @@ class Page:
             self.feed.poll()
             self.feed.news(None)
             self.feed.head()
+
+    def close(self) -> None:
+        self.campaign.close()
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -169,7 +182,8 @@ class Page:
         pid = log.holder(self.journal)
         asked = {"paused": self.inbox.paused, "dropping": self.inbox.dropping}
         beside = {"machine": machine.load(), "peers": self.peers.mark()}
-        return {"pid": pid, **asked, "running": now if pid else [], **beside}
+        live = {"live": self.campaign.mark()} if self.campaign.live else {}
+        return {"pid": pid, **asked, "running": now if pid else [], **beside, **live}
 
     async def events(self, request: Request) -> Response:
         same_site(request)
@@ -212,17 +226,23 @@ class Page:
 
     # -- asking --------------------------------------------------------------------------------------
 
-    async def ask(self, request: Request) -> Response:
-        """Steer, drop, pause, resume or stop: what is left in the inbox, whoever runs the study takes up."""
-        wish = request.path_params["wish"]
-        if wish not in WISHES:
-            return say(404, "this can be asked for: " + ", ".join(WISHES))
-        host, origin = request.headers["host"].lower(), request.headers.get("origin", "").lower()
-        if origin not in (f"http://{host}", f"https://{host}"):
-            return say(403, "asked from another origin")
+    def refuse_others(self, request: Request) -> Response | None:
+        """What to answer whoever may not steer; None who may."""
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token.matches(given.strip(), self.secret):
             return say(401, "this takes the token: open the address that the program printed")
+        return None
+
+    async def ask(self, request: Request) -> Response:
+        """Steer, drop, pause, resume or stop: what is left in the inbox, whoever runs the study takes up."""
+        wish, known = request.path_params["wish"], (*WISHES, *(WORDS if self.campaign.live else ()))
+        if wish not in known:
+            return say(404, "this can be asked for: " + ", ".join(known))
+        host, origin = request.headers["host"].lower(), request.headers.get("origin", "").lower()
+        if origin not in (f"http://{host}", f"https://{host}"):
+            return say(403, "asked from another origin")
+        if (refusal := self.refuse_others(request)) is not None:
+            return refusal
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return say(415, "application/json, please")
         body = bytearray()
@@ -236,6 +256,11 @@ class Page:
             return say(409, str(error))
 
     def _do(self, wish: str, body: bytes) -> Response:
+        if wish in WORDS:
+            try:
+                return say(200, self.campaign.decide(wish == "approve", body))
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                return say(400, 'a word is {"trial": 1, "why": "..."}')
         if wish == "steer":
             try:
                 words = msgspec.json.decode(body, type=dict[str, str]).get("text", "")
@@ -262,33 +287,10 @@ class Page:
         return say(200, "Stopping when the running trials are done.")
 
 
-def same_site(request: Request) -> None:
-    """A browser says where a request comes from; another site's is refused even where it could not read the answer."""
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise HTTPException(403)
-
-
 def _event(name: str, data: bytes, mark: Mark | None = None) -> bytes:
     """One server-sent event; JSON holds no line break."""
     at = f"id: {mark}\n".encode() if mark and mark.log else b""
     return b"event: " + name.encode() + b"\n" + at + b"data: " + data + b"\n\n"
-
-
-def as_json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, {"cache-control": "no-store"}, media_type="application/json")
-
-
-def say(status: int, words: str) -> Response:
-    return as_json(msgspec.json.encode({"said": rows.clean(words, 1000)}), status)
-
-
-def file(name: str, kind: str) -> Callable[[Request], Response]:
-    content = (STATIC / name).read_bytes()
-
-    def answer(_: Request) -> Response:
-        return Response(content, 200, {"cache-control": "no-cache"}, media_type=kind)
-
-    return answer
 
 
 def make(own: Sequence[BaseRoute], hosts: tuple[str, ...] = ()) -> Starlette:

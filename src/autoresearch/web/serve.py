@@ -65,3 +65,4 @@ def serving(folder: Path, port: int, hosts: tuple[str, ...] = (), search: bool =
             yield Serving(at, page.secret, thread)
         finally:
             ending.set()
+    page.close()

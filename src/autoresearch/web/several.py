@@ -32,7 +32,8 @@ from autoresearch.errors import AutoresearchError
 from autoresearch.report.studies import Found, Listing, claim
 from autoresearch.session import journal
 from autoresearch.study import FILE
-from autoresearch.web.app import Page, as_json, file, same_site
+from autoresearch.web.answers import as_json, file, same_site
+from autoresearch.web.app import Page
 from autoresearch.web.rows import clean
 
 MOST_LISTED = 500  # studies
@@ -50,7 +51,7 @@ class Several:
         self._found: Listing | None = None
         self._next = 0.0
         self._seen: dict[Path, tuple[Any, Found]] = {}  # what a study's files were, and how it stood then
-        self._pages: dict[str, Router] = {}  # by name, the one that was asked for last at the end
+        self._pages: dict[str, tuple[Page, Router]] = {}  # by name, the one that was asked for last at the end
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -110,11 +111,18 @@ class Several:
             raise HTTPException(404)
         with self._opening:
             known = self._pages.pop(name, None)
-            router = known or Router(Page(self.top / folder, self.secret, self.closing).routes())
-            self._pages[name] = router
+            if known is None:
+                page = Page(self.top / folder, self.secret, self.closing)
+                known = page, Router(page.routes())
+            self._pages[name] = known
             if len(self._pages) > MOST_PAGES:
-                del self._pages[next(iter(self._pages))]
-        return router
+                self._pages.pop(next(iter(self._pages)))[0].close()
+        return known[1]
+
+    def close(self) -> None:
+        with self._opening:
+            for page, _ in self._pages.values():
+                page.close()
 
 
 def row(one: Found) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import * as table from "./table.js";
 import * as trial from "./trial.js";
 
 const rows = new Map();
-let columns = [], head = null, pulse = null, mark = "", source = null, lost = false, due = false, changed = true, token = "";
+let columns = [], head = null, pulse = null, mark = "", source = null, lost = false, due = false, changed = true, token = "", live = null;
 
 // -- hearing ---------------------------------------------------------------------------------------------
 
@@ -81,6 +81,7 @@ function draw() {
   setText(byId("pause"), pulse.paused ? "Resume" : "Pause");
   byId("stop").disabled = !pulse.pid;
   peers.follow(pulse.peers);
+  if (pulse.live) (live ??= import("./live.js")).then((its) => its.follow(pulse.live, token, ask));
   if (!head.study) return;
   panels.claim(head.claim);
   panels.proposers(head.proposers);
