@@ -36,7 +36,7 @@ ALLOWED = {
     "final": {"trial"},
     "events": {"final", "rungs", "trial"},
     "wishes": {"events", "trial"},
-    "inbox": {"errors", "events", "wishes"},
+    "inbox": {"errors", "events", "files", "wishes"},
     "scatter": {"stats"},
     "ledger": {"events", "trial"},
     "state": {"events", "final", "ledger", "rungs", "scatter", "trial", "wishes"},
@@ -105,7 +105,7 @@ ALLOWED_IN = {
     }
     | {"report", "scatter", "shape", "share", "state", "stats", "study", "trial"},
     "execute": {"errors", "files", "hosts", "measure", "study", "trial"},
-    "share": {"errors", "events", "git", "listener", "state", "stats", "study", "trial"},
+    "share": {"errors", "events", "files", "git", "listener", "state", "stats", "study", "trial"},
 }
 
 

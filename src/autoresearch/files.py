@@ -1,11 +1,13 @@
 """
-Folders that a candidate could write to: how to look through and remove them without being led astray.
+Files that are there whole or not at all; and folders that a candidate could write to: how to look through and remove them without being
+led astray.
 
 Links are never followed, and depth costs no stack: a candidate may nest folders as deep as the disk allows.
 """
 
 import contextlib
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -49,6 +51,32 @@ def traces(paths: Iterable[Path]) -> dict[Path, tuple[int, int, int] | None]:
         except OSError:
             found[path] = None
     return found
+
+
+def put(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """
+    A file that is there whole or not at all, whoever looks meanwhile; on the disk when this returns. Its folder is made where there is
+    none.
+
+    Raises:
+        OSError: the disk refused; what was there is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def remove(folder: Path) -> None:

@@ -9,7 +9,6 @@ Knows files and what a wish is in the log, decides nothing.
 """
 
 import contextlib
-import os
 import re
 import secrets
 import time
@@ -19,6 +18,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from autoresearch import files
 from autoresearch.errors import StudyError
 from autoresearch.events import Event, IdeaAsked, NoteDropped, Steered
 from autoresearch.wishes import Wishes
@@ -168,19 +168,8 @@ class Inbox:
         Raises:
             StudyError: the disk refused.
         """
-        draft = self.folder / f".{name}.{secrets.token_hex(4)}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.folder / name)
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            files.put(self.folder / name, content)
         except OSError as error:
             raise StudyError(f"{self.folder}: {error.strerror}; the study's folder must be writable") from None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from autoresearch import files
 from autoresearch.errors import StudyError
 from autoresearch.live import brand
 from autoresearch.live.desk import Material
@@ -71,11 +72,11 @@ def frozen(workspace: Workspace) -> Path:
 
 def publish(home: Path, variables: Variables) -> None:
     """What the server may show, whole or not at all."""
-    path = folder(home) / SHOWN
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{SHOWN}.{secrets.token_hex(4)}")
-    draft.write_bytes(msgspec.json.encode(variables))
-    os.replace(draft, path)
+    path, told = folder(home) / SHOWN, msgspec.json.encode(variables)
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == told:
+            return
+    files.put(path, told)
 
 
 def material(home: Path, frozen: Path, live: Live) -> Material:

@@ -4,14 +4,13 @@ How this folder's study takes part in a swarm: .autoresearch/swarm/swarm.toml, w
 """
 
 import hashlib
-import os
-import secrets
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
+from autoresearch import files
 from autoresearch.errors import StudyError
 from autoresearch.share.receipt import Peer
 
@@ -83,10 +82,7 @@ def save(home: Path, settings: Settings) -> Path:
     for key, value in msgspec.to_builtins(settings).items():
         lines += [f"# {KEYS[key]}", f"{key} = {_toml(value)}"]
     try:
-        where.mkdir(parents=True, exist_ok=True)
-        draft = where / f".{FILE}.{secrets.token_hex(4)}"
-        draft.write_text("\n".join([*lines, ""]))
-        os.replace(draft, where / FILE)
+        files.put(where / FILE, "\n".join([*lines, ""]).encode())
     except OSError as error:
         raise StudyError(f"{where}: {error.strerror}; the study's folder must be writable") from None
     return where / FILE
@@ -101,9 +97,7 @@ def keep_secret(home: Path, name: str, text: str) -> None:
     """
     path = folder(home) / name
     try:
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{text}\n")
+        files.put(path, f"{text}\n".encode(), 0o600)
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}; the study's folder must be writable") from None
 

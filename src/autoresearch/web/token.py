@@ -10,6 +10,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from autoresearch import files
 from autoresearch.errors import StudyError
 
 FILE = "web-token"
@@ -28,12 +29,8 @@ def get(home: Path) -> str:
     if known:
         return known
     made = secrets.token_urlsafe(32)
-    draft = home / f".{FILE}.{secrets.token_hex(4)}"
     try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(fd, "w") as file:
-            file.write(made)
-        draft.replace(path)
+        files.put(path, made.encode(), 0o600)
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}; the study's folder must be writable") from None
     return made
