@@ -23,7 +23,7 @@ from msgspec import Struct
 ADDRESSES, CONNECTIONS = 32, 64  # 50 a second from each address are answered
 OUTCOMES = 10  # one visitor of so many reports one
 KIND = "click"
-GRACE_S = 10.0  # for the last answers
+GRACE_S = 30.0  # for the last answers
 SETTLE_S = 1.0  # before the first
 DECIDE, EVENT, AGAIN = "/decide", "/event", "/decide again"
 
@@ -105,7 +105,9 @@ class Asker:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.free: list[Line] = []
+        self.free: collections.deque[Line] = (
+            collections.deque()
+        )  # the longest free first: all addresses have their turn
         self.due: collections.deque[Request] = collections.deque()
         self.times: list[float] = []
         self.cells: dict[str, str] = {}
@@ -128,7 +130,7 @@ class Asker:
 
     def send(self) -> None:
         while self.due and self.free:
-            self.free.pop().ask(self.due.popleft())
+            self.free.popleft().ask(self.due.popleft())
 
     def told(self, request: Request, body: bytes) -> None:
         now, said = time.perf_counter(), msgspec.json.decode(body, type=Decided)
@@ -148,7 +150,7 @@ class Asker:
 
     def gone(self, line: Line) -> None:
         self.lost += line.request is not None
-        self.free = [other for other in self.free if other is not line]
+        self.free = collections.deque(other for other in self.free if other is not line)
         if not self.ending:
             self.connect(line.number)
 
@@ -174,7 +176,9 @@ class Asker:
         word = os.urandom(6).hex()
         self.last = time.perf_counter()
         await self._each([f"{word}-{n}" for n in range(int(rate * seconds))], DECIDE, rate)
+        ended = time.perf_counter()
         await self._rest()
+        self.silent = max(self.silent, ended - self.last)
         asked, lost = self.asked, self.lost + self.open
         known = random.Random(1).sample(sorted(self.cells), min(again, len(self.cells)))
         await self._each(known, AGAIN, rate)
