@@ -32,7 +32,8 @@ class Asked(Struct, frozen=True):
     """
     What was asked and answered. `times` are seconds from when it was due to an answer that says recorded; `cells` what each person was told that
     is recorded, `outcomes` whose outcome was acknowledged; `refused` and `lost` are visitors and outcomes that got another answer, or
-    none; `silent_s` is the longest time without a good answer; of `again` who asked once more, `changed` were told another cell.
+    none; `took_s` is from the first request to the last good answer, `silent_s` the longest time without one; of `again` who asked
+    once more, `changed` were told another cell.
     """
 
     asked: int
@@ -41,6 +42,7 @@ class Asked(Struct, frozen=True):
     outcomes: list[str]
     refused: int
     lost: int
+    took_s: float
     silent_s: float
     again: int
     changed: int
@@ -174,18 +176,18 @@ class Asker:
             self.connect(number)
         await asyncio.sleep(SETTLE_S)
         word = os.urandom(6).hex()
-        self.last = time.perf_counter()
+        began = self.last = time.perf_counter()
         await self._each([f"{word}-{n}" for n in range(int(rate * seconds))], DECIDE, rate)
         ended = time.perf_counter()
         await self._rest()
         self.silent = max(self.silent, ended - self.last)
-        asked, lost = self.asked, self.lost + self.open
+        asked, lost, took = self.asked, self.lost + self.open, self.last - began
         known = random.Random(1).sample(sorted(self.cells), min(again, len(self.cells)))
         await self._each(known, AGAIN, rate)
         await self._rest()
         self.ending = True
         told = self.times, self.cells, self.outcomes
-        return Asked(asked, *told, self.refused, lost, self.silent, self.again, self.changed)
+        return Asked(asked, *told, self.refused, lost, took, self.silent, self.again, self.changed)
 
     async def _each(self, people: list[str], what: str, rate: int) -> None:
         began = time.perf_counter()

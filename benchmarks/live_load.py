@@ -176,7 +176,7 @@ def steady(seen: Asked, spent: float, seconds: float) -> list[str]:
     n = len(seen.times)
     refused = f"{seen.refused + seen.lost:,}"
     return [
-        f"{n / seconds:,.0f}",
+        f"{n / seen.took_s:,.0f}",
         refused,
         f"{n / round(n + seen.refused + seen.lost):.2%}",
         *times,
