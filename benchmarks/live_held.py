@@ -1,10 +1,15 @@
-"""What the store of a live study holds, record by record: for tests and benchmarks, which hold it against what was acknowledged."""
+"""
+What the store of a live study holds, record by record and as it came: for tests and benchmarks, which hold it against what was
+acknowledged.
+"""
 
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import select
+
 from autoresearch.live.records import AnyRecord, Exposure, Outcome
-from autoresearch.live.rows import Words, read
+from autoresearch.live.rows import Words, key, read
 from autoresearch.live.schema import EXPOSURE, OUTCOME, RECORDS, Database
 
 _T = TypeVar("_T", bound=AnyRecord)
@@ -28,6 +33,9 @@ def _of(kind: type[_T], address: str | Path, study: str, where: Any) -> list[_T]
     database = Database(address, study)
     try:
         with database.reading() as connection:
-            return [one for one in read(connection, Words(database.study), where) if isinstance(one, kind)]
+            asked = select(RECORDS.c.key, RECORDS.c.number).where(RECORDS.c.study == database.study)
+            came = dict(connection.execute(asked).tuples().all())
+            found = [one for one in read(connection, Words(database.study), where) if isinstance(one, kind)]
+            return sorted(found, key=lambda one: came[key(one)])
     finally:
         database.engine.dispose()
