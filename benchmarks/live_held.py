@@ -34,7 +34,7 @@ def _of(kind: type[_T], address: str | Path, study: str, where: Any) -> list[_T]
     try:
         with database.reading() as connection:
             asked = select(RECORDS.c.key, RECORDS.c.number).where(RECORDS.c.study == database.study)
-            came = dict(connection.execute(asked).tuples().all())
+            came = {row.key: row.number for row in connection.execute(asked)}
             found = [one for one in read(connection, Words(database.study), where) if isinstance(one, kind)]
             return sorted(found, key=lambda one: came[key(one)])
     finally:
