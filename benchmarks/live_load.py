@@ -159,7 +159,9 @@ def most(study: Study, seconds: int) -> list[str]:
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script)]
         command.append(f"http://127.0.0.1:{study.port}")
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = [re.search(pattern, told) for pattern in (r"50%\s+(\S+)", r"99%\s+(\S+)", r"Latency +\S+ +\S+ +(\S+)")]
+    found = [
+        re.search(pattern, told) for pattern in (r"\n\s+50%\s+(\S+)", r"\n\s+99%\s+(\S+)", r"Latency +\S+ +\S+ +(\S+)")
+    ]
     rate, wrong = re.search(r"Requests/sec:\s*([\d.]+)", told), re.search(r"Non-2xx or 3xx responses: (\d+)", told)
     assert rate, told
     middle, last, longest = (one[1] if one else "?" for one in found)
