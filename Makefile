@@ -64,6 +64,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.night.landscape --write
 	$(BIN)/python -m benchmarks.web --write
 	$(BIN)/python -m benchmarks.live_load --write
+	$(BIN)/python -m benchmarks.live_store --write
 	$(BIN)/python -m benchmarks.policies --write
 	$(BIN)/python -m benchmarks.live_false --write
 	$(BIN)/python -m benchmarks.live_lift --campaigns 16 --field 4 --write

@@ -3,231 +3,145 @@ A live study under load: assignments a second over loopback, how long they take,
 
     python -m benchmarks.live_load --write
 
-Needs the extra `live`. The server is a process of its own and so is what asks it. Requests leave by the clock, from 32 addresses and
-whether or not earlier ones were answered; each one's time counts from when it was due, so a server that stalls cannot hide it. Where `wrk`
-is installed it asks too, as fast as it gets answers, which is the most that the server does.
+The landing page of the templates, served by `autoresearch live serve` with its store in SQLite, and in PostgreSQL: at the address that
+`--postgres` names, or in a server of its own where Debian's package postgresql is installed. Needs the extras `live` and `postgres`. The
+visitors are a process of their own (live_asker.py). Where `wrk` is installed it asks too, as fast as it gets answers.
 """
 
 import argparse
-import asyncio
-import collections
 import contextlib
-import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import quantiles
 
+import msgspec
 from msgspec import Struct
 
-from autoresearch.live.desk import Desk, Material
-from autoresearch.live.door import Settings
+from autoresearch import starter
+from autoresearch.campaign import house
+from autoresearch.git import git
 from autoresearch.live.plan import unit
-from autoresearch.live.records import Exposure, Plan
-from autoresearch.live.settings import Live
-from autoresearch.live.variables import key, parse
-from benchmarks.live_stand_in import Store
+from autoresearch.workspace import HOME
+from benchmarks import live_held, postgres
+from benchmarks.live_asker import ADDRESSES, CONNECTIONS, OUTCOMES, SETTLE_S, Asked
 from benchmarks.tables import markdown, report
 
-SALT = b"load"
-ADDRESSES, CONNECTIONS = 32, 64
-GRACE_S = 5.0  # for the last answers
-VARIABLES = "\n".join(
-    f'[v{n}]\ndefault = "a"\n[v{n}.levels]\n'
-    + "".join(f'{level} = "Words {level} of variable v{n}"\n' for level in "abcd")
-    for n in range(4)
-)
+AGAIN = 2000  # of those who were told that they are recorded
+START_S = 60.0
+STORE = "LOAD_STORE"
+# Behind a proxy on this machine, visitors of many addresses: each has its own share of answers.
 LUA = """
 local n, word = 0, tostring({}):sub(8)
 function request()
   n = n + 1
-  return wrk.format("POST", "/decide", {["content-type"] = "application/json"}, '{"id":"wrk' .. word .. n .. '"}')
+  return wrk.format("POST", "/decide", {["content-type"] = "application/json",
+    ["x-forwarded-for"] = "10.0." .. n % 200 .. "." .. n % 251}, '{"id":"wrk' .. word .. n .. '"}')
 end
 """
 
 
-class Load(Struct, frozen=True):
-    """What was asked and answered; `times` in seconds, of answers that say recorded."""
+class Kept(Struct, frozen=True):
+    """What the store holds of those who were acknowledged: exposures and outcomes that are missing, and who was told another cell."""
 
-    asked: int
-    times: list[float]
-    refused: int
-    lost: int
-    acknowledged: list[str]
+    missing: int
+    without_outcome: int
+    other: int
 
 
-# -- the server ------------------------------------------------------------------------------------------
+class Study:
+    """The landing page, never served so far. `address`: of its store, or "" for a file beside it."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder, self.port = folder / f"load-{os.urandom(4).hex()}", free_port()
+        self.store = address or f"sqlite:///{self.folder}.db"
+        self.answers, self.said = self.folder.with_suffix(".json"), self.folder.with_suffix(".said")
+        starter.make(self.folder, "landing-page", own=True)
+        path = self.folder / "study.toml"
+        text = path.read_text().replace("[live]\n", f'[live]\nstore = "${STORE}"\n', 1)
+        path.write_text(text.replace('name = "landing-page"', f'name = "{self.folder.name}"', 1))
+        git(self.folder, "commit", "--quiet", "--all", "--message", "Its own store")
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[subprocess.Popen[bytes]]:
+        """By the command that a person types."""
+        command = [sys.executable, "-m", "autoresearch", "live", "serve", "-C", str(self.folder)]
+        command += ["--port", str(self.port), "--proxy", "127.0.0.1"]
+        named = os.environ | {STORE: self.store}
+        with self.said.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out, env=named) as process:
+            try:
+                until = time.monotonic() + START_S
+                while not self._answers():
+                    if process.poll() is not None or time.monotonic() > until:
+                        raise RuntimeError(f"the server did not start:\n{self.said.read_text()}")
+                    time.sleep(0.02)
+                yield process
+            finally:
+                process.kill()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5):
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def asked(self, rate: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
+        numbers = [str(self.port), str(rate), str(seconds), str(AGAIN), str(self.answers)]
+        with subprocess.Popen([sys.executable, "-m", "benchmarks.live_asker", *numbers]) as process:
+            try:
+                time.sleep(SETTLE_S)
+                yield process
+            finally:
+                process.kill()
+
+    def kept(self, seen: Asked) -> Kept:
+        """The store, opened anew, held against what the visitors were told."""
+        salt = house.salt(self.folder / HOME)
+        firsts = live_held.firsts(self.store, self.folder.name)
+        did = {one.unit for one in live_held.outcomes(self.store, self.folder.name)}
+        found = [(told, firsts.get(unit(salt, person))) for person, told in seen.cells.items()]
+        without = sum(unit(salt, person) not in did for person in seen.outcomes)
+        other = sum(first is not None and first.cell != told for told, first in found)
+        return Kept(sum(first is None for _, first in found), without, other)
 
 
-def serve(folder: Path, port: int, each_second: float) -> None:
-    from autoresearch.live.serve import serving
-
-    variables = parse(VARIABLES)
-    store = Store(folder / "load.db")
-    if store.plan() is None:
-        cells = {key(cell): 1 / 256 for cell in variables.cells()}
-        store.add_plan(Plan(1, time.time(), 0, 1, key(variables.default), 0.1, {"": cells}))
-    desk = Desk("load", Live("click", segments=["device"]), SALT, store, lambda: Material(variables))
-    with serving(desk, Settings(port=port, each_second=each_second, burst=int(each_second * 6))) as served:
-        print(served.port, flush=True)
-        served.wait()
-
-
-@contextlib.contextmanager
-def server(folder: Path, port: int = 0, each_second: float = 50.0) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    command = [sys.executable, "-m", "benchmarks.live_load", "--serve", str(folder), str(port), str(each_second)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        line = process.stdout.readline()
-        assert line, "the server did not start"
-        try:
-            yield process, int(line)
-        finally:
-            process.kill()
+def under(study: Study, rate: int, seconds: float, kill: str, own: postgres.Server | None) -> tuple[Asked, float]:
+    """What the visitors saw, and the processor seconds of a server that lived as long. `kill` it, or its database, half-way."""
+    spent = 0.0
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(study.served())
+        asking = stack.enter_context(study.asked(rate, seconds))
+        before = processor_s(server.pid)
+        time.sleep(seconds / 2)
+        if kill == "the server":
+            server.kill()
+            server.wait()
+            stack.enter_context(study.served())
+        elif kill:
+            assert own
+            own.kill()
+            own.start()
+        if not kill:
+            time.sleep(seconds / 2)
+            spent = processor_s(server.pid) - before
+        asking.wait()
+        server_ended = not kill and server.poll() is not None
+    assert not server_ended, study.said.read_text()
+    return msgspec.json.decode(study.answers.read_bytes(), type=Asked), spent
 
 
-# -- who asks --------------------------------------------------------------------------------------------
-
-
-class Line(asyncio.Protocol):
-    """One connection: a request at a time; what is answered goes to `told`."""
-
-    def __init__(self, asker: "Asker", number: int) -> None:
-        self.asker, self.number, self.buffer = asker, number, bytearray()
-        self.person, self.due = "", 0.0
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.asker.free.append(self)
-        self.asker.send()
-
-    def ask(self, person: str, due: float) -> None:
-        self.person, self.due = person, due
-        body = b'{"id":"%s"}' % person.encode()
-        head = (
-            b"POST /decide HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        )
-        assert self.transport
-        self.transport.write(head % len(body) + body)
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, gap, body = self.buffer.partition(b"\r\n\r\n")
-        if not gap:
-            return
-        found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        if found is None or len(body) < int(found[1]):
-            return
-        self.asker.told(self, head.startswith(b"HTTP/1.1 200") and b'"recorded":true' in body)
-        self.buffer.clear()
-        self.person = ""
-        self.asker.free.append(self)
-        self.asker.send()
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self.asker.gone(self)
-
-
-class Asker:
-    """Asks `rate` times a second for so long, of a server that may be killed meanwhile."""
-
-    def __init__(self, port: int, rate: int, seconds: float) -> None:
-        self.port, self.rate, self.count = port, rate, int(rate * seconds)
-        self.free: list[Line] = []
-        self.due: collections.deque[tuple[str, float]] = collections.deque()
-        self.times: list[float] = []
-        self.acknowledged: list[str] = []
-        self.refused = self.lost = 0
-        self.ending = False
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    def send(self) -> None:
-        while self.due and self.free:
-            self.free.pop().ask(*self.due.popleft())
-
-    def told(self, line: Line, well: bool) -> None:
-        if well:
-            self.times.append(time.perf_counter() - line.due)
-            self.acknowledged.append(line.person)
-        else:
-            self.refused += 1
-
-    def gone(self, line: Line) -> None:
-        self.lost += bool(line.person)
-        self.free = [other for other in self.free if other is not line]
-        if not self.ending:
-            self.connect(line.number)
-
-    def connect(self, number: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect(number))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def _connect(self, number: int) -> None:
-        address = (f"127.0.0.{2 + number % ADDRESSES}", 0)
-        while not self.ending:
-            with contextlib.suppress(OSError):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: Line(self, number), "127.0.0.1", self.port, local_addr=address
-                )
-                return
-            await asyncio.sleep(0.05)
-
-    async def run(self) -> Load:
-        for number in range(CONNECTIONS):
-            self.connect(number)
-        await asyncio.sleep(0.5)
-        began, word = time.perf_counter(), os.urandom(6).hex()
-        for number in range(self.count):
-            due = began + number / self.rate
-            if (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
-            self.due.append((f"{word}-{number}", due))
-            self.send()
-        until = time.perf_counter() + GRACE_S
-        while len(self.times) + self.refused + self.lost < self.count and time.perf_counter() < until:
-            await asyncio.sleep(0.05)
-        self.ending = True
-        unsent = self.count - len(self.times) - self.refused
-        return Load(self.count, self.times, self.refused, unsent, self.acknowledged)
-
-
-def asked(port: int, rate: int, seconds: float, to: Path) -> None:
-    import msgspec
-
-    to.write_bytes(msgspec.json.encode(asyncio.run(Asker(port, rate, seconds).run())))
-
-
-def load(folder: Path, rate: int, seconds: float, kill_at: float | None) -> tuple[Load, int, int]:
-    """What the asker saw; how many of the acknowledged are not in the store; how many records it holds."""
-    import msgspec
-
-    to, port = folder / "asked.json", free_port()
-    command = [sys.executable, "-m", "benchmarks.live_load", "--ask", str(port), str(rate), str(seconds), str(to)]
-    with server(folder, port) as (process, _), subprocess.Popen(command) as asking:
-        if kill_at is None:
-            asking.wait()
-        else:
-            time.sleep(kill_at)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            with server(folder, port):
-                asking.wait()
-    seen = msgspec.json.decode(to.read_bytes(), type=Load)
-    store = Store(folder / "load.db")
-    held = {exposure.unit for exposure in store.of(Exposure)}
-    missing = sum(unit(SALT, person) not in held for person in seen.acknowledged)
-    return seen, missing, len(held)
+def processor_s(pid: int) -> float:
+    """Seconds of processor that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -237,67 +151,122 @@ def free_port() -> int:
         return port
 
 
-def most(folder: Path, seconds: int) -> list[str] | None:
+def most(study: Study, seconds: int) -> list[str]:
     """wrk's row: as many as the server answers."""
-    if not shutil.which("wrk"):
-        return None
-    (folder / "ask.lua").write_text(LUA)
-    with server(folder, each_second=1e6) as (_, port):
-        address = f"http://127.0.0.1:{port}"
-        command = ["wrk", "-t1", "-c32", f"-d{seconds}s", "--latency", "-s", str(folder / "ask.lua"), address]
+    script = study.folder.with_suffix(".lua")
+    script.write_text(LUA)
+    with study.served():
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script)]
+        command.append(f"http://127.0.0.1:{study.port}")
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rate = re.search(r"Requests/sec:\s*([\d.]+)", told)
-    middle, last = (re.search(rf"{at}%\s+([\d.]+\w+)", told) for at in (50, 99))
-    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
-    assert rate
-    assert middle
-    assert last
+    found = [
+        re.search(pattern, told) for pattern in (r"\n\s+50%\s+(\S+)", r"\n\s+99%\s+(\S+)", r"Latency +\S+ +\S+ +(\S+)")
+    ]
+    rate, wrong = re.search(r"Requests/sec:\s*([\d.]+)", told), re.search(r"Non-2xx or 3xx responses: (\d+)", told)
+    assert rate, told
+    middle, last, longest = (one[1] if one else "?" for one in found)
+    return [f"{float(rate[1]):,.0f}", wrong[1] if wrong else "0", "", middle, last, "", longest, ""]
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.1f} ms"
+
+
+def steady(seen: Asked, spent: float, seconds: float) -> list[str]:
+    cuts = quantiles(seen.times, n=1000)
+    times = [milliseconds(time) for time in (cuts[499], cuts[989], cuts[998], max(seen.times))]
+    n = len(seen.times)
+    refused = f"{seen.refused + seen.lost:,}"
     return [
-        "wrk, closed loop",
-        f"{float(rate[1]):,.0f} a second",
-        middle[1],
-        last[1],
-        "-",
-        wrong[1] if wrong else "0",
-        "-",
+        f"{n / seen.took_s:,.0f}",
+        refused,
+        f"{n / round(n + seen.refused + seen.lost):.2%}",
+        *times,
+        f"{spent / seconds:.0%}",
     ]
 
 
-def row(name: str, seen: Load, missing: int, seconds: float) -> list[str]:
-    cuts = quantiles(seen.times, n=1000)
-    figures = [f"{cuts[at] * 1000:.1f} ms" for at in (499, 989)] + [f"{max(seen.times) * 1000:.0f} ms"]
-    rate = f"{len(seen.times) / seconds:,.0f} a second"
-    return [name, rate, *figures, f"{seen.refused + seen.lost}", f"{missing} of {len(seen.acknowledged):,}"]
+def after(seen: Asked, kept: Kept) -> list[str]:
+    missing = [f"{kept.missing} of {len(seen.cells):,}", f"{kept.without_outcome} of {len(seen.outcomes):,}"]
+    changed = [f"{kept.other} of {len(seen.cells):,}", f"{seen.changed} of {seen.again:,}"]
+    return [*missing, *changed, f"{seen.refused:,}", f"{seen.lost:,}", f"{seen.silent_s:.1f} s"]
+
+
+STEADY = [
+    "store",
+    "load",
+    "recorded a second",
+    "not recorded",
+    "share recorded",
+    "p50",
+    "p99",
+    "p99.9",
+    "longest",
+    "server, of a core",
+]
+AFTER = [
+    "store",
+    "killed with SIGKILL",
+    "exposures missing",
+    "outcomes missing",
+    "another cell in the store",
+    "another cell when asked again",
+]
+AFTER += ["refused", "cut off", "longest silence"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", nargs=3, metavar=("FOLDER", "PORT", "EACH_SECOND"))
-    parser.add_argument("--ask", nargs=4, metavar=("PORT", "RATE", "SECONDS", "TO"))
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--postgres", help="address of a database that may be written to")
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
-    if args.serve:
-        return serve(Path(args.serve[0]), int(args.serve[1]), float(args.serve[2]))
-    if args.ask:
-        return asked(int(args.ask[0]), int(args.ask[1]), float(args.ask[2]), Path(args.ask[3]))
-    rows = []
-    for name, kill_at in (("steady", None), ("kill -9 in the middle", args.seconds / 2)):
-        with tempfile.TemporaryDirectory() as folder:
-            seen, missing, held = load(Path(folder), args.rate, args.seconds, kill_at)
-            rows.append(row(name, seen, missing, args.seconds))
-            print(json.dumps(rows[-1]), f"{held:,} exposures in the store", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        rows += [found] if (found := most(Path(folder), max(2, args.seconds // 6))) else []
-    header = ["load", "answered", "p50", "p99", "longest", "not answered", "acknowledged and not in the store"]
-    about = (
-        f"POST /decide for a new visitor each time, {args.rate:,} a second for {args.seconds} s, {CONNECTIONS} connections from "
-        f"{ADDRESSES} addresses, four variables of four levels. An answer is sent when the exposure is on the disk; its time counts from when "
-        "the request was due. The server was killed with SIGKILL half-way in the second row, and started again on the same store.\n\n"
+    calm, torn = list[list[str]](), list[list[str]]()
+    for name, own, address in stores(args.postgres, args.only):
+        with tempfile.TemporaryDirectory() as folder, own as server:
+            for kill in ("", "the server", *(["PostgreSQL"] if server else [])):
+                study = Study(Path(folder), server.address if server else address)
+                seen, spent = under(study, args.rate, args.seconds, kill, server)
+                kept = study.kept(seen)
+                torn.append([name, kill or "nothing", *after(seen, kept)])
+                print(torn[-1], flush=True)
+                if not kill:
+                    calm.append([name, f"{args.rate:,} a second", *steady(seen, spent, args.seconds)])
+                    print(calm[-1], flush=True)
+            if shutil.which("wrk"):
+                study = Study(Path(folder), server.address if server else address)
+                calm.append([name, "wrk, as fast as it is answered", *most(study, max(2, args.seconds // 6))])
+                print(calm[-1], flush=True)
+    report("live_load", "Live study under load", told(args.rate, args.seconds, calm, torn), args.write)
+
+
+def stores(
+    named: str | None, only: str | None
+) -> Iterator[tuple[str, contextlib.AbstractContextManager[postgres.Server | None], str]]:
+    """Each store's name, a server of PostgreSQL that we may kill, if there is one, and the address otherwise."""
+    if only != "postgresql":
+        yield "SQLite", contextlib.nullcontext(), ""
+    if only == "sqlite":
+        return
+    if named:
+        yield "PostgreSQL", contextlib.nullcontext(), named
+    elif why := postgres.missing():
+        print(f"Without PostgreSQL: {why}.")
+    else:
+        yield "PostgreSQL", postgres.running(), ""
+
+
+def told(rate: int, seconds: int, calm: list[list[str]], torn: list[list[str]]) -> str:
+    return (
+        f"`autoresearch live serve` with the template `landing-page`, and POST /decide for a new visitor each time: {rate:,} a second for {seconds} s, {CONNECTIONS} "
+        f"connections from {ADDRESSES} addresses,\nand an outcome of every {OUTCOMES}th of them beside. An answer is sent when the exposure is on the disk; its time "
+        f"counts from when the request was due. Visitors and server share\nthe machine.\n\n{markdown(STEADY, calm)}\n"
+        "Half-way something was killed, and started again at once. Whatever was acknowledged, before or after, is then looked for in the store, and "
+        f"{AGAIN:,} of the visitors ask again,\nwhich the restarted server answers under a new plan. *Cut off* are those who were being answered.\n\n"
+        f"{markdown(AFTER, torn)}"
     )
-    report("live_load", "Live study under load", about + markdown(header, rows), args.write)
-    return None
 
 
 if __name__ == "__main__":

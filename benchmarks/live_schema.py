@@ -20,12 +20,13 @@ import msgspec
 from autoresearch.live.desk import Desk, Material
 from autoresearch.live.door import Settings
 from autoresearch.live.plan import unit
-from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan, Suppression
+from autoresearch.live.records import AnyRecord, Plan, Suppression
 from autoresearch.live.render import read
 from autoresearch.live.serve import serving
 from autoresearch.live.settings import Live
+from autoresearch.live.store import open_store
 from autoresearch.live.variables import FILE, key, parse
-from benchmarks.live_stand_in import Store
+from benchmarks import live_held
 from benchmarks.tables import report
 
 SALT = b"schema"
@@ -53,7 +54,8 @@ def run(program: str, examples: int, seed: int) -> tuple[str, int, str]:
     """What it said at its end, its exit status, and what it left in the store."""
     variables = parse((TEMPLATE / FILE).read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "live.db")
+        path = Path(folder) / "live.db"
+        store = open_store(path, "s")
         cells = {key(cell): 1.0 for cell in variables.cells()}
         store.add_plan(Plan(1, time.time(), 0, 1, key(variables.default), 0.1, {"": cells}))
         live = Live("click", guardrails=["unsubscribe <= 0.01"], segments=["device", "source"])
@@ -71,7 +73,9 @@ def run(program: str, examples: int, seed: int) -> tuple[str, int, str]:
             command += ["--seed", str(seed), "--no-color", "--generation-database", "none"]
             command += ["--max-response-time", "300"]  # its own limit says how busy the machine is
             done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-        held = f"{len(store.of(Exposure)):,} exposures and {len(store.of(Outcome)):,} outcomes were stored by it."
+        store.close()
+        shown, did = live_held.exposures(path, "s"), live_held.outcomes(path, "s")
+        held = f"{len(shown):,} exposures and {len(did):,} outcomes were stored by it."
     return done.stdout + done.stderr, done.returncode, held
 
 

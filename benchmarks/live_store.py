@@ -2,25 +2,28 @@
 A simulated year in the store of a live study: what a decision costs as it fills, and how many exposures a second it takes.
 
     python -m benchmarks.live_store --write
-    python -m benchmarks.live_store --postgres postgresql://localhost/test
 
-The extra `live` is needed. The year: 1,000 exposures a day over 36 cells and two segments, 5 % with an outcome, and a decision
+In SQLite, and in PostgreSQL: at the address that `--postgres` names, or in a server of its own where Debian's package postgresql is
+installed. The extras `live` and `postgres` are needed. The year: 1,000 exposures a day over 36 cells and two segments, 5 % with an outcome, and a decision
 (add, then the totals of all days) after every ten of them: 36,500.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
 from autoresearch.live.records import AnyRecord, Exposure, Outcome
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
+from benchmarks import postgres
 from benchmarks.tables import markdown, report
 
 YEAR = 365_000  # exposures
@@ -32,7 +35,16 @@ LAST = 500  # decisions whose median is told
 LIVE = Live("reply")
 CELLS = [f"cta={a};headline={b};tone={c}" for a in "abc" for b in "abcd" for c in "xyz"]
 THREADS, TURNS = 40, 250
-YEAR_HEAD = ["exposures", "decisions", "add, ms", "totals, ms", "tallies, ms", "rates, ms", "as of an hour ago, ms"]
+YEAR_HEAD = [
+    "store",
+    "exposures",
+    "decisions",
+    "add, ms",
+    "totals, ms",
+    "tallies, ms",
+    "rates, ms",
+    "as of an hour ago, ms",
+]
 YEAR_HEAD += ["opened again, ms", "MB on disk", "s in all"]
 
 
@@ -68,11 +80,16 @@ def ms(begin: float) -> float:
     return 1000 * (time.perf_counter() - begin)
 
 
-def year(folder: Path, exposures: int) -> list[list[str]]:
-    path = folder / "live.db"
-    store, audience, rows = open_store(path, "s"), Audience(1), []
+def kind(address: str) -> str:
+    return "SQLite" if address.startswith("sqlite") else "PostgreSQL"
+
+
+def year(address: str, exposures: int) -> list[list[str]]:
+    study = f"year {os.getpid()}"
+    store, audience, rows = open_store(address, study), Audience(1), []
     added, totalled = list[float](), list[float]()
     begun, seen = time.perf_counter(), [0]
+    empty = size(address)
     while audience.n < exposures:
         now, records = audience.next()
         begin = time.perf_counter()
@@ -83,25 +100,30 @@ def year(folder: Path, exposures: int) -> list[list[str]]:
         store.totals(now, seen[-1], LIVE)
         totalled.append(ms(begin))
         if audience.n in SHOWN or audience.n >= exposures:
-            rows.append(
-                [
-                    f"{audience.n:,}",
-                    f"{len(added):,}",
-                    f"{median(added[-LAST:]):.1f}",
-                    f"{median(totalled[-LAST:]):.1f}",
-                ]
-            )
-            rows[-1] += costs(store, path, now, seen[-5])
-            rows[-1] += [
-                f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.0f}",
-                f"{ms(begun) / 1000:.0f}",
-            ]
-            print(rows[-1], flush=True)
+            row = [kind(address), f"{audience.n:,}", f"{len(added):,}"]
+            row += [f"{median(took[-LAST:]):.1f}" for took in (added, totalled)]
+            row += costs(store, partial(open_store, address, study), now, seen[-5])
+            row += [f"{(size(address) - empty) / 1e6:.0f}", f"{ms(begun) / 1000:.0f}"]
+            rows.append(row)
+            print(row, flush=True)
     store.close()
     return rows
 
 
-def costs(store: Store, path: Path, now: float, before: int) -> list[str]:
+def size(address: str) -> int:
+    """Bytes that a database has on the disk; of PostgreSQL without its log of transactions, which it keeps in bounds."""
+    if kind(address) == "SQLite":
+        path = Path(address.removeprefix("sqlite:///"))
+        return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    import psycopg
+
+    with psycopg.connect(address) as connection:
+        row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    assert row
+    return int(row[0])
+
+
+def costs(store: Store, again: Callable[[], Store], now: float, before: int) -> list[str]:
     """Of what is asked more seldom."""
     asked: list[Callable[[], object]] = [
         lambda: store.tallies(now, None, LIVE),
@@ -114,9 +136,9 @@ def costs(store: Store, path: Path, now: float, before: int) -> list[str]:
         ask()
         told.append(f"{ms(begin):.0f}")
     begin = time.perf_counter()
-    again = open_store(path, "s")
-    again.totals(now, None, LIVE)
-    again.close()
+    opened = again()
+    opened.totals(now, None, LIVE)
+    opened.close()
     return [*told, f"{ms(begin):.0f}"]
 
 
@@ -139,7 +161,7 @@ def crowd(address: str) -> list[str]:
     second = ms(begin) / 1000
     store.close()
     cuts = quantiles(took, n=100)
-    return [address.partition(":")[0], f"{len(took) / second:,.0f}", f"{cuts[49]:.0f}", f"{cuts[98]:.0f}"]
+    return [kind(address), f"{len(took) / second:,.0f}", f"{cuts[49]:.0f}", f"{cuts[98]:.0f}"]
 
 
 def main() -> None:
@@ -148,18 +170,28 @@ def main() -> None:
     parser.add_argument("--exposures", type=int, default=YEAR)
     parser.add_argument("--postgres", help="address of a database that may be written to")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "crowd").mkdir()
-        addresses = [f"sqlite:///{name}/crowd/live.db"] + ([options.postgres] if options.postgres else [])
-        crowds = [crowd(address) for address in addresses]
-        rows = year(Path(name), options.exposures)
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        others = stores(stack, options.postgres)
+        crowds = [crowd(address) for address in (f"sqlite:///{name}/crowd.db", *others)]
+        rows = [row for address in (f"sqlite:///{name}/year.db", *others) for row in year(address, options.exposures)]
     text = (
-        f"{options.exposures:,} exposures in SQLite, 1,000 a day, and a decision after every {EACH}: what came since is added and synced to the disk, and "
-        f"the totals of all\ndays are asked for. Medians of the last {LAST} decisions; the rest is asked once. *Opened again*: a new "
-        f"process's first totals.\n\n{markdown(YEAR_HEAD, rows)}\nExposures that {THREADS} threads add one at a time, each acknowledged "
-        f"when it is on the disk:\n\n{markdown(['store', 'a second', 'median, ms', 'p99, ms'], crowds)}"
+        f"{options.exposures:,} exposures, 1,000 a day, and a decision after every {EACH}: what came since is added and synced to the disk, and the totals of all\n"
+        f"days are asked for. Medians of the last {LAST} decisions; the rest is asked once. *Opened again*: a new process's first totals.\n\n"
+        f"{markdown(YEAR_HEAD, rows)}\nExposures that {THREADS} threads add one at a time, each acknowledged when it is on the disk:\n\n"
+        f"{markdown(['store', 'a second', 'median, ms', 'p99, ms'], crowds)}"
     )
     report("live_store", "The store of a live study as it fills", text, options.write)
+
+
+def stores(stack: contextlib.ExitStack, named: str | None) -> list[str]:
+    """What there is of PostgreSQL: the address that was named, or a server of our own."""
+    if named:
+        return [named]
+    if why := postgres.missing():
+        print(f"Without PostgreSQL: {why}.")
+        return []
+    return [stack.enter_context(postgres.running()).address]
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from autoresearch.live.plan import unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
 from autoresearch.live.serve import Serving, serving
 from autoresearch.live.settings import Live
+from autoresearch.live.store import open_store
 from autoresearch.live.variables import Variables, key
 from autoresearch.live.waiting import Store
-from benchmarks.live_stand_in import Store as SmallStore
+from benchmarks import live_held
 
 SALT = b"a salt of the tests"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
@@ -56,7 +57,8 @@ class Study:
         self.folder, self.live = folder, live
         self.variables = words()
         self.template: render.Template | None = render.Template(page) if page else render.read(TEMPLATE, "page.html")
-        self.store = SmallStore(folder / "live.db")
+        self.path = folder / "live.db"
+        self.store = open_store(self.path, "s")
         self.between = Breakable(self.store)
         self.rules: Brand | None = None
         self.now = 1.8e9
@@ -70,11 +72,11 @@ class Study:
 
     @property
     def exposures(self) -> list[Exposure]:
-        return self.store.of(Exposure)
+        return live_held.exposures(self.path, "s")
 
     @property
     def outcomes(self) -> list[Outcome]:
-        return self.store.of(Outcome)
+        return live_held.outcomes(self.path, "s")
 
     @staticmethod
     def unit(person: str) -> str:

@@ -2,12 +2,14 @@
 
 import contextlib
 import random
+import signal
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import pytest
-from helpers import Recorder, git, make_study
+from helpers import Recorder, git, make_study, started
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("numpy")
@@ -280,3 +282,25 @@ def test_a_level_is_added_as_a_person_would_write_it() -> None:
         levels.added(parse(VARIABLES), parse(VARIABLES))
     with pytest.raises(StudyError, match="changes nothing else"):
         levels.added(parse(VARIABLES), parse(made.replace('plain = "A calendar"', 'plain = "A diary"')))
+
+
+def test_a_store_that_goes_away_does_not_end_the_server(tmp_path: Path) -> None:
+    folder = make(tmp_path / "s")
+    with started("live", "serve", "--port", "0", cwd=folder) as process:
+        assert process.stdout
+        said: list[str] = []
+
+        def until(word: str) -> None:
+            assert process.stdout
+            while not said or word not in said[-1]:
+                said.append(process.stdout.readline())
+                assert said[-1], said
+
+        until("Serving on")
+        with contextlib.closing(sqlite3.connect(folder / HOME / house.FOLDER / house.STORE)) as away:
+            away.execute("ALTER TABLE ar_plans RENAME TO elsewhere")
+            until("cannot be used")
+            away.execute("ALTER TABLE elsewhere RENAME TO ar_plans")
+        until("answers again")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, (said, process.communicate())

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,29 @@ from autoresearch.live.exporting import Exported, addresses, defused, is_formula
 from autoresearch.live.plan import unit
 from autoresearch.live.records import Exposure, Suppression
 from autoresearch.live.settings import Live
+from autoresearch.live.store import Store, open_store
 from autoresearch.live.variables import key
-from benchmarks.live_stand_in import Store
+from benchmarks import live_held
 
 PEOPLE = "email,name,phone\n" + "".join(f"p{n}@example.org,Name {n},+49 170 {n}\n" for n in range(40))
 LIVE = Live("reply", channel="mail", segments=["list"])
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "live.db")
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = open_store(tmp_path / "live.db", "s")
     made.add_plan(plan(words("cold-email")))
-    return made
+    yield made
+    made.close()
 
 
 def export(store: Store, text: str = PEOPLE, **also: Any) -> Exported:
     template = render.read(TEMPLATE.parent / "cold-email", "mail.txt")
     return addresses(text, "s", LIVE, SALT, store, also.pop("words", words("cold-email")), template, **also)
+
+
+def held(folder: Path) -> list[Exposure]:
+    return live_held.exposures(folder / "live.db", "s")
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -49,7 +56,7 @@ def test_a_list_comes_back_with_its_words_and_nothing_is_recorded_before_it_was_
     made = export(store)
     assert (made.rows, made.known, made.left_out) == (40, 0, {})
     assert export(store).text == made.text, "the same list under the same plan"
-    assert store.of(Exposure) == []
+    assert held(tmp_path) == []
     found, known = rows(made.text), words("cold-email")
     assert [row["email"] for row in found] == [f"p{n}@example.org" for n in range(40)]
     assert found[3]["phone"] == "+49 170 3"
@@ -63,14 +70,16 @@ def test_a_list_comes_back_with_its_words_and_nothing_is_recorded_before_it_was_
 
     new, without = sent(made.text, SALT, 2e9)
     assert (store.add(new), without) == (40, 0)
-    assert {(one.unit, one.cell, one.plan, one.at) for one in store.of(Exposure)} == {
+    assert {(one.unit, one.cell, one.plan, one.at) for one in held(tmp_path)} == {
         (row["ar_unit"], row["ar_cell"], 1, 2e9) for row in found
     }
     assert store.add(sent(made.text, SALT, 2.1e9)[0]) == 0, "told twice, sent once"
     assert b"example.org" not in b"".join(path.read_bytes() for path in tmp_path.glob("live.db*"))
 
 
-def test_who_was_written_to_keeps_his_words_and_a_list_that_waited_says_what_was_sent(store: Store) -> None:
+def test_who_was_written_to_keeps_his_words_and_a_list_that_waited_says_what_was_sent(
+    store: Store, tmp_path: Path
+) -> None:
     first = export(store)
     store.add(sent("\n".join(first.text.splitlines()[:1]) + "\n" + part(first.text, range(10)), SALT, 2e9)[0])
     store.add_plan(plan(words("cold-email"), 2, subject="short"))
@@ -80,7 +89,7 @@ def test_who_was_written_to_keeps_his_words_and_a_list_that_waited_says_what_was
     assert [row["ar_cell"] for row in now[:10]] == [row["ar_cell"] for row in before[:10]]
     assert [row["ar_cell"] for row in now[10:]] != [row["ar_cell"] for row in before[10:]]
     store.add(sent(first.text, SALT, 2.2e9)[0])  # the older list went out after all
-    cells = {one.unit: (one.cell, one.plan) for one in store.of(Exposure)}
+    cells = {one.unit: (one.cell, one.plan) for one in held(tmp_path)}
     assert cells == {row["ar_unit"]: (row["ar_cell"], 1) for row in before}
 
 

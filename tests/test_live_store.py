@@ -3,18 +3,18 @@
 import os
 import random
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import postgres
 import pytest
 from helpers import PYTHON, eventually
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from benchmarks import postgres
 
 sqlalchemy = pytest.importorskip("sqlalchemy", reason="the extra live is not installed")
 
@@ -37,11 +37,8 @@ def server() -> Iterator[postgres.Server]:
     if why := postgres.missing():
         pytest.skip(why)
     pytest.importorskip("psycopg", reason="the extra postgres is not installed")
-    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as home:
-        made = postgres.Server(Path(home))
-        made.start()
+    with postgres.running() as made:
         yield made
-        made.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -3,6 +3,7 @@ The commands `live ...`: serve a page, approve what is shown, and see what was l
 imported inside.
 """
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def serve(
     console = make_console()
 
     def opened(there: "Serving") -> None:
+        gc.freeze()  # what is there by now stays: looked through in the midst of answers, it holds up all who wait
         console.print(f"Serving on {there.address}. Ctrl-C ends it; nothing is lost.")
 
     try:

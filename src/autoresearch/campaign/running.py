@@ -66,9 +66,10 @@ def run(
             stack.callback(served.close)
             desk = desk_of(study.name, study.live, home, frozen, served, clock)
             opened(stack.enter_context(serving(desk, door, frozen)))
+        away = False
         while lab.log.stopping is None:
             heed(lab)
-            campaign.turn()
+            away = _turn(campaign, away)
             hours = lab.around.left(lab.log.state).hours
             if hours is not None and hours <= 0:
                 lab.log.stop("the time is over")
@@ -79,6 +80,28 @@ def run(
         lab.log.append(SessionEnded(why=why))
         listener.say(f"Ended: {why}.")
         return lab.log.state
+
+
+def _turn(campaign: Campaign, away: bool) -> bool:
+    """
+    Everything that is due now; whether the store is away, and was before. Visitors see the last plan while it is, and what was not done
+    is due again.
+    """
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    lab = campaign.lab
+    try:
+        campaign.turn()
+    except (InterfaceError, OperationalError) as error:
+        if lab.log.stopping:  # nobody comes after us who would write down what is shown now
+            raise
+        if not away:
+            said = str(error.orig).strip().partition("\n")[0][:200]
+            lab.tell(f"the store cannot be used just now, and is asked again every second: {said}")
+        return True
+    if away:
+        lab.tell("the store answers again")
+    return False
 
 
 def desk_of(

@@ -19,7 +19,7 @@ from autoresearch.errors import AutoresearchError
 from autoresearch.live import proof, visitors
 from autoresearch.live.brand import Brand
 from autoresearch.live.metrics import Counts
-from autoresearch.live.plan import assign, unit
+from autoresearch.live.plan import Draw, unit
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
 from autoresearch.live.render import Template, forbidden, shown
 from autoresearch.live.settings import Live
@@ -104,7 +104,7 @@ class Desk:
         self.material, self._read = material(), material
         self.refresh_s, self.trouble = refresh_s, ""
         self.held_back, self._checked = "", (float("-inf"), "")
-        self.plan: Plan | None = None
+        self._draw: Draw | None = None
         self._texts: dict[str, dict[str, str] | None] = {}
         self._waiting: Waiting | None = None
 
@@ -125,6 +125,10 @@ class Desk:
             await self._waiting.close()
 
     @property
+    def plan(self) -> Plan | None:
+        return self._draw.plan if self._draw else None
+
+    @property
     def waiting(self) -> Waiting:
         assert self._waiting is not None, "the server's lifespan opens the desk"
         return self._waiting
@@ -137,7 +141,9 @@ class Desk:
     async def refresh(self) -> None:
         """Look at the plan and the files again."""
         try:
-            self.plan = await self.waiting.ask(self.store.plan)
+            found = await self.waiting.ask(self.store.plan)
+            if found != self.plan:
+                self._draw = Draw(found) if found else None
         except Exception:  # the database's own, of whichever kind: visitors go on seeing the plan that was read last
             self.counts.add("store_failures_total")
         try:
@@ -189,16 +195,17 @@ class Desk:
                 return Shown(first.cell, texts, first.plan, known=True)
             self.counts.add("unshowable_total")
             return msgspec.structs.replace(self.default(), known=True)
-        if self.plan is None:
+        draw = self._draw
+        if draw is None:
             return self.default()
         who, segment = unit(self.salt, person), visitors.segment(self.live.segments, facts)
-        given = assign(self.plan, self.study, who, segment)
+        given = draw.assign(self.study, who, segment)
         texts = self._text(given.cell)
         if texts is None:
             self.counts.add("unshowable_total")
             return self.default()
-        record = proof.shown(who, given.cell, segment, self.plan.number, given.chance, given.held, at)
-        return Shown(given.cell, texts, self.plan.number, record)
+        record = proof.shown(who, given.cell, segment, draw.plan.number, given.chance, given.held, at)
+        return Shown(given.cell, texts, draw.plan.number, record)
 
     async def look(self, person: str, facts: Mapping[str, str], new: bool = False) -> Shown:
         """What to show to somebody, recording nothing. `new`: the id was made just now, so nobody is asked about it."""

@@ -1,12 +1,17 @@
-"""A PostgreSQL server of one's own, from the programs that Debian packages as `postgresql`, in one folder and on a socket there."""
+"""
+A PostgreSQL server of one's own, from the programs that Debian packages as `postgresql`, in one folder and on a socket there: for
+tests and benchmarks.
+"""
 
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from helpers import eventually
 
 PROGRAMS = ("initdb", "pg_isready", "postgres")
 STARTED_S = 60.0
@@ -42,20 +47,55 @@ class Server:
     def address(self) -> str:
         return f"postgresql://us@/postgres?host={self.home}"
 
+    @property
+    def pid(self) -> int:
+        """The first of its processes."""
+        assert self._running
+        return self._running.pid
+
     def start(self) -> None:
-        self._running = self._begin("postgres", "-k", str(self.home), "-h", "")
+        """
+        Until it answers. What a killed one left, its last processes and its memory, is waited for.
+
+        Raises:
+            TimeoutError: it does not; with what it said.
+        """
+        until = time.monotonic() + STARTED_S
         ready = [str(program("pg_isready")), "--quiet", "--host", str(self.home)]
-        assert eventually(lambda: subprocess.run(ready, check=False).returncode == 0, STARTED_S), (
-            self.home / "log"
-        ).read_text()
+        self._running = self._begin("postgres", "-k", str(self.home), "-h", "")
+        while subprocess.run(ready, check=False).returncode:
+            if time.monotonic() > until:
+                raise TimeoutError((self.home / "log").read_text())
+            if self._running.poll() is not None:
+                self._running = self._begin("postgres", "-k", str(self.home), "-h", "")
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """At once, as if the power failed."""
+        self._end(signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """SIGKILL to its first process; the others end when they see it."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
         assert self._running
-        self._running.send_signal(signal.SIGQUIT)
+        self._running.send_signal(how)
         self._running.wait()
 
     def _begin(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
         command = [*self._as, str(program(name)), *arguments, "-D", str(self.home / "data")]
         with (self.home / "log").open("ab") as log:
             return subprocess.Popen(command, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """One that ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as home:
+        made = Server(Path(home))
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
