@@ -132,10 +132,16 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
 
     def start_now(self, job: str) -> None:
-        """Slurm lets two minutes pass before it begins a job anew."""
+        """
+        Slurm lets two minutes pass before it begins a job anew. One second it needs: a node refuses a job that is started in
+        the second in which it was killed ("already killed, do not launch"), and Slurm then calls it FAILED.
+        """
         waits = ["squeue", "-h", "-j", job, "-o", "%T %r"]
         assert eventually(lambda: self.asked(*waits) == "PENDING BeginTime", within_s=60), self.asked(*waits)
-        self.asked("scontrol", "update", f"JobId={job}", "StartTime=now")
+        self.asked("scontrol", "update", f"JobId={job}", "StartTime=now+1")
+
+    def state(self, job: str) -> str:
+        return self.asked("squeue", "-h", "--states=all", "-j", job, "-o", "%T")
 
     def stop(self) -> None:
         subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False)
