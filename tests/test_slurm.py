@@ -138,7 +138,9 @@ def test_a_requeued_job_begins_its_run_anew_and_counts_once(bench: Bench, cluste
     assert tries.read_text() == "x\n" * (often + 1)
 
 
-def test_a_job_that_is_told_to_end_has_the_time_to_say_so(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_that_is_told_to_end_has_the_time_to_say_so_and_to_clean_up(
+    bench: Bench, cluster: Cluster, tmp_path: Path
+) -> None:
     began, begun = tmp_path / "began", bench.home / "slurm" / "runs" / "3" / "begun"
     many = "i=0; while test $i -lt 20000; do : > left-$i; i=$((i+1)); done"  # which takes a while to put away
     thread, _ = bench.began(f"{many}; touch {began}; exec sleep 600")
@@ -146,6 +148,7 @@ def test_a_job_that_is_told_to_end_has_the_time_to_say_so(bench: Bench, cluster:
     cluster.asked("scontrol", "requeue", job_of(bench))
     assert eventually(lambda: cluster.state(job_of(bench)) == "PENDING", within_s=SLOW)
     assert begun.read_text().splitlines()[1:] == ["told to end"]
+    assert not list(Path(os.environ["TMPDIR"]).rglob("left-1"))
     bench.executor.stop()
     thread.join(SLOW)
 

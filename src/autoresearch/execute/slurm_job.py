@@ -24,6 +24,7 @@ from autoresearch.execute.slurm_folder import BACK, BEGUN, JOB, PROGRESS, gave_u
 from autoresearch.trial import Measurement
 
 TRIES = 2  # of one run, where its node was lost
+TOLD = (signal.SIGTERM, signal.SIGUSR2)  # what Slurm sends before it kills
 TOLD_S = 1.0  # a failure is believed when nobody has ended the job itself within this time
 
 
@@ -47,14 +48,20 @@ def work(where: str, version: str, tier: str) -> None:
     begun = lines(folder / BEGUN)
     lost = sum(line.startswith("begun ") for line in begun) - begun.count("told to end")
     note(folder / BEGUN, f"begun {_here()}")
-    for number in (signal.SIGTERM, signal.SIGUSR2):  # submitit would pass over the one and requeue for the other
-        signal.signal(number, _told_to_end)
+
+    def told_to_end(_: int, __: object) -> NoReturn:
+        _pass_over_signals()  # once is enough
+        note(folder / BEGUN, "told to end")  # first: Slurm waits as long as its KillWait says, and not for us
+        raise Ended
+
+    for number in TOLD:  # submitit would pass over the one and requeue for the other
+        signal.signal(number, told_to_end)
     try:
         back = _done(folder, version, tier, lost)
         if back.measurement is None or back.measurement.status != "ok":
             time.sleep(TOLD_S)  # what ends a job ends its processes in any order
+        _pass_over_signals()  # what is measured is told
     except Ended:
-        note(folder / BEGUN, "told to end")
         raise SystemExit(143) from None
     if has_its_answer(folder) or gave_up(folder, job):
         return
@@ -84,9 +91,9 @@ def _done(folder: Path, version: str, tier: str, lost: int) -> Back:
         return measure(job, lambda key: (folder / key).read_bytes(), say)
 
 
-def _told_to_end(number: int, _: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    raise Ended
+def _pass_over_signals() -> None:
+    for number in TOLD:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _here() -> str:
