@@ -36,12 +36,16 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 SlurmdTimeout=5
 KillWait=5
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 {nodes}
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=spare Nodes=n1,n2 PreemptMode=CANCEL State=UP
+PartitionName=urgent Nodes=n1,n2 PriorityTier=2 State=UP
 PartitionName=short Nodes=n1 MaxTime=12 State=UP
 """
 LARGE = """

@@ -138,11 +138,31 @@ def test_a_requeued_job_begins_its_run_anew_and_counts_once(bench: Bench, cluste
     assert tries.read_text() == "x\n" * (often + 1)
 
 
+def test_a_job_that_makes_room_and_is_not_requeued_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
+    bench, tries = made(tmp_path / "home", partition="spare"), tmp_path / "tries"
+    often = 2  # as often as a job may be lost
+    tries.touch()
+    try:
+        thread, found = bench.began(
+            f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600"
+        )
+        for times in range(1, often + 1):
+            assert eventually(lambda: tries.read_text() == "x\n" * times, within_s=SLOW)  # noqa: B023 - asked at once
+            job = job_of(bench)
+            cluster.asked("sbatch", "--partition=urgent", "--nodes=2", f"--chdir={tmp_path}", "--wrap=true")
+            assert eventually(lambda: cluster.state(job) == "PREEMPTED", within_s=SLOW)  # noqa: B023
+        thread.join(SLOW)
+        assert [(m.status, m.value, m.why) for m in found] == [("ok", 2.0, "")]
+        assert tries.read_text() == "x\n" * (often + 1)
+    finally:
+        bench.executor.close()
+
+
 def test_a_job_that_is_told_to_end_has_the_time_to_say_so_and_to_clean_up(
     bench: Bench, cluster: Cluster, tmp_path: Path
 ) -> None:
     began, begun = tmp_path / "began", bench.home / "slurm" / "runs" / "3" / "begun"
-    many = "i=0; while test $i -lt 20000; do : > left-$i; i=$((i+1)); done"  # which takes a while to put away
+    many = "i=0; while test $i -lt 20000; do : > left-$i; i=$((i+1)); done"  # which takes a while to remove
     thread, _ = bench.began(f"{many}; touch {began}; exec sleep 600")
     assert eventually(began.exists, within_s=SLOW)
     cluster.asked("scontrol", "requeue", job_of(bench))

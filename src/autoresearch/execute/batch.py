@@ -127,6 +127,11 @@ class Batch:
                 return None
             return self._jobs.get(job, Seen("GONE"))
 
+    def made_room(self, job: str) -> bool:
+        """Whether it had to end for a job that goes before it, and was not requeued: nothing was wrong with it or its node."""
+        seen = self.seen(job)
+        return seen is not None and seen.state == "PREEMPTED"
+
     def named(self, beginning: str) -> dict[str, Seen]:
         """
         Jobs of ours that are not over, by number, as of now.

@@ -161,6 +161,7 @@ class OnSlurm:
                     break
                 if tries:
                     lost = self._how_lost(going)
+                    tries -= self.batch.made_room(going.job)
                     self._give_up(going, going.job)
                 if tries >= TRIES:
                     return self._stopped(going.run, f"its job was lost, {TRIES} times: {lost}")
