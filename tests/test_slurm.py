@@ -169,6 +169,9 @@ def test_a_job_that_is_told_to_end_has_the_time_to_say_so_and_to_clean_up(
     assert eventually(lambda: cluster.state(job_of(bench)) == "PENDING", within_s=SLOW)
     assert begun.read_text().splitlines()[1:] == ["told to end"]
     assert not list(Path(os.environ["TMPDIR"]).rglob("left-1"))
+    later = OnSlurm(bench.home, bench.study, lambda *_: None, print, FAST)
+    assert later.attach(run_of(3), bench.study) is not None  # it waits for its next beginning, and is found
+    later.close()
     bench.executor.stop()
     thread.join(SLOW)
 
