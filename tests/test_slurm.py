@@ -126,7 +126,8 @@ def test_a_requeued_job_begins_its_run_anew_and_counts_once(bench: Bench, cluste
     often = 3  # more often than a node may be lost: a job that makes room for another is told to end
     tries.touch()
     thread, found = bench.began(
-        f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600"
+        f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600",
+        timeout_s=600.0,
     )
     for times in range(1, often + 1):
         assert eventually(lambda: tries.read_text() == "x\n" * times, within_s=SLOW)  # noqa: B023 - asked at once
@@ -144,7 +145,8 @@ def test_a_job_that_makes_room_and_is_not_requeued_is_submitted_again(cluster: C
     tries.touch()
     try:
         thread, found = bench.began(
-            f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600"
+            f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600",
+            timeout_s=600.0,
         )
         for times in range(1, often + 1):
             assert eventually(lambda: tries.read_text() == "x\n" * times, within_s=SLOW)  # noqa: B023 - asked at once
@@ -162,8 +164,8 @@ def test_a_job_that_is_told_to_end_has_the_time_to_say_so_and_to_clean_up(
     bench: Bench, cluster: Cluster, tmp_path: Path
 ) -> None:
     began, begun = tmp_path / "began", bench.home / "slurm" / "runs" / "3" / "begun"
-    many = "i=0; while test $i -lt 20000; do : > left-$i; i=$((i+1)); done"  # which takes a while to remove
-    thread, _ = bench.began(f"{many}; touch {began}; exec sleep 600")
+    many = "touch $(seq -f left-%g 5000)"  # which takes a while to remove
+    thread, _ = bench.began(f"{many}; touch {began}; exec sleep 600", timeout_s=600.0)
     assert eventually(began.exists, within_s=SLOW)
     cluster.asked("scontrol", "requeue", job_of(bench))
     assert eventually(lambda: cluster.state(job_of(bench)) == "PENDING", within_s=SLOW)
@@ -181,7 +183,9 @@ def test_a_lost_job_that_is_requeued_beside_another_in_its_place_has_no_word(
 ) -> None:
     tries, go = tmp_path / "tries", tmp_path / "go"
     wait = f"while ! test -e {go}; do sleep 0.1; done; echo METRIC loss=2"
-    thread, found = bench.began(f"echo x >> {tries}; test $(grep -c x {tries}) -gt 1 || {{ {KILL_THE_JOB} }}; {wait}")
+    thread, found = bench.began(
+        f"echo x >> {tries}; test $(grep -c x {tries}) -gt 1 || {{ {KILL_THE_JOB} }}; {wait}", timeout_s=600.0
+    )
     assert eventually(lambda: 3 in going_of(bench) and job_of(bench) != "", within_s=SLOW)
     lost = job_of(bench)
     assert eventually(lambda: tries.exists() and tries.read_text() == "x\nx\n", within_s=SLOW)
@@ -198,7 +202,9 @@ def test_a_lost_job_that_is_requeued_beside_another_in_its_place_has_no_word(
 
 def test_of_two_jobs_for_one_run_one_goes_on(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
     beat, go = tmp_path / "beat", tmp_path / "go"
-    thread, found = bench.began(f"touch {beat}; while ! test -e {go}; do sleep 0.1; done; echo METRIC loss=2")
+    thread, found = bench.began(
+        f"touch {beat}; while ! test -e {go}; do sleep 0.1; done; echo METRIC loss=2", timeout_s=600.0
+    )
     assert eventually(beat.exists, within_s=SLOW)
     executor, going = bench.executor, going_of(bench)[3]
     assert isinstance(executor, OnSlurm)
