@@ -35,7 +35,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 SlurmdTimeout=5
-KillWait=5
+KillWait=15
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2

@@ -164,7 +164,7 @@ def test_a_job_that_is_told_to_end_has_the_time_to_say_so_and_to_clean_up(
     bench: Bench, cluster: Cluster, tmp_path: Path
 ) -> None:
     began, begun = tmp_path / "began", bench.home / "slurm" / "runs" / "3" / "begun"
-    many = "touch $(seq -f left-%g 5000)"  # which takes a while to remove
+    many = "touch $(seq -f left-%g 20000)"  # which takes a while to remove
     thread, _ = bench.began(f"{many}; touch {began}; exec sleep 600", timeout_s=600.0)
     assert eventually(began.exists, within_s=SLOW)
     cluster.asked("scontrol", "requeue", job_of(bench))
