@@ -35,13 +35,17 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 SlurmdTimeout=5
-KillWait=5
+KillWait=15
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 {nodes}
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=spare Nodes=n1,n2 PreemptMode=CANCEL State=UP
+PartitionName=urgent Nodes=n1,n2 PriorityTier=2 State=UP
 PartitionName=short Nodes=n1 MaxTime=12 State=UP
 """
 LARGE = """
@@ -132,10 +136,16 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
 
     def start_now(self, job: str) -> None:
-        """Slurm lets two minutes pass before it begins a job anew."""
+        """
+        Slurm lets two minutes pass before it begins a job anew. One second it needs: a node refuses a job that is started in
+        the second in which it was killed ("already killed, do not launch"), and Slurm then calls it FAILED.
+        """
         waits = ["squeue", "-h", "-j", job, "-o", "%T %r"]
         assert eventually(lambda: self.asked(*waits) == "PENDING BeginTime", within_s=60), self.asked(*waits)
-        self.asked("scontrol", "update", f"JobId={job}", "StartTime=now")
+        self.asked("scontrol", "update", f"JobId={job}", "StartTime=now+1")
+
+    def state(self, job: str) -> str:
+        return self.asked("squeue", "-h", "--states=all", "-j", job, "-o", "%T")
 
     def stop(self) -> None:
         subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False)

@@ -31,7 +31,8 @@ from autoresearch.trial import Run
 submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
 cloudpickle = pytest.importorskip("cloudpickle")
 
-from autoresearch.execute.slurm import OnSlurm, Pace  # noqa: E402 - only where submitit is
+from autoresearch.execute.slurm import Going, OnSlurm, Pace  # noqa: E402 - only where submitit is
+from autoresearch.execute.slurm_job import work  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 SLOW = 90.0  # seconds that a loaded machine may take for what mostly takes one
@@ -74,9 +75,13 @@ def bench(cluster: Cluster, tmp_path: Path) -> Iterator[Bench]:  # noqa: ARG001 
     bench.executor.close()
 
 
-def job_of(bench: Bench, run: int = 3) -> str:
+def going_of(bench: Bench) -> dict[int, Going]:
     assert isinstance(bench.executor, OnSlurm)
-    return bench.executor._going[run].job
+    return bench.executor._going
+
+
+def job_of(bench: Bench, run: int = 3) -> str:
+    return going_of(bench)[run].job
 
 
 class TestOnSlurm(Contract):
@@ -121,7 +126,8 @@ def test_a_requeued_job_begins_its_run_anew_and_counts_once(bench: Bench, cluste
     often = 3  # more often than a node may be lost: a job that makes room for another is told to end
     tries.touch()
     thread, found = bench.began(
-        f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600"
+        f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600",
+        timeout_s=600.0,
     )
     for times in range(1, often + 1):
         assert eventually(lambda: tries.read_text() == "x\n" * times, within_s=SLOW)  # noqa: B023 - asked at once
@@ -131,6 +137,84 @@ def test_a_requeued_job_begins_its_run_anew_and_counts_once(bench: Bench, cluste
     thread.join(SLOW)
     assert [(m.status, m.value, m.why) for m in found] == [("ok", 2.0, "")]
     assert tries.read_text() == "x\n" * (often + 1)
+
+
+def test_a_job_that_makes_room_and_is_not_requeued_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
+    bench, tries = made(tmp_path / "home", partition="spare"), tmp_path / "tries"
+    often = 2  # as often as a job may be lost
+    tries.touch()
+    try:
+        thread, found = bench.began(
+            f"echo x >> {tries}; test $(grep -c x {tries}) -gt {often} && echo METRIC loss=2 && exit; exec sleep 600",
+            timeout_s=600.0,
+        )
+        for times in range(1, often + 1):
+            assert eventually(lambda: tries.read_text() == "x\n" * times, within_s=SLOW)  # noqa: B023 - asked at once
+            job = job_of(bench)
+            cluster.asked("sbatch", "--partition=urgent", "--nodes=2", f"--chdir={tmp_path}", "--wrap=true")
+            assert eventually(lambda: cluster.state(job) == "PREEMPTED", within_s=SLOW)  # noqa: B023
+        thread.join(SLOW)
+        assert [(m.status, m.value, m.why) for m in found] == [("ok", 2.0, "")]
+        assert tries.read_text() == "x\n" * (often + 1)
+    finally:
+        bench.executor.close()
+
+
+def test_a_job_that_is_told_to_end_has_the_time_to_say_so_and_to_clean_up(
+    bench: Bench, cluster: Cluster, tmp_path: Path
+) -> None:
+    began, begun = tmp_path / "began", bench.home / "slurm" / "runs" / "3" / "begun"
+    many = "touch $(seq -f left-%g 20000)"  # which takes a while to remove
+    thread, _ = bench.began(f"{many}; touch {began}; exec sleep 600", timeout_s=600.0)
+    assert eventually(began.exists, within_s=SLOW)
+    cluster.asked("scontrol", "requeue", job_of(bench))
+    assert eventually(lambda: cluster.state(job_of(bench)) == "PENDING", within_s=SLOW)
+    assert begun.read_text().splitlines()[1:] == ["told to end"]
+    assert not list(Path(os.environ["TMPDIR"]).rglob("left-1"))
+    later = OnSlurm(bench.home, bench.study, lambda *_: None, print, FAST)
+    assert later.attach(run_of(3), bench.study) is not None  # it waits for its next beginning, and is found
+    later.close()
+    bench.executor.stop()
+    thread.join(SLOW)
+
+
+def test_a_lost_job_that_is_requeued_beside_another_in_its_place_has_no_word(
+    bench: Bench, cluster: Cluster, tmp_path: Path
+) -> None:
+    tries, go = tmp_path / "tries", tmp_path / "go"
+    wait = f"while ! test -e {go}; do sleep 0.1; done; echo METRIC loss=2"
+    thread, found = bench.began(
+        f"echo x >> {tries}; test $(grep -c x {tries}) -gt 1 || {{ {KILL_THE_JOB} }}; {wait}", timeout_s=600.0
+    )
+    assert eventually(lambda: 3 in going_of(bench) and job_of(bench) != "", within_s=SLOW)
+    lost = job_of(bench)
+    assert eventually(lambda: tries.exists() and tries.read_text() == "x\nx\n", within_s=SLOW)
+    cluster.asked("scontrol", "requeue", lost)
+    cluster.asked("scontrol", "update", f"JobId={lost}", "StartTime=now+1")
+    # It is cancelled where the queue was seen in time, and else ends as soon as it begins.
+    assert eventually(lambda: cluster.state(lost) in ("CANCELLED", "COMPLETED"), within_s=SLOW)
+    assert job_of(bench) != lost
+    go.touch()
+    thread.join(SLOW)
+    assert [(m.status, m.value, m.why) for m in found] == [("ok", 2.0, "")]
+    assert tries.read_text() == "x\nx\n"
+
+
+def test_of_two_jobs_for_one_run_one_goes_on(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
+    beat, go = tmp_path / "beat", tmp_path / "go"
+    thread, found = bench.began(
+        f"touch {beat}; while ! test -e {go}; do sleep 0.1; done; echo METRIC loss=2", timeout_s=600.0
+    )
+    assert eventually(beat.exists, within_s=SLOW)
+    executor, going = bench.executor, going_of(bench)[3]
+    assert isinstance(executor, OnSlurm)
+    # As where Slurm took a job after we had stopped waiting for its answer, looked for the job, and asked once more.
+    twin = executor.batch.submit(going.folder, executor._job_name(3), 5, work, *executor._told(going))
+    assert eventually(lambda: cluster.state(twin) == "CANCELLED", within_s=SLOW)
+    assert cluster.state(going.job) == "RUNNING"
+    go.touch()
+    thread.join(SLOW)
+    assert [(m.status, m.value, m.why) for m in found] == [("ok", 2.0, "")]
 
 
 def test_a_run_whose_node_is_lost_is_done_once_more_elsewhere(bench: Bench, cluster: Cluster, tmp_path: Path) -> None:
@@ -216,7 +300,7 @@ def test_two_studies_of_one_name_do_not_meet(bench: Bench, tmp_path: Path) -> No
     other = made(tmp_path / "other")
     try:
         thread, found = bench.began(f"while ! test -e {tmp_path}/go; do sleep 0.1; done; echo METRIC loss=1")
-        assert eventually(lambda: 3 in bench.executor._going and job_of(bench) != "", within_s=SLOW)  # type: ignore[attr-defined]
+        assert eventually(lambda: 3 in going_of(bench) and job_of(bench) != "", within_s=SLOW)
         assert other.executor.attach(run_of(3), other.study) is None
         assert other.run("echo METRIC loss=5").value == 5.0
         (tmp_path / "go").touch()

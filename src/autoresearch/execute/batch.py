@@ -74,7 +74,8 @@ class Batch:
         self.asked, self.share, self.queue_s = asked, share, queue_s
         self._lock = threading.Lock()
         self._jobs: dict[str, Seen] = {}
-        self._looked, self._submitted = float("-inf"), dict[str, float]()
+        self._numbers: dict[str, list[str]] = {}  # of the jobs of each name
+        self._looked, self._submitted, self._cancelled = float("-inf"), dict[str, float](), dict[str, float]()
         if problem := self._look():
             raise StudyError(
                 f"study.toml: execute.on: no Slurm answers here ({problem}); a study on Slurm is run where sbatch is"
@@ -126,6 +127,11 @@ class Batch:
                 return None
             return self._jobs.get(job, Seen("GONE"))
 
+    def made_room(self, job: str) -> bool:
+        """Whether it had to end for a job that goes before it, and was not requeued: nothing was wrong with it or its node."""
+        seen = self.seen(job)
+        return seen is not None and seen.state == "PREEMPTED"
+
     def named(self, beginning: str) -> dict[str, Seen]:
         """
         Jobs of ours that are not over, by number, as of now.
@@ -138,8 +144,21 @@ class Batch:
                 raise NoAnswer(problem)
             return {n: job for n, job in self._jobs.items() if job.name.startswith(beginning) and not job.is_over}
 
+    def twins(self, job: str, name: str) -> list[str]:
+        """Other jobs of this name that were not over when the queue was last seen, and were not cancelled since."""
+        with self._lock:
+            return [
+                number
+                for number in self._numbers.get(name, [])
+                if number != job
+                and not self._jobs[number].is_over
+                and self._cancelled.get(number, float("-inf")) < self._looked
+            ]
+
     def cancel(self, jobs: Iterable[str]) -> None:
         if numbers := list(jobs):
+            with self._lock:
+                self._cancelled |= dict.fromkeys(numbers, time.monotonic())
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 subprocess.run(["scancel", *numbers], capture_output=True, timeout=ANSWER_S, check=False)
 
@@ -180,6 +199,9 @@ class Batch:
             return _short(done.stderr)
         rows = [line.split("|", 4) for line in done.stdout.splitlines()]
         self._jobs = {row[0]: Seen(row[1], row[2], row[3], row[4]) for row in rows if len(row) == 5}
+        self._numbers = {}
+        for number, job in self._jobs.items():
+            self._numbers.setdefault(job.name, []).append(number)
         self._looked = began
         return ""
 
@@ -201,6 +223,8 @@ class Batch:
             "ntasks_per_node": 1,
             "cpus_per_task": self.share.cores,
             "signal_delay_s": WARNING_S,
+            # A shell ends by these at once, and Slurm then kills what our Python is still putting away.
+            "setup": ["trap : TERM USR2"],
             "use_srun": False,  # a step of srun's would have to be given the cores again
             "additional_parameters": {"requeue": True, "chdir": str(folder), "export": ",".join(_passed_on())},
         }

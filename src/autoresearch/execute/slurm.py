@@ -2,18 +2,16 @@
 Runs on a Slurm cluster: each a job that does what Local does on the node where it lands; see far.py.
 
 What travels lies in a folder that all nodes share, the study's own. A job is named after its run, and its folder keeps what
-came of it, so a run is found again by whoever continues the study. A job that Slurm starts anew begins its run anew.
+came of it, so a run is found again by whoever continues the study. A job that Slurm starts anew begins its run anew, unless
+another was submitted in its place: of the jobs of one run, one counts.
 """
 
 import contextlib
 import hashlib
-import json
-import os
-import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +26,14 @@ from autoresearch.execute.far import Back, Share, Sight, look, try_sandbox
 from autoresearch.execute.guarantees import Guarantee
 from autoresearch.execute.journey import check_version, packed, packed_referee, received, tried_there
 from autoresearch.execute.parcel import Parcel
-from autoresearch.execute.slurm_job import BACK, JOB, PROGRESS, TRIES, answer, last_node, work, write
+from autoresearch.execute.slurm_folder import BACK, DONE, JOB, gave_up, give_up, last_node, points, tag, write
+from autoresearch.execute.slurm_job import TRIES, answer, work
 from autoresearch.files import remove
 from autoresearch.study import Study
 from autoresearch.trial import Machine, Measurement, Run
 
 LOOK_MINUTES = 10  # that a small job may take
 PATIENCE_S = 600.0  # with a Slurm that does not say whether it took a job
-DONE = "measurement.json"  # of a run that came back
 
 
 class Pace(Struct, frozen=True):
@@ -77,7 +75,7 @@ class OnSlurm:
         self.folder = self.home / "slurm"
         (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)  # jobs carry what execute.env names
-        self._name = f"{study.name}-{_tag(self.folder)}"
+        self._name = f"{study.name}-{tag(self.folder)}"
         self._data, self._referee = "", Parcel(b"")
         self._stopping, self._closed = threading.Event(), threading.Event()
         self._lock, self._showing = threading.Lock(), threading.Lock()
@@ -163,12 +161,14 @@ class OnSlurm:
                     break
                 if tries:
                     lost = self._how_lost(going)
+                    tries -= self.batch.made_room(going.job)
+                    self._give_up(going, going.job)
                 if tries >= TRIES:
                     return self._stopped(going.run, f"its job was lost, {TRIES} times: {lost}")
                 tries += 1
                 self._submit(going)
         except (Stopped, StudyError) as reason:
-            self.batch.cancel([going.job] if going.job else [])
+            self.batch.cancel({going.job, *self._twins(going)} - {""})
             if isinstance(reason, StudyError):
                 raise
             return self._stopped(going.run, str(reason))
@@ -235,6 +235,8 @@ class OnSlurm:
             if self._closed.is_set():
                 raise LeftRunning(str(going.run.id)) if going.taken_up else Stopped("the session ended")
             seen = self.batch.seen(going.job)
+            for twin in self._twins(going):
+                self._give_up(going, twin)
             if seen is None or not seen.is_over:
                 over_since = None
                 check_it_can_start(seen)
@@ -246,6 +248,11 @@ class OnSlurm:
                     raise Stopped(f"job {going.job} was cancelled in Slurm")
                 return None
             self._stopping.wait(self.pace.files_s)
+
+    def _give_up(self, going: Going, job: str) -> None:
+        """Another job does this run, and this one shall not, also where it is requeued later."""
+        give_up(going.folder, job)
+        self.batch.cancel([job])
 
     def _how_lost(self, going: Going) -> str:
         """
@@ -268,10 +275,14 @@ class OnSlurm:
         except NoAnswer as error:
             raise StudyError(f"Slurm does not say which jobs there are ({error})") from None
         for number, job in jobs.items():
-            if job.name == self._job_name(going.run.id):
+            if job.name == self._job_name(going.run.id) and not gave_up(going.folder, number):
                 self.batch.adopt(going.folder, number, work, *self._told(going))
                 return number
         return None
+
+    def _twins(self, going: Going) -> list[str]:
+        """Further jobs of a run: one was requeued that was thought lost, or Slurm took one and did not say so in time."""
+        return self.batch.twins(going.job, self._job_name(going.run.id))
 
     def _told(self, going: Going) -> tuple[str, str, str]:
         return str(going.folder), autoresearch.__version__, self.machine.tier
@@ -306,7 +317,8 @@ class OnSlurm:
             with self._lock:
                 going = list(self._going.values())
             for one in going:
-                for fraction, loss in _points(one):
+                said, one.read = points(one.folder, one.read)
+                for fraction, loss in said:
                     self.on_progress(one.run, fraction, loss)
 
     # -- nodes -----------------------------------------------------------------------------------------
@@ -371,25 +383,3 @@ class OnSlurm:
                 self.say(f"waiting for Slurm to start a small job, to see what machine runs get ({job}: {seen.reason})")
             if self._stopping.wait(self.pace.files_s):
                 raise Stopped("stopped before it began")
-
-
-def _points(going: Going) -> Iterator[tuple[float, float | None]]:
-    """What a run has said since it was last asked."""
-    with contextlib.suppress(OSError):
-        with (going.folder / PROGRESS).open("rb") as file:
-            file.seek(going.read)
-            said = file.read()
-        whole = said[: said.rfind(b"\n") + 1]
-        going.read += len(whole)
-        for line in whole.splitlines():
-            with contextlib.suppress(ValueError):
-                fraction, loss = json.loads(line)
-                yield fraction, loss
-
-
-def _tag(folder: Path) -> str:
-    """What tells this study's jobs from those of another study of its name, also of a copy of this folder."""
-    path = folder / "name"
-    if not path.exists():
-        write(path, secrets.token_hex(8).encode())
-    return hashlib.sha256(path.read_bytes() + os.fsencode(folder)).hexdigest()[:8]

@@ -1,7 +1,8 @@
 """
 A Slurm job, on its node: the run in a folder on the shared disk, begun by Slurm once or more often, done once.
 
-Called through submitit; see slurm.py, which reads what is left in the folder.
+Called through submitit; see slurm.py, which reads what is left in the folder, and says there which jobs it gave up: those do
+nothing more, whenever and as often as Slurm begins them.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import pickle
 import signal
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,11 +20,12 @@ import msgspec
 
 import autoresearch
 from autoresearch.execute.far import Back, Job, look, measure
+from autoresearch.execute.slurm_folder import BACK, BEGUN, JOB, PROGRESS, gave_up, has_its_answer, lines, note, write
 from autoresearch.trial import Measurement
 
 TRIES = 2  # of one run, where its node was lost
+TOLD = (signal.SIGTERM, signal.SIGUSR2)  # what Slurm sends before it kills
 TOLD_S = 1.0  # a failure is believed when nobody has ended the job itself within this time
-JOB, BACK, BEGUN, PROGRESS = "job.pickle", "back", "begun", "progress"  # files in a run's folder
 
 
 class Ended(BaseException):
@@ -41,21 +42,29 @@ def work(where: str, version: str, tier: str) -> None:
 
     A beginning that was not told to end is one of its TRIES: its node was lost.
     """
-    folder = Path(where)
-    if (folder / BACK).exists():
+    folder, job = Path(where), os.environ["SLURM_JOB_ID"]
+    if has_its_answer(folder) or gave_up(folder, job):
         return
-    begun = _lines(folder / BEGUN)
+    begun = lines(folder / BEGUN)
     lost = sum(line.startswith("begun ") for line in begun) - begun.count("told to end")
-    _note(folder / BEGUN, f"begun {_here()}")
-    for number in (signal.SIGTERM, signal.SIGUSR2):  # submitit would pass over the one and requeue for the other
-        signal.signal(number, _told_to_end)
+    note(folder / BEGUN, f"begun {_here()}")
+
+    def told_to_end(_: int, __: object) -> NoReturn:
+        _pass_over_signals()  # once is enough
+        note(folder / BEGUN, "told to end")  # first: Slurm waits as long as its KillWait says, and not for us
+        raise Ended
+
+    for number in TOLD:  # submitit would pass over the one and requeue for the other
+        signal.signal(number, told_to_end)
     try:
         back = _done(folder, version, tier, lost)
         if back.measurement is None or back.measurement.status != "ok":
             time.sleep(TOLD_S)  # what ends a job ends its processes in any order
+        _pass_over_signals()  # what is measured is told
     except Ended:
-        _note(folder / BEGUN, "told to end")
         raise SystemExit(143) from None
+    if has_its_answer(folder) or gave_up(folder, job):
+        return
     write(folder / f"{BACK}.ready", msgspec.msgpack.encode(back))
     with contextlib.suppress(FileExistsError):  # a node that was thought lost had the first word
         os.link(folder / f"{BACK}.ready", folder / BACK)
@@ -82,37 +91,10 @@ def _done(folder: Path, version: str, tier: str, lost: int) -> Back:
         return measure(job, lambda key: (folder / key).read_bytes(), say)
 
 
-def last_node(folder: Path) -> str:
-    """Where a run was begun last."""
-    nodes = [line.removeprefix("begun ") for line in _lines(folder / BEGUN) if line.startswith("begun ")]
-    return nodes[-1] if nodes else "unknown"
-
-
-def write(path: Path, data: bytes) -> None:
-    """All of it or nothing, also for those who look from other machines."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def _told_to_end(number: int, _: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    raise Ended
+def _pass_over_signals() -> None:
+    for number in TOLD:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _here() -> str:
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-
-
-def _lines(path: Path) -> list[str]:
-    with contextlib.suppress(OSError):
-        return path.read_text().splitlines()
-    return []
-
-
-def _note(path: Path, line: str) -> None:
-    with path.open("a") as file:
-        print(line, file=file)
