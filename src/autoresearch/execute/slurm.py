@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 import autoresearch
+from autoresearch import files
 from autoresearch.errors import LeftRunning, Stopped, StudyError
 from autoresearch.execute import Hopeless, OnProgress
 from autoresearch.execute.batch import Batch, NoAnswer, check_it_can_start, look_anew, minutes
@@ -26,7 +27,7 @@ from autoresearch.execute.far import Back, Share, Sight, look, try_sandbox
 from autoresearch.execute.guarantees import Guarantee
 from autoresearch.execute.journey import check_version, packed, packed_referee, received, tried_there
 from autoresearch.execute.parcel import Parcel
-from autoresearch.execute.slurm_folder import BACK, DONE, JOB, gave_up, give_up, last_node, points, tag, write
+from autoresearch.execute.slurm_folder import BACK, DONE, JOB, gave_up, give_up, last_node, points, tag
 from autoresearch.execute.slurm_job import TRIES, answer, work
 from autoresearch.files import remove
 from autoresearch.study import Study
@@ -146,7 +147,7 @@ class OnSlurm:
         going.folder.mkdir()
         for parcel in parcels:
             (going.folder / parcel.key).write_bytes(parcel.data)
-        write(going.folder / JOB, self.batch.pickled(job))
+        files.put(going.folder / JOB, self.batch.pickled(job))
         return self._see_through(going)
 
     # -- one run ---------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ class OnSlurm:
         if back.measurement is None:
             remove(going.folder)  # told once: the next session must not find it when it was put right
         result = received(self.home, going.run, back, node)
-        write(going.folder / DONE, msgspec.json.encode(result))
+        files.put(going.folder / DONE, msgspec.json.encode(result))
         for path in going.folder.iterdir():
             if path.name != DONE:
                 path.unlink(missing_ok=True)
@@ -333,7 +334,7 @@ class OnSlurm:
         node, sight = self._ask_a_node(look, self.share)
         assert isinstance(sight, Sight)
         check_version(sight, f"node {node}")
-        write(known, msgspec.json.encode(sight.machine))
+        files.put(known, msgspec.json.encode(sight.machine))
         return sight.machine
 
     def _ask_a_node(self, question: Callable[..., Any], *args: object) -> tuple[str, Any]:

@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import secrets
-import uuid
 from pathlib import Path
+
+from autoresearch import files
 
 JOB, BACK, BEGUN, PROGRESS = "job.pickle", "back", "begun", "progress"  # files in a run's folder
 DONE = "measurement.json"  # of a run that came back
@@ -23,7 +24,7 @@ def has_its_answer(folder: Path) -> bool:
 
 def give_up(folder: Path, job: str) -> None:
     """From now on this job has no word in the run, also where Slurm has requeued it or somebody will."""
-    write(folder / f"given-up-{job}", b"")
+    files.put(folder / f"given-up-{job}", b"")
 
 
 def gave_up(folder: Path, job: str) -> bool:
@@ -57,18 +58,8 @@ def tag(folder: Path) -> str:
     """What tells this study's jobs from those of another study of its name, also of a copy of this folder."""
     path = folder / "name"
     if not path.exists():
-        write(path, secrets.token_hex(8).encode())
+        files.put(path, secrets.token_hex(8).encode())
     return hashlib.sha256(path.read_bytes() + os.fsencode(folder)).hexdigest()[:8]
-
-
-def write(path: Path, data: bytes) -> None:
-    """All of it or nothing, also for those who look from other machines."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def note(path: Path, line: str) -> None:

@@ -19,8 +19,9 @@ from typing import Any, NoReturn
 import msgspec
 
 import autoresearch
+from autoresearch import files
 from autoresearch.execute.far import Back, Job, look, measure
-from autoresearch.execute.slurm_folder import BACK, BEGUN, JOB, PROGRESS, gave_up, has_its_answer, lines, note, write
+from autoresearch.execute.slurm_folder import BACK, BEGUN, JOB, PROGRESS, gave_up, has_its_answer, lines, note
 from autoresearch.trial import Measurement
 
 TRIES = 2  # of one run, where its node was lost
@@ -65,7 +66,7 @@ def work(where: str, version: str, tier: str) -> None:
         raise SystemExit(143) from None
     if has_its_answer(folder) or gave_up(folder, job):
         return
-    write(folder / f"{BACK}.ready", msgspec.msgpack.encode(back))
+    files.put(folder / f"{BACK}.ready", msgspec.msgpack.encode(back))
     with contextlib.suppress(FileExistsError):  # a node that was thought lost had the first word
         os.link(folder / f"{BACK}.ready", folder / BACK)
 
