@@ -4,7 +4,9 @@ The map of a live study: what resonates, with whom, and how surely; worked out f
 Pure data in the end: how it looks is in drawing.py.
 """
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,7 +23,7 @@ from autoresearch.live.store import Store
 from autoresearch.live.variables import FILE, Variables, parse
 from autoresearch.session import journal
 from autoresearch.state import State
-from autoresearch.study import load
+from autoresearch.study import Study, load
 from autoresearch.workspace import HOME, Workspace
 
 
@@ -53,9 +55,20 @@ class Atlas(Struct, frozen=True):
     halt: str = ""
 
 
-def learnt(folder: Path, now: float | None = None) -> Atlas:
+class Shelf(Struct, frozen=True):
+    """What maps are worked out from. `variables` are those of the best."""
+
+    study: Study
+    live: Live
+    state: State
+    variables: Variables
+    store: Store
+
+
+@contextlib.contextmanager
+def open_shelf(folder: Path) -> Iterator[Shelf]:
     """
-    The map of the study in this folder as it is now.
+    The study in this folder, to be read.
 
     Raises:
         StudyError: it is no live study, or was not run yet.
@@ -68,11 +81,15 @@ def learnt(folder: Path, now: float | None = None) -> Atlas:
         raise StudyError("this study was not run yet: `autoresearch live serve`")
     workspace = Workspace(folder, study)
     text = git(folder, "show", f"{state.best.commit}:{workspace.prefix}{FILE}").decode()
-    store = house.store_of(study.name, study.live, folder / HOME)
-    try:
-        return drawn_from(state, parse(text), study.live, store, latest(store, now), study.name, study.metric.name)
-    finally:
-        store.close()
+    with contextlib.closing(house.store_of(study.name, study.live, folder / HOME)) as store:
+        yield Shelf(study, study.live, state, parse(text), store)
+
+
+def learnt(folder: Path, now: float | None = None) -> Atlas:
+    """The map of the study in this folder as it is now; errors as in `open_shelf`."""
+    with open_shelf(folder) as shelf:
+        state, variables, live, store, study = shelf.state, shelf.variables, shelf.live, shelf.store, shelf.study
+        return drawn_from(state, variables, live, store, latest(store, now), study.name, study.metric.name)
 
 
 def latest(store: Store, now: float | None) -> float:
@@ -85,24 +102,45 @@ def drawn_from(
     state: State, variables: Variables, live: Live, store: Store, now: float, study: str, metric: str
 ) -> Atlas:
     """The same, of what was read already."""
-    allowed = levels.allowed(variables, levels.shown(state).values())
     facts = known(store, live, now)
-    found = decided(state, variables, live, facts, allowed)
+    found = decided(state, variables, live, facts, levels.allowed(variables, levels.shown(state).values()))
+    return made_of(found, facts, state, variables, live, study, metric)
+
+
+def made_of(
+    found: Decision,
+    facts: Known,
+    state: State,
+    variables: Variables,
+    live: Live,
+    study: str,
+    metric: str,
+    word: Callable[[Reading], str] | None = None,
+) -> Atlas:
+    """The map that shows a decision. `word`: what had become of a reading's level by then, where that is not now."""
     ever = {
         level.at: (number, level) for number, trial in state.trials.items() if (level := levels.of(trial)) is not None
     }
     everything = levels.joined(variables, (level for _, level in ever.values()))
+
+    def place(reading: Reading) -> Place:
+        own = everything.variables.get(reading.variable)
+        number = ever[reading.variable, reading.level][0] if (reading.variable, reading.level) in ever else None
+        now = state.trials[number].word if number is not None else reading.word
+        text = own.levels.get(reading.level, "") if own else ""
+        return Place(reading, text, number, word(reading) if word else now)
+
     days = [tally.day for tally in facts.tallies]
     return Atlas(
         study,
         metric,
         live.simulated,
-        now,
+        facts.until,
         sum(tally.n for tally in facts.tallies),
         sum(tally.successes for tally in facts.tallies),
         float(max(days) - min(days) + 1) if days else 0.0,
         (found.lift.effect, found.lift.low, found.lift.high),
-        tuple(_place(reading, everything, state, ever) for reading in found.readings),
+        tuple(map(place, found.readings)),
         found.pairs,
         found.halt,
     )
@@ -122,13 +160,3 @@ def decided(state: State, variables: Variables, live: Live, facts: Known, allowe
         arrived=facts.arrived,
         labels=facts.labels,
     )
-
-
-def _place(
-    reading: Reading, variables: Variables, state: State, ever: dict[tuple[str, str], tuple[int, levels.Level]]
-) -> Place:
-    known = variables.variables.get(reading.variable)
-    text = known.levels.get(reading.level, "") if known else ""
-    number = ever[reading.variable, reading.level][0] if (reading.variable, reading.level) in ever else None
-    word = state.trials[number].word if number is not None else reading.word
-    return Place(reading, text, number, word)

@@ -91,7 +91,8 @@ def table(atlas: Atlas) -> "Group":
         ("", False),
         ("says", False),
     ):
-        found.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+        # Where a terminal is narrow, the words alone are broken.
+        found.add_column(name, justify="right" if right else "left", no_wrap=name != "says", overflow="ellipsis")
     last = ""
     for place in whole(atlas):
         reading = place.reading
