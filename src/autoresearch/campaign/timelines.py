@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEAD = ("variable", "level", "text", "day", "at", "effect", "low", "high", "shown", "outcomes", "standing")
 COLUMNS = 4  # days that a terminal shows
-LEFT, WIDE, RIGHT, TOP, PANEL, GAP, LABEL = 64, 560, 330, 96, 190, 52, 15  # pixels
+LEFT, WIDE, RIGHT, TOP, PANEL, GAP, LABEL = 64, 560, 350, 116, 190, 52, 15  # pixels
 LEVELS = ("#2f5fa8", "#b3541e", "#0f6b5c", "#8a3d82", "#6b7a16", "#a33b2b", "#3b3f8f", "#7a5a2b")  # dark on white
 DEFAULT = "#777777"
 LEAST_SEEN = 100  # people who saw a level, before its interval sets the scale
@@ -89,9 +89,10 @@ def svg(history: History) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="24" y="30" font-size="18" font-weight="600">{escape(history.study)}: what was known when</text>',
         f'<text x="24" y="52" fill="#555">{escape(said)}</text>',
+        '<text x="24" y="70" fill="#555">A ring: it became the default. A cross: it was not shown any more from then on.</text>',
     ]
     if history.simulated:
-        parts.append(f'<text x="24" y="72" fill="#a06000" font-weight="600">{SIMULATED}</text>')
+        parts.append(f'<text x="24" y="92" fill="#a06000" font-weight="600">{SIMULATED}</text>')
     reach, top = _reach(history), TOP + 24
     for name in names:
         parts.append(f'<text x="24" y="{top - 12}" font-weight="600">{escape(short(name, 60))}</text>')
@@ -138,8 +139,8 @@ def _panel(lines: Sequence[Line], days: Sequence[int], reach: float, top: float,
     others = [line for line in lines if not line.first]
     colours = {line.level: LEVELS[i % len(LEVELS)] for i, line in enumerate(others)}
     for line in others:
-        edge = [(x(one.day), y(one.high)) for one in line.points]
-        edge += [(x(one.day), y(one.low)) for one in reversed(line.points)]
+        seen = [one for one in line.points if one.shown]  # before anybody counted, all is possible of all of them
+        edge = [(x(one.day), y(one.high)) for one in seen] + [(x(one.day), y(one.low)) for one in reversed(seen)]
         parts.append(f'<polygon points="{_joined(edge)}" fill="{colours[line.level]}" opacity="0.09"/>')
     for line in others:
         colour, path = colours[line.level], [(x(one.day), y(one.effect)) for one in line.points]
@@ -177,7 +178,7 @@ def _labels(lines: Sequence[Line], colours: dict[str, str], y: Any, top: float, 
             bound = places[i] - LABEL
     for place, (_, _, line) in zip(places, wanted, strict=True):
         one, colour = line.points[-1], colours.get(line.level, DEFAULT)
-        told = {"default": "default", "shown": "", "not shown": "not shown any more"}[one.standing]
+        told = {"default": "default", "shown": "", "not shown": "no longer shown"}[one.standing]
         effect = "the first default" if line.first else f"{one.effect:+.0%} ({one.low:+.0%} to {one.high:+.0%})"
         told = "" if line.first and told == "default" else told
         said = ", ".join(part for part in (effect, told) if part)
