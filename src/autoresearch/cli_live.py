@@ -132,14 +132,29 @@ def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
 @click.option(
+    "--prior", type=click.Path(path_type=Path, dir_okay=False), help="Write what the next campaign may start from."
+)
+@click.option(
     "--at", "when", metavar="TIME", help="As it was then: a day of the study like 3, a date, a date and time."
 )
 @click.option("--over-time", is_flag=True, help="How it came to be known, day by day or week by week.")
-def map_(folder: Path, as_json: bool, as_csv: bool, svg: Path | None, when: str | None, over_time: bool) -> None:
+def map_(
+    folder: Path, as_json: bool, as_csv: bool, svg: Path | None, prior: Path | None, when: str | None, over_time: bool
+) -> None:
     """What resonates, with whom, and how surely."""
     from autoresearch.campaign import atlas, drawing, history, timelines
 
     _study(folder)
+    if prior is not None:
+        from autoresearch.live.prior import written
+
+        handed = history.for_the_next(folder)
+        prior.write_text(written(handed), encoding="utf-8")
+        click.echo(
+            f'{len(handed.effects)} effects are in {prior}. In the next campaign: `prior = "{prior.name}"` in [live] of study.toml, '
+            f"and `git add {prior.name}`."
+        )
+        return
     if when and over_time:
         raise AutoresearchError("--at and --over-time exclude each other: one is a moment, the other all of them")
     if over_time:

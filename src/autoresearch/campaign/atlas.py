@@ -17,6 +17,7 @@ from autoresearch.campaign.known import Known, known
 from autoresearch.errors import StudyError
 from autoresearch.git import git
 from autoresearch.live import deciding
+from autoresearch.live.belief import Prior
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
@@ -56,13 +57,14 @@ class Atlas(Struct, frozen=True):
 
 
 class Shelf(Struct, frozen=True):
-    """What maps are worked out from. `variables` are those of the best."""
+    """What maps are worked out from. `variables` are those of the best, `prior` what the study began from."""
 
     study: Study
     live: Live
     state: State
     variables: Variables
     store: Store
+    prior: Prior | None
 
 
 @contextlib.contextmanager
@@ -81,15 +83,15 @@ def open_shelf(folder: Path) -> Iterator[Shelf]:
         raise StudyError("this study was not run yet: `autoresearch live serve`")
     workspace = Workspace(folder, study)
     text = git(folder, "show", f"{state.best.commit}:{workspace.prefix}{FILE}").decode()
+    prior = house.prior(workspace, state.opened.start, study.live)
     with contextlib.closing(house.store_of(study.name, study.live, folder / HOME)) as store:
-        yield Shelf(study, study.live, state, parse(text), store)
+        yield Shelf(study, study.live, state, parse(text), store, prior)
 
 
 def learnt(folder: Path, now: float | None = None) -> Atlas:
     """The map of the study in this folder as it is now; errors as in `open_shelf`."""
     with open_shelf(folder) as shelf:
-        state, variables, live, store, study = shelf.state, shelf.variables, shelf.live, shelf.store, shelf.study
-        return drawn_from(state, variables, live, store, latest(store, now), study.name, study.metric.name)
+        return drawn_from(shelf, latest(shelf.store, now))
 
 
 def latest(store: Store, now: float | None) -> float:
@@ -98,30 +100,20 @@ def latest(store: Store, now: float | None) -> float:
     return max(time.time() if now is None else now, plan.at if plan else 0.0)
 
 
-def drawn_from(
-    state: State, variables: Variables, live: Live, store: Store, now: float, study: str, metric: str
-) -> Atlas:
-    """The same, of what was read already."""
-    facts = known(store, live, now)
-    found = decided(state, variables, live, facts, levels.allowed(variables, levels.shown(state).values()))
-    return made_of(found, facts, state, variables, live, study, metric)
+def drawn_from(shelf: Shelf, now: float) -> Atlas:
+    """The same, of what was opened already."""
+    allowed = levels.allowed(shelf.variables, levels.shown(shelf.state).values())
+    facts = known(shelf.store, shelf.live, now)
+    return made_of(shelf, decided(shelf.state, shelf.variables, shelf.live, facts, allowed, shelf.prior), facts)
 
 
-def made_of(
-    found: Decision,
-    facts: Known,
-    state: State,
-    variables: Variables,
-    live: Live,
-    study: str,
-    metric: str,
-    word: Callable[[Reading], str] | None = None,
-) -> Atlas:
+def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading], str] | None = None) -> Atlas:
     """The map that shows a decision. `word`: what had become of a reading's level by then, where that is not now."""
+    state = shelf.state
     ever = {
         level.at: (number, level) for number, trial in state.trials.items() if (level := levels.of(trial)) is not None
     }
-    everything = levels.joined(variables, (level for _, level in ever.values()))
+    everything = levels.joined(shelf.variables, (level for _, level in ever.values()))
 
     def place(reading: Reading) -> Place:
         own = everything.variables.get(reading.variable)
@@ -132,9 +124,9 @@ def made_of(
 
     days = [tally.day for tally in facts.tallies]
     return Atlas(
-        study,
-        metric,
-        live.simulated,
+        shelf.study.name,
+        shelf.study.metric.name,
+        shelf.live.simulated,
         facts.until,
         sum(tally.n for tally in facts.tallies),
         sum(tally.successes for tally in facts.tallies),
@@ -146,7 +138,14 @@ def made_of(
     )
 
 
-def decided(state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]]) -> Decision:
+def decided(
+    state: State,
+    variables: Variables,
+    live: Live,
+    facts: Known,
+    allowed: dict[str, set[str]],
+    prior: Prior | None = None,
+) -> Decision:
     """What follows from what is known."""
     assert state.opened is not None
     return deciding.decide(
@@ -158,5 +157,6 @@ def decided(state: State, variables: Variables, live: Live, facts: Known, allowe
         rates=facts.rates,
         plans=facts.plans,
         arrived=facts.arrived,
+        prior=prior,
         labels=facts.labels,
     )

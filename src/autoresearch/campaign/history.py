@@ -7,7 +7,9 @@ alone, whatever has become of the levels since. Only audits of labels have no ti
 
 import math
 import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +21,11 @@ from autoresearch.campaign.atlas import Atlas, Shelf, decided, made_of, open_she
 from autoresearch.campaign.known import audited, known, tallied
 from autoresearch.errors import StudyError
 from autoresearch.live import effects
-from autoresearch.live.belief import Belief, believe
-from autoresearch.live.counts import Counts, counted, joined
+from autoresearch.live.belief import Belief, believe, handed_on
+from autoresearch.live.counts import Counts, counted, joined, parts
 from autoresearch.live.deciding import Reading
 from autoresearch.live.mappings import instant
+from autoresearch.live.prior import Effect, Handed
 from autoresearch.live.records import Plan, Tally
 from autoresearch.live.store import Store
 from autoresearch.live.tallying import DAY_S, day_of
@@ -94,7 +97,7 @@ def _as_of(shelf: Shelf, plan: Plan) -> Atlas:
     variables = with_default(levels.ever_approved(state, shelf.variables), plan.default)
     facts = known(shelf.store, live, plan.at, plan)
     shown = listed(plan)
-    found = decided(state, variables, live, facts, shown)
+    found = decided(state, variables, live, facts, shown, shelf.prior)
     chains = _chains(shelf)
 
     def word(reading: Reading) -> str:
@@ -108,7 +111,7 @@ def _as_of(shelf: Shelf, plan: Plan) -> Atlas:
             return reading.word
         return "running" if reading.level in shown[reading.variable] else "discard"
 
-    return made_of(found, facts, state, variables, live, shelf.study.name, shelf.study.metric.name, word)
+    return made_of(shelf, found, facts, word)
 
 
 def over_time(folder: Path) -> History:
@@ -154,6 +157,35 @@ def over_time(folder: Path) -> History:
         )
 
 
+def for_the_next(folder: Path) -> Handed:
+    """
+    What the next campaign may start from: the effect of each level that somebody saw, as it is known now.
+
+    Raises:
+        StudyError: nothing was planned yet, or whole cells are compared; or as in `atlas.learnt`.
+    """
+    with open_shelf(folder) as shelf:
+        last = shelf.store.plan() or _first(shelf.store)
+        variables = with_default(levels.ever_approved(shelf.state, shelf.variables), last.default)
+        now = last.at if shelf.live.simulated else max(last.at, time.time())
+        plan = msgspec.structs.replace(last, at=now, seen=shelf.store.seen())
+        looks = _Looks(shelf)
+        belief = looks.belief(plan, variables)
+        totals = _totals(belief, looks.counts)
+        found = [
+            (one, totals.get((one.variable, one.level), (0.0, 0.0))[0]) for one in handed_on(belief, variables).known
+        ]
+        return Handed(
+            format=1,
+            study=shelf.study.name,
+            outcome=shelf.live.outcome,
+            until=datetime.fromtimestamp(now, UTC).date(),
+            effects=tuple(Effect(one.variable, one.level, one.text, one.mean, one.sd, n) for one, n in found if n),
+            people=float(looks.counts.shown.sum()),
+            simulated=shelf.live.simulated,
+        )
+
+
 class _Looks:
     """Beliefs at one time after another; a day that has not changed is counted once."""
 
@@ -170,18 +202,12 @@ class _Looks:
             if day not in self.days or self.days[day][0] != tallies:
                 self.days[day] = tallies, counted(tallies)
         self.counts = joined(self.days[day][1] for day in sorted(by_day))
-        return believe(self.counts, variables, listed(plan), self.shelf.live, labels=self.labels)
+        return believe(self.counts, variables, listed(plan), self.shelf.live, self.shelf.prior, self.labels)
 
 
 def _points(belief: Belief, counts: Counts, plan: Plan, day: int) -> Iterator[tuple[tuple[str, str], Point]]:
     """Of each level that was shown by then."""
-    shown, now = listed(plan), cell_of(plan.default)
-    seen, won = counts.shown.sum(axis=0).tolist(), counts.won.sum(axis=0).tolist()
-    totals: dict[tuple[str, str], tuple[float, float]] = {}
-    for column, n, y in zip(counts.columns, seen, won, strict=True):
-        for item in {**belief.default, **cell_of(column.cell)}.items():
-            before = totals.get(item, (0.0, 0.0))
-            totals[item] = before[0] + n, before[1] + y
+    shown, now, totals = listed(plan), cell_of(plan.default), _totals(belief, counts)
     for block in belief.blocks:
         for name in block.variables:
             for level in sorted({term.levels[0] for term in belief.terms if term.variables == (name,)}):
@@ -190,6 +216,17 @@ def _points(belief: Belief, counts: Counts, plan: Plan, day: int) -> Iterator[tu
                 )
                 effect = effects.relative(belief, effects.contrast(belief, block, name, level, None), None)
                 yield (name, level), Point(plan.at, day, *effect, *totals.get((name, level), (0.0, 0.0)), standing)
+
+
+def _totals(belief: Belief, counts: Counts) -> dict[tuple[str, str], tuple[float, float]]:
+    """(variable, level) -> how many saw it, and how many of them had the outcome."""
+    seen, won = counts.shown.sum(axis=0).tolist(), counts.won.sum(axis=0).tolist()
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for column, n, y in zip(counts.columns, seen, won, strict=True):
+        for item in {**belief.default, **parts(column.cell)}.items():
+            before = found.get(item, (0.0, 0.0))
+            found[item] = before[0] + n, before[1] + y
+    return found
 
 
 def latest(store: Store, at: float) -> Plan | None:
@@ -270,6 +307,4 @@ def _instant(when: str, first: float) -> float:
 
 
 def _told(at: float) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
