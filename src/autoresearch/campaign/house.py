@@ -74,6 +74,14 @@ def frozen(workspace: Workspace) -> Path:
     return workspace.home / "trees" / REFEREE / workspace.prefix
 
 
+def committed(workspace: Workspace, start: str, name: str) -> bytes | None:
+    """One of the study's own files as it was when the study began; None where it was not there."""
+    try:
+        return git(workspace.folder, "cat-file", "blob", f"{start}:{workspace.prefix}{name}")
+    except WorkspaceError:
+        return None
+
+
 def prior(workspace: Workspace, start: str, live: Live) -> "Prior | None":
     """
     What the study begins from, as it was committed at `start`; None where study.toml names nothing.
@@ -86,13 +94,11 @@ def prior(workspace: Workspace, start: str, live: Live) -> "Prior | None":
     from autoresearch.live import prior as handed
 
     name = live.prior
-    try:
-        found = git(workspace.folder, "cat-file", "blob", f"{start}:{workspace.prefix}{name}")
-    except WorkspaceError:
+    if (found := committed(workspace, start, name)) is None:
         raise StudyError(
             f"study.toml: live.prior names {name}, which is not in the commit that the study began from ({start[:10]}): `git add` and "
             "commit it before the study begins, or take the key out"
-        ) from None
+        )
     if len(found) > handed.LARGEST:
         raise StudyError(f"{name}: has {len(found):,} bytes, and {handed.LARGEST:,} is the most; take effects out")
     try:
