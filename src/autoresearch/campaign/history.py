@@ -180,7 +180,9 @@ def for_the_next(folder: Path) -> Handed:
             study=shelf.study.name,
             outcome=shelf.live.outcome,
             until=datetime.fromtimestamp(now, UTC).date(),
-            effects=tuple(Effect(one.variable, one.level, one.text, one.mean, one.sd, n) for one, n in found if n),
+            effects=[
+                Effect(one.variable, one.level, one.text, one.mean, one.sd, n) for one, n in found if n and one.sd > 0
+            ],
             people=float(looks.counts.shown.sum()),
             simulated=shelf.live.simulated,
         )

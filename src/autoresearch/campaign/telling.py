@@ -19,8 +19,8 @@ from autoresearch.state import State
 from autoresearch.workspace import Workspace
 
 MAP, PAIRS, NEXT, REFUSED, RULES = 5_000, 900, 900, 1_600, 2_000  # characters of each part, at most
-TEXT, WHY, PHRASE = 200, 160, 80  # of one entry
-MOST_PAIRS, MOST_NEXT = 6, 6
+TEXT, WHY, PHRASE = (200, 90, 40), 160, 80  # of one entry; a level's words are cut shorter where there are many
+MOST_PAIRS, MOST_NEXT = 6, 4
 SIMULATED = "The audience is a SIMULATED one: nothing here says what real people like."
 
 
@@ -51,7 +51,7 @@ def lines(atlas: Atlas, shelf: Shelf, rules: Brand | None) -> tuple[str, ...]:
     ]
     parts = [
         head,
-        _cut(_levels(atlas, shelf.variables), MAP),
+        _cut(_levels_fitting(atlas, shelf.variables), MAP),
         _cut(_pairs(atlas), PAIRS),
         _cut(_next(atlas), NEXT),
         _cut(_refused(shelf.state), REFUSED),
@@ -60,24 +60,34 @@ def lines(atlas: Atlas, shelf: Shelf, rules: Brand | None) -> tuple[str, ...]:
     return tuple(line for part in parts for line in part)
 
 
-def _levels(atlas: Atlas, variables: Variables) -> list[str]:
+def _levels_fitting(atlas: Atlas, variables: Variables) -> list[str]:
+    """With as much of each level's words as lets all levels be told."""
+    found = list[str]()
+    for text in TEXT:
+        found = _levels(atlas, variables, text)
+        if sum(len(line) + 1 for line in found) <= MAP:
+            break
+    return found
+
+
+def _levels(atlas: Atlas, variables: Variables, text: int) -> list[str]:
     found = list[str]()
     places = whole(atlas)
     for name, variable in variables.variables.items():
         bounds = f", at most {variable.max_length} characters" if variable.max_length else ""
-        about = f": {quote(variable.about, TEXT)}" if variable.about else ""
+        about = f": {quote(variable.about, text)}" if variable.about else ""
         found.append(f"## variable {word(name)} ({variable.kind}{bounds}){about}")
         for place in [place for place in places if place.reading.variable == name]:
-            found.append(f"- {_level(place)}")
-            found += [f"  - {text}" for text in _apart(atlas, place)]
+            found.append(f"- {_level(place, text)}")
+            found += [f"  - {apart}" for apart in _apart(atlas, place)]
     for place in [place for place in places if place.reading.variable == "cell"]:
-        found.append(f"- {_level(place)}")
+        found.append(f"- {_level(place, text)}")
     return found
 
 
-def _level(place: Place) -> str:
+def _level(place: Place, text: int) -> str:
     one = place.reading
-    said = f"{quote(one.level, PHRASE)[1:-1]} {quote(place.text, TEXT)}" if place.text else quote(one.level, TEXT)
+    said = f"{quote(one.level, PHRASE)[1:-1]} {quote(place.text, text)}" if place.text else quote(one.level, TEXT[0])
     seen = f"{one.shown:,.0f} people"
     if one.word == "default":
         return f"{said}: the default, {seen}"
@@ -119,9 +129,9 @@ def _next(atlas: Atlas) -> list[str]:
         for place in whole(atlas)
         if place.word not in ("keep", "discard", "rejected") and not place.reading.enough
     ]
-    worth += [(value, f"{word(a)} together with {word(b)}") for a, b, value in atlas.pairs if value > 0]
-    worth.sort(key=lambda one: (-one[0], one[1]))
-    found = [f"- {said}: {value:.1%} of the rate" for value, said in worth[:MOST_NEXT]]
+    worth = sorted(worth, key=lambda one: (-one[0], one[1]))[:MOST_NEXT]
+    worth += [(value, f"{word(a)} together with {word(b)}") for a, b, value in atlas.pairs[:MOST_NEXT] if value > 0]
+    found = [f"- {said}: {value:.1%} of the rate" for value, said in worth]
     return ["## What it would be worth to know more of", *found] if found else []
 
 
@@ -133,7 +143,7 @@ def _refused(state: State) -> list[str]:
         level = levels.of(trial)
         if level is not None and trial.word == "rejected" and trial.verdict is not None:
             why = quote(trial.verdict.why, WHY)
-            found.append(f"- {word(level.variable)} = {quote(level.text, TEXT)}: {why}")
+            found.append(f"- {word(level.variable)} = {quote(level.text, TEXT[1])}: {why}")
     return (
         ["## Words that were refused, and why: neither these nor others with the same fault", *found] if found else []
     )

@@ -58,7 +58,7 @@ class Handed(Struct, frozen=True, forbid_unknown_fields=True):
     study: Annotated[str, Meta(max_length=200)]
     outcome: Annotated[str, Meta(max_length=120)]
     until: date
-    effects: Annotated[tuple[Effect, ...], Meta(max_length=MOST_EFFECTS)]
+    effects: list[Effect]
     people: Annotated[float, Meta(ge=0)] = 0.0
     simulated: bool = False
 
@@ -84,6 +84,8 @@ def parse(text: str, file: str) -> Handed:
         found = msgspec.convert(content, Handed)
     except msgspec.ValidationError as error:
         explain(str(error), Handed, file)
+    if len(found.effects) > MOST_EFFECTS:
+        raise StudyError(f"{file}: has {len(found.effects):,} effects, and {MOST_EFFECTS:,} is the most; take some out")
     seen: set[tuple[str, str]] = set()
     for number, one in enumerate(found.effects):
         if not all(map(math.isfinite, (one.mean, one.sd, one.people))):
