@@ -104,22 +104,28 @@ def test_an_earlier_campaign_is_worth_less_than_own_data_and_another_wording_les
 
 
 def test_verdicts_are_the_same_whatever_a_campaign_began_from() -> None:
-    tallies = campaign({("tone", "warm"): 0.5, ("headline", "odd"): -0.7}, days=25)
-    wild = Prior(
+    means = {"bold": -0.3, "odd": 0.3}
+    sure = Prior(
         tuple(
-            Known(name, text, 2.0 if level in ("odd", "calm") else -2.0, 0.01, level)
+            Known(name, text, means.get(level, 0.0), 0.02, level)
             for name, variable in VARIABLES.variables.items()
             for level, text in variable.levels.items()
         )
     )
-    plain, begun = (deciding.decide(tallies, VARIABLES, LEVELS, LIVE, prior=prior) for prior in (None, wild))
 
     def verdicts(found: deciding.Decision) -> list[tuple[object, ...]]:
         return [(r.variable, r.level, r.word, r.surely_low, r.surely_high, r.better, r.told) for r in found.readings]
 
-    assert verdicts(plain) == verdicts(begun)
-    assert {r.word for r in plain.readings} == {"default", "keep", "discard", "not yet"}
-    assert [r.effect for r in plain.readings] != [r.effect for r in begun.readings]
+    words = set()
+    early = campaign({("headline", "bold"): -0.3, ("headline", "odd"): 0.3}, days=4)
+    for tallies in (campaign({("tone", "warm"): 0.5, ("headline", "odd"): -0.7}, days=25), early):
+        plain, begun = (deciding.decide(tallies, VARIABLES, LEVELS, LIVE, prior=prior) for prior in (None, sure))
+        assert verdicts(plain) == verdicts(begun)
+        assert [r.effect for r in plain.readings] != [r.effect for r in begun.readings]
+        words |= {r.word for r in plain.readings}
+    assert words == {"default", "keep", "discard", "not yet"}
+    # With the earlier campaign's word the model gives up on a level, which its own visitors do not bear out yet.
+    assert [r.word for r in begun.readings if r.level == "bold" and r.p_best < deciding.HOPELESS] == ["not yet"]
 
 
 class Played(NamedTuple):
