@@ -20,6 +20,7 @@ pytest.importorskip("numpy")
 from autoresearch import person, session
 from autoresearch.campaign import history, house, levels, timelines
 from autoresearch.campaign.atlas import Atlas, learnt
+from autoresearch.campaign.drawing import svg
 from autoresearch.campaign.turns import Campaign, machine
 from autoresearch.cli import main
 from autoresearch.errors import ProposerError, StudyError
@@ -180,7 +181,9 @@ def test_a_campaign_begins_from_the_file_that_an_earlier_one_wrote(tmp_path: Pat
     assert shares["bold"] > 0.7
     assert shares["dull"] < 0.1
     (two / "prior.toml").write_text("nonsense")  # the one that was committed holds
-    places = {place.reading.level: place for place in learnt(two, begun.now).places}
+    found = learnt(two, begun.now)
+    assert "begin from what an earlier campaign found (prior.toml)" in svg(found)
+    places = {place.reading.level: place for place in found.places}
     assert places["bold"].reading.low > 0
     assert places["bold"].reading.word == "not yet"  # nobody has seen it here
 

@@ -40,7 +40,8 @@ class Place(Struct, frozen=True):
 class Atlas(Struct, frozen=True):
     """
     `days`: from the first exposure to the last; `lift`: of everybody over the holdout, measured. `pairs`: variables
-    that were never looked at together, and what knowing it would be worth, as a share of the rate.
+    that were never looked at together, and what knowing it would be worth, as a share of the rate. `began`: the file of what an
+    earlier campaign found, where there is one.
     """
 
     study: str
@@ -54,6 +55,7 @@ class Atlas(Struct, frozen=True):
     places: tuple[Place, ...]
     pairs: tuple[tuple[str, str, float], ...]
     halt: str = ""
+    began: str = ""
 
 
 class Shelf(Struct, frozen=True):
@@ -135,6 +137,7 @@ def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading
         tuple(map(place, found.readings)),
         found.pairs,
         found.halt,
+        shelf.live.prior or "",
     )
 
 

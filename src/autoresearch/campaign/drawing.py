@@ -55,6 +55,8 @@ def summary(atlas: Atlas) -> str:
     said = f"{atlas.exposures:,.0f} people count, {rate:.2%} of them with the outcome, in {atlas.days:.0f} days."
     if effect is not None and atlas.outcomes:
         said += f" Everybody against the holdout: {effect:+.0%} ({low:+.0%} to {high:+.0%}, at all looks together)."
+    if atlas.began:
+        said += f" Effects begin from what an earlier campaign found ({atlas.began})."
     return f"{said} {atlas.halt}".strip()
 
 
