@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autoresearch.campaign import house, levels
-from autoresearch.campaign.atlas import Atlas, Place, Shelf, drawn_from, latest, open_shelf
+from autoresearch.campaign.atlas import Atlas, Place, drawn_from, latest, open_shelf
 from autoresearch.campaign.drawing import summary, verdict, whole
 from autoresearch.errors import MissingExtra, StudyError
 from autoresearch.live import brand
@@ -33,12 +33,12 @@ def told(folder: Path) -> tuple[str, ...]:
             assert shelf.state.opened is not None
             rules = house.committed(Workspace(folder, shelf.study), shelf.state.opened.start, brand.FILE)
             parsed = None if rules is None else brand.parse(rules.decode("utf-8", "replace"))
-            return lines(drawn_from(shelf, latest(shelf.store, None)), shelf, parsed)
+            return lines(drawn_from(shelf, latest(shelf.store, None)), shelf.variables, shelf.state, parsed)
     except (StudyError, MissingExtra):
         return ()  # a brief without its map is one all the same
 
 
-def lines(atlas: Atlas, shelf: Shelf, rules: Brand | None) -> tuple[str, ...]:
+def lines(atlas: Atlas, variables: Variables, state: State, rules: Brand | None) -> tuple[str, ...]:
     """
     Of each variable its levels with their words, effects and intervals, segments that clearly differ, pairs, what is worth
     testing next, words that were refused and why, and the brand's rules. Each part has a bound of its own.
@@ -51,10 +51,10 @@ def lines(atlas: Atlas, shelf: Shelf, rules: Brand | None) -> tuple[str, ...]:
     ]
     parts = [
         head,
-        _cut(_levels_fitting(atlas, shelf.variables), MAP),
+        _cut(_levels_fitting(atlas, variables), MAP),
         _cut(_pairs(atlas), PAIRS),
         _cut(_next(atlas), NEXT),
-        _cut(_refused(shelf.state), REFUSED),
+        _cut(_refused(state), REFUSED),
         _cut(_rules(rules), RULES),
     ]
     return tuple(line for part in parts for line in part)
