@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 HEAD = ("variable", "level", "text", "day", "at", "effect", "low", "high", "shown", "outcomes", "standing")
 COLUMNS = 4  # days that a terminal shows
-LEFT, WIDE, RIGHT, TOP, PANEL, GAP, LABEL = 64, 560, 350, 116, 190, 52, 15  # pixels
+LEFT, WIDE, RIGHT, TOP, PANEL, GAP, LABEL = 64, 560, 400, 116, 190, 52, 15  # pixels
 LEVELS = ("#2f5fa8", "#b3541e", "#0f6b5c", "#8a3d82", "#6b7a16", "#a33b2b", "#3b3f8f", "#7a5a2b")  # dark on white
 DEFAULT = "#777777"
+MOST_SHADES = 4  # of a panel; the best that are still shown
 LEAST_SEEN = 100  # people who saw a level, before its interval sets the scale
 
 
@@ -78,12 +79,12 @@ def _cell(point: Point) -> str:
 
 def svg(history: History) -> str:
     """A panel for each variable, all on one scale: each level's effect as a line, its interval as a shade."""
-    names = list(dict.fromkeys(line.variable for line in history.lines))
-    panels = {name: [line for line in history.lines if line.variable == name] for name in names}
+    panels = {line.variable: [one for one in history.lines if one.variable == line.variable] for line in history.lines}
+    names = [name for name, lines in panels.items() if len(lines) > 1]  # where there is something to compare
     heights = {name: max(PANEL, LABEL * (len(panels[name]) + 1)) for name in names}
     wide, height = LEFT + WIDE + RIGHT, TOP + sum(heights.values()) + GAP * len(names)
     every = f"every {history.step_days} days" if history.step_days > 1 else "day by day"
-    said = f"How each level changes the rate against the first default, as it was known {every}; the shade is the 95 % interval."
+    said = f"How each level changes the rate against the first default, as it was known {every}; the shade is the 95 % interval, of the best {MOST_SHADES} at most."
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {height}" width="{wide}" height="{height}" {FONT}>',
         '<rect width="100%" height="100%" fill="white"/>',
@@ -138,14 +139,17 @@ def _panel(lines: Sequence[Line], days: Sequence[int], reach: float, top: float,
         )
     others = [line for line in lines if not line.first]
     colours = {line.level: LEVELS[i % len(LEVELS)] for i, line in enumerate(others)}
-    for line in others:
+    shaded = sorted(others, key=lambda line: (line.points[-1].standing == "not shown", -line.points[-1].effect))
+    for line in shaded[:MOST_SHADES]:
         seen = [one for one in line.points if one.shown]  # before anybody counted, all is possible of all of them
         edge = [(x(one.day), y(one.high)) for one in seen] + [(x(one.day), y(one.low)) for one in reversed(seen)]
-        parts.append(f'<polygon points="{_joined(edge)}" fill="{colours[line.level]}" opacity="0.09"/>')
+        colour = colours[line.level]
+        parts.append(f'<polygon points="{_joined(edge)}" fill="{colour}" stroke="{colour}" opacity="0.09"/>')
     for line in others:
         colour, path = colours[line.level], [(x(one.day), y(one.effect)) for one in line.points]
+        faint = ' opacity="0.45"' if line.points[-1].standing == "not shown" else ""
         parts.append(
-            f'<polyline points="{_joined(path)}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>'
+            f'<polyline points="{_joined(path)}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"{faint}/>'
         )
         parts += _marks(line, path, colour)
     parts += _labels(lines, colours, y, top, height)
