@@ -68,6 +68,21 @@ def whole(atlas: Atlas) -> list[Place]:
     )
 
 
+def worth(atlas: Atlas, most: int) -> list[tuple[str, str, str, float]]:
+    """
+    What to test next: (variable, level, "", value) or (variable, "", other variable, value), the best of each kind first. A value is by
+    what share of itself the rate would rise, on average, if it were known.
+    """
+    open_ = [
+        place.reading
+        for place in whole(atlas)
+        if place.word not in ("keep", "discard", "rejected") and not place.reading.enough
+    ]
+    open_.sort(key=lambda one: (-one.value, one.variable, one.level))
+    pairs = [(a, "", b, value) for a, b, value in atlas.pairs if value > 0]
+    return [*((one.variable, one.level, "", one.value) for one in open_[:most]), *pairs[:most]]
+
+
 def verdict(place: Place) -> str:
     """One word or two for a person."""
     reading = place.reading
@@ -111,7 +126,12 @@ def table(atlas: Atlas) -> "Group":
         )
         last = reading.variable
     lines = [Text(SIMULATED, style="bold yellow")] if atlas.simulated else []
-    return Group(*lines, Text(summary(atlas)), Text(""), found)
+    further = "; ".join(
+        f"{short(name, 24)} {f'= {short(level, 24)}' if level else f'together with {short(other, 24)}'} ({value:.1%})"
+        for name, level, other, value in worth(atlas, 3)
+    )
+    last_line = [Text(""), Text(f"Worth knowing next, in shares of the rate: {further}.")] if further else []
+    return Group(*lines, Text(summary(atlas)), Text(""), found, *last_line)
 
 
 def as_data(atlas: Atlas) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autoresearch.campaign import house, levels
 from autoresearch.campaign.atlas import Atlas, Place, drawn_from, latest, open_shelf
-from autoresearch.campaign.drawing import summary, verdict, whole
+from autoresearch.campaign.drawing import summary, verdict, whole, worth
 from autoresearch.errors import MissingExtra, StudyError
 from autoresearch.live import brand
 from autoresearch.live.brand import Brand
@@ -124,14 +124,10 @@ def _pairs(atlas: Atlas) -> list[str]:
 
 def _next(atlas: Atlas) -> list[str]:
     """By how much of itself the rate would rise, on average, if something were known."""
-    worth = [
-        (place.reading.value, f"{word(place.reading.variable)} = {quote(place.reading.level, PHRASE)[1:-1]}")
-        for place in whole(atlas)
-        if place.word not in ("keep", "discard", "rejected") and not place.reading.enough
-    ]
-    worth = sorted(worth, key=lambda one: (-one[0], one[1]))[:MOST_NEXT]
-    worth += [(value, f"{word(a)} together with {word(b)}") for a, b, value in atlas.pairs[:MOST_NEXT] if value > 0]
-    found = [f"- {said}: {value:.1%} of the rate" for value, said in worth]
+    found = []
+    for name, level, other, value in worth(atlas, MOST_NEXT):
+        what = f"= {quote(level, PHRASE)[1:-1]}" if level else f"together with {word(other)}"
+        found.append(f"- {word(name)} {what}: {value:.1%} of the rate")
     return ["## What it would be worth to know more of", *found] if found else []
 
 
