@@ -4,6 +4,7 @@ imported inside.
 """
 
 import gc
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from autoresearch.errors import AutoresearchError, Busy
 from autoresearch.options import folder_option, json_option, make_console, print_json
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from autoresearch.live.serve import Serving
     from autoresearch.study import Study
 
@@ -125,22 +128,74 @@ def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
-def map_(folder: Path, as_json: bool, as_csv: bool, svg: Path | None) -> None:
+@click.option(
+    "--prior", type=click.Path(path_type=Path, dir_okay=False), help="Write what the next campaign may start from."
+)
+@click.option(
+    "--at", "when", metavar="TIME", help="As it was then: a day of the study like 3, a date, a date and time."
+)
+@click.option("--over-time", is_flag=True, help="How it came to be known, day by day or week by week.")
+def map_(
+    folder: Path, as_json: bool, as_csv: bool, svg: Path | None, prior: Path | None, when: str | None, over_time: bool
+) -> None:
     """What resonates, with whom, and how surely."""
-    from autoresearch.campaign import drawing as shown
-    from autoresearch.campaign.atlas import learnt
+    from autoresearch.campaign import atlas, drawing, history, timelines
 
     _study(folder)
-    found = learnt(folder)
+    if prior is not None:
+        from autoresearch.live.prior import written
+
+        handed = history.for_the_next(folder)
+        prior.write_text(written(handed), encoding="utf-8")
+        click.echo(
+            f'{len(handed.effects)} effects are in {prior}. In the next campaign: `prior = "{prior.name}"` in [live] of study.toml, '
+            f"and `git add {prior.name}`."
+        )
+        return
+    if when and over_time:
+        raise AutoresearchError("--at and --over-time exclude each other: one is a moment, the other all of them")
+    if over_time:
+        told = history.over_time(folder)
+        _print_map(
+            as_json,
+            as_csv,
+            svg,
+            lambda: timelines.data(told),
+            lambda: timelines.as_csv(told),
+            lambda: timelines.svg(told),
+            lambda: timelines.table(told),
+        )
+        return
+    found = history.replayed(folder, when) if when else atlas.learnt(folder)
+    _print_map(
+        as_json,
+        as_csv,
+        svg,
+        lambda: drawing.as_data(found),
+        lambda: drawing.as_csv(found),
+        lambda: drawing.svg(found),
+        lambda: drawing.table(found),
+    )
+
+
+def _print_map(
+    as_json: bool,
+    as_csv: bool,
+    svg: Path | None,
+    data: Callable[[], object],
+    csv: Callable[[], str],
+    drawn: Callable[[], str],
+    table: Callable[[], "Group"],
+) -> None:
     if svg is not None:
-        svg.write_text(shown.svg(found))
+        svg.write_text(drawn(), encoding="utf-8")
         click.echo(f"Drawn: {svg}")
     elif as_json:
-        print_json(shown.as_data(found))
+        print_json(data())
     elif as_csv:
-        click.echo(shown.as_csv(found), nl=False)
+        click.echo(csv(), nl=False)
     else:
-        make_console().print(shown.table(found))
+        make_console().print(table())
 
 
 def demonstrate(folder: Path, template: str, minutes: float) -> None:

@@ -11,6 +11,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -254,7 +255,14 @@ def around(study: Study, workspace: Workspace, purse: Purse, slots: int) -> Arou
         repeats=study.decide.repeats,
         trials=study.budget.trials,
         slots=slots,
+        learnt=partial(_learnt, workspace.folder) if study.live is not None else tuple,
     )
+
+
+def _learnt(folder: Path) -> tuple[str, ...]:
+    from autoresearch.campaign import telling
+
+    return telling.told(folder)
 
 
 def run(folder: Path, goal: Goal, listener: Listener) -> State:

@@ -272,6 +272,10 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
             raise ValueError(
                 'metric.direction must be "maximize" beside [live]: the metric is the rate of live.outcome'
             )
+        if self.live is not None and self.live.prior is not None and may_change(self.asset, self.live.prior):
+            raise ValueError(
+                f"live.prior = {self.live.prior!r} is among the asset, and it must be frozen: name another file"
+            )
         once = self.decide.baseline_runs < 2
         for guard in self.metric.no_worse if once else ():
             if guard.margin is None:

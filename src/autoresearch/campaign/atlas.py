@@ -4,7 +4,9 @@ The map of a live study: what resonates, with whom, and how surely; worked out f
 Pure data in the end: how it looks is in drawing.py.
 """
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,13 +17,14 @@ from autoresearch.campaign.known import Known, known
 from autoresearch.errors import StudyError
 from autoresearch.git import git
 from autoresearch.live import deciding
+from autoresearch.live.belief import Prior
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.variables import FILE, Variables, parse
 from autoresearch.session import journal
 from autoresearch.state import State
-from autoresearch.study import load
+from autoresearch.study import Study, load
 from autoresearch.workspace import HOME, Workspace
 
 
@@ -37,7 +40,8 @@ class Place(Struct, frozen=True):
 class Atlas(Struct, frozen=True):
     """
     `days`: from the first exposure to the last; `lift`: of everybody over the holdout, measured. `pairs`: variables
-    that were never looked at together, and what knowing it would be worth, as a share of the rate.
+    that were never looked at together, and what knowing it would be worth, as a share of the rate. `began`: the file of what an
+    earlier campaign found, where there is one.
     """
 
     study: str
@@ -51,11 +55,24 @@ class Atlas(Struct, frozen=True):
     places: tuple[Place, ...]
     pairs: tuple[tuple[str, str, float], ...]
     halt: str = ""
+    began: str = ""
 
 
-def learnt(folder: Path, now: float | None = None) -> Atlas:
+class Shelf(Struct, frozen=True):
+    """What maps are worked out from. `variables` are those of the best, `prior` what the study began from."""
+
+    study: Study
+    live: Live
+    state: State
+    variables: Variables
+    store: Store
+    prior: Prior | None
+
+
+@contextlib.contextmanager
+def open_shelf(folder: Path) -> Iterator[Shelf]:
     """
-    The map of the study in this folder as it is now.
+    The study in this folder, to be read.
 
     Raises:
         StudyError: it is no live study, or was not run yet.
@@ -68,11 +85,15 @@ def learnt(folder: Path, now: float | None = None) -> Atlas:
         raise StudyError("this study was not run yet: `autoresearch live serve`")
     workspace = Workspace(folder, study)
     text = git(folder, "show", f"{state.best.commit}:{workspace.prefix}{FILE}").decode()
-    store = house.store_of(study.name, study.live, folder / HOME)
-    try:
-        return drawn_from(state, parse(text), study.live, store, latest(store, now), study.name, study.metric.name)
-    finally:
-        store.close()
+    prior = house.prior(workspace, state.opened.start, study.live)
+    with contextlib.closing(house.store_of(study.name, study.live, folder / HOME)) as store:
+        yield Shelf(study, study.live, state, parse(text), store, prior)
+
+
+def learnt(folder: Path, now: float | None = None) -> Atlas:
+    """The map of the study in this folder as it is now; errors as in `open_shelf`."""
+    with open_shelf(folder) as shelf:
+        return drawn_from(shelf, latest(shelf.store, now))
 
 
 def latest(store: Store, now: float | None) -> float:
@@ -81,34 +102,53 @@ def latest(store: Store, now: float | None) -> float:
     return max(time.time() if now is None else now, plan.at if plan else 0.0)
 
 
-def drawn_from(
-    state: State, variables: Variables, live: Live, store: Store, now: float, study: str, metric: str
-) -> Atlas:
-    """The same, of what was read already."""
-    allowed = levels.allowed(variables, levels.shown(state).values())
-    facts = known(store, live, now)
-    found = decided(state, variables, live, facts, allowed)
+def drawn_from(shelf: Shelf, now: float) -> Atlas:
+    """The same, of what was opened already."""
+    allowed = levels.allowed(shelf.variables, levels.shown(shelf.state).values())
+    facts = known(shelf.store, shelf.live, now)
+    return made_of(shelf, decided(shelf.state, shelf.variables, shelf.live, facts, allowed, shelf.prior), facts)
+
+
+def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading], str] | None = None) -> Atlas:
+    """The map that shows a decision. `word`: what had become of a reading's level by then, where that is not now."""
+    state = shelf.state
     ever = {
         level.at: (number, level) for number, trial in state.trials.items() if (level := levels.of(trial)) is not None
     }
-    everything = levels.joined(variables, (level for _, level in ever.values()))
+    everything = levels.joined(shelf.variables, (level for _, level in ever.values()))
+
+    def place(reading: Reading) -> Place:
+        own = everything.variables.get(reading.variable)
+        number = ever[reading.variable, reading.level][0] if (reading.variable, reading.level) in ever else None
+        now = state.trials[number].word if number is not None else reading.word
+        text = own.levels.get(reading.level, "") if own else ""
+        return Place(reading, text, number, word(reading) if word else now)
+
     days = [tally.day for tally in facts.tallies]
     return Atlas(
-        study,
-        metric,
-        live.simulated,
-        now,
+        shelf.study.name,
+        shelf.study.metric.name,
+        shelf.live.simulated,
+        facts.until,
         sum(tally.n for tally in facts.tallies),
         sum(tally.successes for tally in facts.tallies),
         float(max(days) - min(days) + 1) if days else 0.0,
         (found.lift.effect, found.lift.low, found.lift.high),
-        tuple(_place(reading, everything, state, ever) for reading in found.readings),
+        tuple(map(place, found.readings)),
         found.pairs,
         found.halt,
+        shelf.live.prior or "",
     )
 
 
-def decided(state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]]) -> Decision:
+def decided(
+    state: State,
+    variables: Variables,
+    live: Live,
+    facts: Known,
+    allowed: dict[str, set[str]],
+    prior: Prior | None = None,
+) -> Decision:
     """What follows from what is known."""
     assert state.opened is not None
     return deciding.decide(
@@ -120,15 +160,6 @@ def decided(state: State, variables: Variables, live: Live, facts: Known, allowe
         rates=facts.rates,
         plans=facts.plans,
         arrived=facts.arrived,
+        prior=prior,
         labels=facts.labels,
     )
-
-
-def _place(
-    reading: Reading, variables: Variables, state: State, ever: dict[tuple[str, str], tuple[int, levels.Level]]
-) -> Place:
-    known = variables.variables.get(reading.variable)
-    text = known.levels.get(reading.level, "") if known else ""
-    number = ever[reading.variable, reading.level][0] if (reading.variable, reading.level) in ever else None
-    word = state.trials[number].word if number is not None else reading.word
-    return Place(reading, text, number, word)

@@ -55,6 +55,8 @@ def summary(atlas: Atlas) -> str:
     said = f"{atlas.exposures:,.0f} people count, {rate:.2%} of them with the outcome, in {atlas.days:.0f} days."
     if effect is not None and atlas.outcomes:
         said += f" Everybody against the holdout: {effect:+.0%} ({low:+.0%} to {high:+.0%}, at all looks together)."
+    if atlas.began:
+        said += f" Effects begin from what an earlier campaign found ({atlas.began})."
     return f"{said} {atlas.halt}".strip()
 
 
@@ -64,6 +66,21 @@ def whole(atlas: Atlas) -> list[Place]:
     return sorted(
         found, key=lambda place: (" x " in place.reading.variable, place.reading.variable, place.word != "default")
     )
+
+
+def worth(atlas: Atlas, most: int) -> list[tuple[str, str, str, float]]:
+    """
+    What to test next: (variable, level, "", value) or (variable, "", other variable, value), the best of each kind first. A value is by
+    what share of itself the rate would rise, on average, if it were known.
+    """
+    open_ = [
+        place.reading
+        for place in whole(atlas)
+        if place.word not in ("keep", "discard", "rejected") and not place.reading.enough
+    ]
+    open_.sort(key=lambda one: (-one.value, one.variable, one.level))
+    pairs = [(a, "", b, value) for a, b, value in atlas.pairs if value > 0]
+    return [*((one.variable, one.level, "", one.value) for one in open_[:most]), *pairs[:most]]
 
 
 def verdict(place: Place) -> str:
@@ -91,7 +108,8 @@ def table(atlas: Atlas) -> "Group":
         ("", False),
         ("says", False),
     ):
-        found.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+        # Where a terminal is narrow, the words alone are broken.
+        found.add_column(name, justify="right" if right else "left", no_wrap=name != "says", overflow="ellipsis")
     last = ""
     for place in whole(atlas):
         reading = place.reading
@@ -108,7 +126,12 @@ def table(atlas: Atlas) -> "Group":
         )
         last = reading.variable
     lines = [Text(SIMULATED, style="bold yellow")] if atlas.simulated else []
-    return Group(*lines, Text(summary(atlas)), Text(""), found)
+    further = "; ".join(
+        f"{short(name, 24)} {f'= {short(level, 24)}' if level else f'together with {short(other, 24)}'} ({value:.1%})"
+        for name, level, other, value in worth(atlas, 3)
+    )
+    last_line = [Text(""), Text(f"Worth knowing next, in shares of the rate: {further}.")] if further else []
+    return Group(*lines, Text(summary(atlas)), Text(""), found, *last_line)
 
 
 def as_data(atlas: Atlas) -> Any:

@@ -8,11 +8,13 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from autoresearch import files
-from autoresearch.errors import StudyError
+from autoresearch.errors import StudyError, WorkspaceError
+from autoresearch.git import git
 from autoresearch.live import brand
 from autoresearch.live.desk import Material
 from autoresearch.live.render import read
@@ -20,6 +22,9 @@ from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
 from autoresearch.live.variables import Variables
 from autoresearch.workspace import REFEREE, Workspace
+
+if TYPE_CHECKING:
+    from autoresearch.live.belief import Prior
 
 FOLDER, STORE, SALT, SHOWN = "live", "events.db", "salt", "variables.json"
 LONGEST_SALT = 64
@@ -68,6 +73,39 @@ def salt(home: Path) -> bytes:
 def frozen(workspace: Workspace) -> Path:
     """Where the study's own files lie as they were committed, once the study was begun."""
     return workspace.home / "trees" / REFEREE / workspace.prefix
+
+
+def committed(workspace: Workspace, start: str, name: str) -> bytes | None:
+    """One of the study's own files as it was when the study began; None where it was not there."""
+    try:
+        return git(workspace.folder, "cat-file", "blob", f"{start}:{workspace.prefix}{name}")
+    except WorkspaceError:
+        return None
+
+
+def prior(workspace: Workspace, start: str, live: Live) -> "Prior | None":
+    """
+    What the study begins from, as it was committed at `start`; None where study.toml names nothing.
+
+    Raises:
+        StudyError: the file was not there, or is no such file, or is of another outcome.
+    """
+    if live.prior is None:
+        return None
+    from autoresearch.live import prior as handed
+
+    name = live.prior
+    if (found := committed(workspace, start, name)) is None:
+        raise StudyError(
+            f"study.toml: live.prior names {name}, which is not in the commit that the study began from ({start[:10]}): `git add` and "
+            "commit it before the study begins, or take the key out"
+        )
+    if len(found) > handed.LARGEST:
+        raise StudyError(f"{name}: has {len(found):,} bytes, and {handed.LARGEST:,} is the most; take effects out")
+    try:
+        return handed.accepted(found.decode(), name, live)
+    except UnicodeDecodeError:
+        raise StudyError(f"{name}: is no text; write it with `autoresearch live map --prior {name}`") from None
 
 
 def publish(home: Path, variables: Variables) -> None:

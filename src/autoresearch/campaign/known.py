@@ -27,18 +27,23 @@ class Known(Struct, frozen=True):
     labels: labels.Errors | None
 
 
-def known(store: Store, live: Live, until: float) -> Known:
-    seen = store.seen()
-    came = delays.curve(store.delays(until, seen, live), live.window_s).share if live.attribution == "hazard" else None
+def known(store: Store, live: Live, until: float, plan: Plan | None = None) -> Known:
+    """At a time; or, with a `plan` of then, what was known when it was made. Audits have no time: they are those of now."""
+    until, seen = (until, store.seen()) if plan is None else (plan.at, plan.seen)
     return Known(
         until,
         seen,
-        store.tallies(until, seen, live, came=came),
+        tallied(store, live, until, seen),
         {guard.name: store.rates(guard.name, until, seen, live) for guard in live.bounds},
-        store.plans(),
+        tuple(one for one in store.plans() if plan is None or one.number <= plan.number),
         store.shown(until, seen),
         audited(store),
     )
+
+
+def tallied(store: Store, live: Live, until: float, seen: int) -> tuple[Tally, ...]:
+    came = delays.curve(store.delays(until, seen, live), live.window_s).share if live.attribution == "hazard" else None
+    return store.tallies(until, seen, live, came=came)
 
 
 def audited(store: Store) -> labels.Errors | None:

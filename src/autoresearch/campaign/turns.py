@@ -68,6 +68,7 @@ class Campaign:
         self.frozen = lab.workspace.referee(self.opened.start)
         rules = self.frozen / brand.FILE
         self.brand = brand.parse(rules.read_text()) if rules.exists() else None
+        self.prior = house.prior(lab.workspace, self.opened.start, self.live)
 
     @property
     def opened(self) -> StudyOpened:
@@ -251,7 +252,7 @@ class Campaign:
         """Write down what is known by now."""
         if plan is None:
             return
-        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed)
+        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed, self.prior)
         self._know_baseline(found)
         if found.halt:
             self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")
@@ -356,7 +357,7 @@ class Campaign:
         else:
             seed = self.opened.seed
             plan = bandit.make(
-                facts.tallies, everything, allowed, self.live, number, now, seen, seed, labels=facts.labels
+                facts.tallies, everything, allowed, self.live, number, now, seen, seed, self.prior, facts.labels
             )
         self.store.add_plan(plan)
         self._planned = allowed

@@ -32,7 +32,10 @@ LEVEL, PAIR, KIND, KIND_LEVEL = (
     0.07,
 )  # sizes that effects usually have, in log odds; docs/live-deciding.md
 BASE, BASE_SD = -3.5, 2.5  # log odds of a rate of 3 %, give or take a factor of ten
-HANDED_ON = 0.1  # log odds that an effect may change by from one campaign to the next
+# Log odds by which effects usually change from one campaign to the next: what an earlier one knows is worth less than this one's own
+# data (Pocock 1976), and by how much less is learned from how well the two agree (Hobbs et al. 2011).
+HANDED_ON = 0.1
+REWORDED = 0.5  # of an effect that is expected to stay where a level of the same name has other words; an assumption
 
 Levels = Mapping[str, Set[str]]  # variable -> its levels that may be shown: approved, and not retired
 
@@ -56,21 +59,33 @@ class Block(NamedTuple):
 
 
 class Known(Struct, frozen=True):
-    """The effect of a text, against the mean of its variable's levels, in log odds."""
+    """The effect of a text, against the mean of its variable's levels, in log odds; `level` was its name."""
 
     variable: str
     text: str
     mean: float
     sd: float
+    level: str = ""
 
 
 class Prior(Struct, frozen=True):
     """
-    What an earlier campaign found, by the texts themselves: a level with the same text in a variable of the same name
-    starts from it.
+    What an earlier campaign found: a level with the same text in a variable of the same name starts from it; one that
+    has the name alone, and other words, from a part of it. All others are new.
     """
 
     known: tuple[Known, ...] = ()
+
+    def of(self, variable: str, level: str, text: str) -> Known | None:
+        """What a level starts from."""
+        here = [known for known in self.known if known.variable == variable]
+        if same := next((known for known in here if known.text == text), None):
+            return same
+        named = next((known for known in here if known.level == level), None)
+        if named is None:
+            return None
+        sd = float((REWORDED**2 * named.sd**2 + (1 - REWORDED**2) * LEVEL**2) ** 0.5)
+        return Known(variable, text, REWORDED * named.mean, sd, level)
 
 
 class Belief(NamedTuple):
@@ -146,21 +161,17 @@ def believe(
         list[int](),
         dict[object, int](),
     )
-    mean, sd = np.zeros(len(terms)), np.ones(len(terms))
+    mean, sd = np.zeros(len(terms)), np.zeros(len(terms))
     mean[0], sd[0] = BASE, BASE_SD
-    handed = {(known.variable, known.text): known for known in prior.known} if prior is not None else {}
     for term, at in terms.items():
         if at == 0:
             continue
-        known = (
-            handed.get((term.variables[0], _text(variables, term) or ""))
-            if len(term.variables) == 1 and not whole
-            else None
-        )
-        if known is not None and term.segment is None:
-            mean[at], sd[at] = known.mean, float(np.hypot(known.sd, HANDED_ON))
-            continue
         group, size, parent = _group(term)
+        if prior is not None and not whole and len(term.variables) == 1 and term.segment is None:
+            known = prior.of(term.variables[0], term.levels[0], _text(variables, term) or "")
+            if known is not None:
+                mean[at], sd[at] = known.mean, known.sd
+                group, size, parent = (*term.variables, "handed on"), HANDED_ON, 4
         if group not in group_of:
             group_of[group] = len(usual)
             usual.append(size)
@@ -174,16 +185,23 @@ def believe(
 
 
 def handed_on(belief: Belief, variables: Variables) -> Prior:
-    """What the next campaign may start from. Effects of segments and of pairs are not handed on."""
+    """
+    What the next campaign may start from. Effects of segments and of pairs are not handed on.
+
+    Raises:
+        StudyError: whole cells are compared.
+    """
     import numpy as np
 
+    if belief.whole:
+        raise StudyError('study.toml: live.decide = "winner" compares whole cells, of which nothing is handed on')
     found = []
     for name, variable in variables.variables.items():
         here = [level for level in variable.levels if Term((name,), (level,)) in belief.terms]
         rows = belief.rows([name], [[level] for level in here])
         for level, row in zip(here, rows - rows.mean(axis=0) if here else rows, strict=True):
             mean, sd = belief.posterior.contrast(row)
-            found.append(Known(name, variable.levels[level], float(np.round(mean, 6)), float(np.round(sd, 6))))
+            found.append(Known(name, variable.levels[level], float(np.round(mean, 6)), float(np.round(sd, 6)), level))
     return Prior(tuple(found))
 
 

@@ -124,7 +124,10 @@ def decide(
     halt = "; ".join(stop.why for stop in (*stops, *([mismatch] if mismatch else [])) if not stop.variable)
     only = [stop for stop in stops if stop.variable]
     drawn = belief.posterior.draw(effects.DRAWS, np.random.default_rng(seed))
-    level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only})
+    # What an earlier campaign found is no evidence: a verdict rests on this one's visitors alone.
+    alone = believe(counts, variables, levels, live, None, labels) if prior is not None else belief
+    own = alone.posterior.draw(effects.DRAWS, np.random.default_rng(seed)) if prior is not None else drawn
+    level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only}, alone, own)
     readings = _marked((*level_readings, *_pairs(counts, belief, drawn)), live.false_winner)
     return Decision(tuple(readings), tuple(only), halt, lift(counts, live), effects.untested_pairs(belief, seed))
 
@@ -137,12 +140,19 @@ class _Side(Struct, frozen=True):
     worse: bool
     hopeless: bool
     stopped: bool
+    chance: float  # to be the best, by this campaign's visitors alone
 
 
 def _levels(
-    counts: Counts, belief: Belief, live: Live, drawn: "Numbers", stopped: set[tuple[str, str]]
+    counts: Counts,
+    belief: Belief,
+    live: Live,
+    drawn: "Numbers",
+    stopped: set[tuple[str, str]],
+    alone: Belief,
+    own: "Numbers",
 ) -> list[Reading]:
-    """For all visitors, and for each segment."""
+    """For all visitors, and for each segment. `alone` and `own`: belief and draws that no earlier campaign had a part in."""
     compared, all_seen = comparisons(counts, belief), _seen(counts, belief)
     by_name = {(one.variable, one.level): one for one in compared}
     better = [one for one in shown_better(compared, live.false_winner) if (one.variable, one.level) not in stopped]
@@ -151,24 +161,27 @@ def _levels(
     for block in belief.blocks:
         for segment in (None, *sorted(belief.weights)):
             values = effects.values(belief, block, drawn, segment)
+            unaided = values if alone is belief or segment else effects.values(alone, block, own, segment)
             for name in block.variables:
                 shown = {level for combo in block.combos for level in (combo[block.variables.index(name)],)}
-                best = leader(
-                    belief, [one.level for one in better if one.variable == name and one.level in shown], name
-                )
+                best = leader(alone, [one.level for one in better if one.variable == name and one.level in shown], name)
                 for term in [term for term in belief.terms if term.variables == (name,) and term.segment is None]:
                     level = term.levels[0]
                     one = by_name.get((name, level))
                     effect = effects.relative(belief, effects.contrast(belief, block, name, level, segment), segment)
                     p_best, value = effects.chances(belief, block, name, level, values, segment)
                     seen = all_seen.get((term, segment), (0.0, 0.0))
-                    hopeless = level in shown and p_best < HOPELESS and seen[1] >= LEAST_SEEN
+                    chance = (
+                        p_best if unaided is values else effects.chances(alone, block, name, level, unaided, segment)[0]
+                    )
+                    hopeless = level in shown and chance < HOPELESS and seen[1] >= LEAST_SEEN
                     side = _Side(
                         level == best,
                         any((one.variable, one.level) == (name, level) for one in better),
                         (name, level) in worse,
                         hopeless,
                         (name, level) in stopped or level not in shown,
+                        chance,
                     )
                     found.append(
                         _reading(belief, live, (name, level), segment, one, effect, p_best, value, seen, side, best)
@@ -246,7 +259,7 @@ def _verdict(
             f"shown to be worse than the default, at all looks together: at most {surely.high - 1:+.0%}; all in all {text}",
         )
     if side.hopeless:
-        return "discard", f"its chance to be the best of {name} is {p_best:.1%}; {text}"
+        return "discard", f"its chance to be the best of {name} is {side.chance:.1%}; {text}"
     if side.ahead:
         return "not yet", f"better than the default, but {leader} is ahead of it; {text}"
     return "not yet", f"{text}; its chance to be the best of {name} is {p_best:.0%}"

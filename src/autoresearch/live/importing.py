@@ -4,6 +4,8 @@ Results from a file: a table of events, as a sending tool or an advertising acco
 Each row is an event of our plain shape (mappings.py) under names that tools use for the same thing, or that the person says. A row
 without an id is known by what it says, and the second row that says the same by that and being the second, so that the same file
 twice, or a longer one that holds it, adds nothing twice. Nothing is added of a file in which anything is wrong.
+
+A table that names nobody and counts, as advertising accounts export it, is read by counted.py.
 """
 
 from collections import Counter
@@ -12,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoresearch.live import table
+from autoresearch.live import counted, table
 from autoresearch.live.mappings import (
     CELL,
     CHANCE,
+    EXPOSED,
     HELD,
     PLAN,
     SEGMENT,
@@ -45,7 +48,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     PLAN: (PLAN, "plan"),
     CHANCE: (CHANCE, "chance"),
     HELD: (HELD, "held"),
+    counted.SHOWN: ("shown", "impressions", "impr.", "delivered"),
+    counted.WON: ("won", "clicks", "results", "conversions"),
 }
+COUNTS = (counted.SHOWN, counted.WON)
 
 
 class Import(Struct, frozen=True):
@@ -79,7 +85,7 @@ def read(
 ) -> Import:
     """
     `columns`: our key -> the file's column, where it has a name of its own. `event`: what kind of event every row is, for files that do not
-    say; else the column says it.
+    say; else the column says it. Of a file that counts, it is the outcome that is counted.
     """
     try:
         header, rows = table.read(content)
@@ -127,13 +133,27 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
             problems.append(Problem(1, name, f"there is no such column; the file has {', '.join(header)[:300]}"))
         else:
             found[key] = name
-    if event:
+    if _counts(found):
+        for key in ("event", "id", "value", "amount", "why"):
+            found.pop(key, None)
+        if not event:
+            problems.append(Problem(1, found[counted.WON], "the file counts: say which outcome, as --event click"))
+        if CELL not in found:
+            problems.append(Problem(1, CELL, "no column says what was shown: name the one that holds the cell"))
+    elif event:
         found.pop("event", None)
     elif "event" not in found:
         problems.append(Problem(1, "event", "no column says what happened: name it, or say what every row is"))
     if "at" not in found:
         problems.append(Problem(1, "at", "no column says when it happened: name it"))
+    for key in () if _counts(found) else COUNTS:
+        found.pop(key, None)
     return found, tuple(problems)
+
+
+def _counts(columns: Mapping[str, object]) -> bool:
+    """Whether a file with these columns counts, and names nobody."""
+    return all(key in columns for key in COUNTS) and not {"person", "unit"} & columns.keys()
 
 
 def _read(
@@ -150,6 +170,7 @@ def _read(
     problems: list[Problem] = []
     said: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
+    summed, total = list[counted.Row](), 0
     n = 0
     for line, row in rows:
         n += 1
@@ -158,6 +179,24 @@ def _read(
             continue
         told = {key: row[place].strip() for key, place in places.items()}
         told = {key: text for key, text in told.items() if text}
+        if _counts(places):
+            try:
+                one = counted.row(told, source)
+            except ValueError as error:
+                problems.append(Problem(line, _blamed(str(error), empty.columns), str(error)))
+                continue
+            total += one.shown
+            if why := too_early([one.exposure], now):
+                problems.append(Problem(line, empty.columns.get("at", ""), why))
+            elif total > counted.MOST:
+                most = f"the file counts more than {counted.MOST:,} showings: cut it into several, by days"
+                problems.append(Problem(line, empty.columns[counted.SHOWN], most))
+                break
+            else:
+                kinds[EXPOSED] += one.shown
+                kinds[event] += one.won
+                summed.append(one)
+            continue
         if event:
             told["event"] = event
         try:
@@ -170,6 +209,10 @@ def _read(
             continue
         kinds[told["event"]] += 1
         records += mapped if "id" in told else _numbered(mapped, said)
+    try:
+        records += counted.records(summed, event)
+    except ValueError as error:
+        problems.append(Problem(1, "event", str(error)))
     return Import(tuple(records), tuple(problems[:MOST_PROBLEMS]), empty.columns, empty.unused, dict(kinds), n)
 
 

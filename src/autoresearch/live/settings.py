@@ -14,6 +14,7 @@ from autoresearch.guard import read as read_guard
 
 LARGEST_HOLDOUT = 0.5
 _ORIGIN = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?", re.IGNORECASE)
+_FILE = re.compile(r"(?!.*\.\.)[\w][\w./-]*\.toml", re.ASCII)
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -59,7 +60,7 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
 
     `guardrails` bound the rates of other outcomes, like "unsubscribe <= 0.005". `approve = "human"`: nothing is shown in public before a person
     said yes. `store` is a database, as SQLAlchemy writes it; None: a file beside the log. `origins` are the sites, like https://shop.example,
-    whose pages may ask this study's server. `hooks` are tools that tell us of events, `feeds` tools that are asked for them.
+    whose pages may ask this study's server. `prior` is a file that `live map --prior` wrote of an earlier campaign. `hooks` are tools that tell us of events, `feeds` tools that are asked for them.
     """
 
     outcome: str
@@ -77,6 +78,7 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
     approve: Literal["human", "rules"] = "human"
     store: str | None = None
     origins: list[str] = []
+    prior: str | None = None
     hooks: list[Hook] = []
     feeds: list[Feed] = []
     simulated: bool = False
@@ -104,6 +106,12 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"origins: {origin!r} must be a site alone, like https://shop.example, with no path")
+        if self.prior is not None and not _FILE.fullmatch(self.prior):
+            raise ValueError(f"prior = {self.prior[:80]!r} must be a file in the study's folder, like prior.toml")
+        if self.prior is not None and self.decide == "winner":
+            raise ValueError(
+                'prior says what levels do, and decide = "winner" compares whole cells: take one of them out'
+            )
         for name, tools in (("hooks", self.hooks), ("feeds", self.feeds)):
             if len({tool.name for tool in tools}) < len(tools):
                 raise ValueError(f"{name} must each have a name of its own")

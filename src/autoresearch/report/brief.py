@@ -22,6 +22,7 @@ HISTORY = 9_000  # of them, at least, are for what was tried
 PROGRAM = 8_000  # at most for program.md
 ASSET = 28_000  # at most for the asset's contents
 RULES, NOTES, RUNNING = 3_000, 4_000, 1_500
+LEARNT = 11_000  # at most for what people did, in a live study
 FILES = 50  # of the asset, whose contents are shown
 SMALL_SET = 10_000  # items; a hundred trials can then learn a tenth of a standard deviation by heart
 
@@ -38,7 +39,7 @@ class Left(Struct, frozen=True):
 class Around(Struct, frozen=True):
     """
     What the text tells beside the state: `contents` of the asset's files on a commit, by path; what is `left`; the
-    `rules` in sentences; `repeats` of a trial at most, and `trials` in the study, for what gain can be seen; how many
+    `rules` in sentences; what was `learnt` from people in a live study, in lines that are quoted already; `repeats` of a trial at most, and `trials` in the study, for what gain can be seen; how many
     `slots` there are for trials at once.
     """
 
@@ -48,6 +49,7 @@ class Around(Struct, frozen=True):
     repeats: int = 1
     trials: int | None = None
     slots: int = 1
+    learnt: Callable[[], tuple[str, ...]] = tuple
 
 
 class Brief(Struct, frozen=True):
@@ -99,6 +101,9 @@ class Brief(Struct, frozen=True):
             "# Rules",
             *_bounded([f"- {rule}" for rule in self.around.rules or _least_rules(self.asset)], RULES),
         ]
+        # Under the Ladder too: people are new every day, and cannot be learnt by heart.
+        if learnt := self.around.learnt():
+            top += ["", "# What people did", *_bounded(list(learnt), LEARNT)]
         room = LONGEST - HISTORY - _length(top) - _length(running)
         asset = _asset(self.contents(), min(ASSET, room)) if with_asset else []
         numbers = past.beside(self.trials, self.live, self.base, self.told_less)
