@@ -21,10 +21,9 @@ from typing import Any
 
 import msgspec
 
-from autoresearch import person, session, starter
-from autoresearch.campaign import house, levels, running
+from autoresearch import person, session
+from autoresearch.campaign import house, levels, running, showing
 from autoresearch.campaign.turns import Campaign, machine
-from autoresearch.git import git
 from autoresearch.inbox import Inbox
 from autoresearch.listener import Listener
 from autoresearch.live.audience import DEVICES, taste
@@ -48,14 +47,7 @@ LARGE = 150_000  # bytes
 
 
 def make(folder: Path) -> Path:
-    starter.make(folder, "landing-page", own=True)
-    path = folder / "study.toml"
-    text = path.read_text()
-    for was, now in CHANGES.items():
-        assert was in text, was
-        text = text.replace(was, now)
-    path.write_text(text)
-    git(folder, "commit", "--quiet", "--no-verify", "--all", "-m", "A simulated audience")
+    showing.simulated(folder, "landing-page", CHANGES)
     return folder
 
 

@@ -1,10 +1,12 @@
 """Every test runs as somebody with an empty home, a plain git identity and none of our variables set."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -31,6 +33,22 @@ sys.dont_write_bytecode = True  # the same for modules that tests load: folders 
 def _home_is_removed() -> Iterator[None]:
     yield
     _home.cleanup()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real Chromium; without one, or without playwright to drive it, whoever asks for it is skipped."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
+    )
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox takes namespaces that a container does not have; the pages are ours, on loopback.
+        found = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield found
+        found.close()
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ Skipped, with the reason, where there is no Chromium or no playwright to drive i
 """
 
 import http.server
-import shutil
 import socket
 import threading
 from collections import Counter
@@ -21,33 +20,20 @@ from helpers import eventually
 pytest.importorskip("starlette", reason="the extra `live` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `live` is not installed")
 pytest.importorskip("jinja2", reason="the extra `live` is not installed")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from live_study import BROWSER, Study, plan, running  # noqa: E402 -- once the extra is known to be there
+from live_study import BROWSER, Study, plan, running
 
-from autoresearch.live.door import Settings  # noqa: E402
-from autoresearch.live.serve import serving  # noqa: E402
-from autoresearch.live.settings import Live  # noqa: E402
-from autoresearch.live.variables import cell_of, parse  # noqa: E402
+from autoresearch.live.door import Settings
+from autoresearch.live.serve import serving
+from autoresearch.live.settings import Live
+from autoresearch.live.variables import cell_of, parse
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)")
-ARGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 VISITORS = 8
 NASTY = "<img src=x onerror=\"window.hacked='level'\"><script>window.hacked='level'</script>"
 ELSEWHERE = """<!doctype html><html><head><title>A shop</title><link rel="icon" href="data:,"></head><body>
 <h1 data-ar="headline">The shop's own headline</h1><p data-ar="reason">The shop's own reason</p>
 <a id="buy" href="#bought" data-outcome="click"><span data-ar="action">The shop's own button</span></a>
 <script src="{address}script.js" data-ms="{ms}" defer></script></body></html>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox takes namespaces that a container does not have; the pages are ours, on loopback.
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield found
-        found.close()
 
 
 @contextmanager

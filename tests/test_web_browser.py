@@ -4,7 +4,6 @@ The live page in a real Chromium: a study that runs, a new trial without reload,
 Skipped, with the reason, where there is no Chromium or no playwright to drive it; `make test` installs both where it may.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +29,6 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 from autoresearch.web import machine, serve  # noqa: E402 -- once the extra is known to be there
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)")
 WAIT_MS = 20_000
 SHIFTS = """
 window.shifts = [];
@@ -39,15 +36,6 @@ new PerformanceObserver((list) => { for (const one of list.getEntries()) window.
   .observe({ type: "layout-shift", buffered: true });
 """
 NASTY = "<img src=x onerror=\"window.hacked='{0}'\"><script>window.hacked='{0}'</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox takes namespaces that a container does not have; the page is ours, on loopback.
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ text wherever it stands.
 Skipped, with the reason, where there is no Chromium or no playwright to drive it; `make test` installs both where it may.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from helpers import eventually, started, state_of
 
 for needed in ("starlette", "uvicorn", "sqlalchemy", "numpy", "jinja2"):
     pytest.importorskip(needed, reason="the extras `web` and `live` are not installed")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
 from live_page import NASTY, begun, make  # noqa: E402 -- once the extras are known to be there
 from live_study import BROWSER  # noqa: E402
@@ -24,21 +22,10 @@ from autoresearch.inbox import Inbox  # noqa: E402
 from autoresearch.web import serve  # noqa: E402
 from autoresearch.workspace import HOME  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)")
 WAIT_MS = 20_000
 VISITORS = 60  # in a row who see the other level: one in 10^13
 REASON = NASTY.format("reason")
 LEVEL = NASTY.format("level")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox takes namespaces that a container does not have; the pages are ours, on loopback.
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -29,10 +29,7 @@ def _study(folder: Path) -> "Study":
     from autoresearch.study import load
 
     study = load(folder)
-    if study.live is None:
-        raise AutoresearchError(
-            "study.toml has no table [live]: `autoresearch init DIR --template landing-page` makes such a study"
-        )
+    study.need_live()
     return study
 
 

@@ -39,11 +39,10 @@ def _opened(folder: Path) -> Iterator[Desk]:
     from autoresearch.workspace import HOME
 
     study = load(folder)
-    if study.live is None:
-        raise AutoresearchError("study.toml has no table [live], so there is nothing of this kind")
-    store = house.store_of(study.name, study.live, folder / HOME)
+    live = study.need_live()
+    store = house.store_of(study.name, live, folder / HOME)
     try:
-        yield Desk(study.name, study.live, store, house.salt(folder / HOME), folder)
+        yield Desk(study.name, live, store, house.salt(folder / HOME), folder)
     finally:
         store.close()
 

@@ -284,6 +284,17 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
                     "once, so how far runs scatter is not known"
                 )
 
+    def need_live(self) -> Live:
+        """
+        Raises:
+            StudyError: this study is run, and not lived.
+        """
+        if self.live is None:
+            raise StudyError(
+                f"{FILE} has no table [live]: `autoresearch init DIR --template landing-page` makes a study of people's doings"
+            )
+        return self.live
+
     def may_change(self, path: str) -> bool:
         """Whether a file (relative to the study's folder, with '/') belongs to the asset."""
         return any(p.fullmatch(path) for p in self._patterns)

@@ -78,16 +78,15 @@ def open_shelf(folder: Path) -> Iterator[Shelf]:
         StudyError: it is no live study, or was not run yet.
     """
     study = load(folder)
-    if study.live is None:
-        raise StudyError("study.toml has no table [live], so there is no map")
+    live = study.need_live()
     state = log.read(journal(folder))
     if state.best is None or state.opened is None:
         raise StudyError("this study was not run yet: `autoresearch live serve`")
     workspace = Workspace(folder, study)
     text = git(folder, "show", f"{state.best.commit}:{workspace.prefix}{FILE}").decode()
-    prior = house.prior(workspace, state.opened.start, study.live)
-    with contextlib.closing(house.store_of(study.name, study.live, folder / HOME)) as store:
-        yield Shelf(study, study.live, state, parse(text), store, prior)
+    prior = house.prior(workspace, state.opened.start, live)
+    with contextlib.closing(house.store_of(study.name, live, folder / HOME)) as store:
+        yield Shelf(study, live, state, parse(text), store, prior)
 
 
 def learnt(folder: Path, now: float | None = None) -> Atlas:

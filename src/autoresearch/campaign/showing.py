@@ -5,7 +5,7 @@ What it shows is what a person would see of a real one, and, since the audience 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -47,19 +47,24 @@ class Shown(Struct, frozen=True):
     best: float
 
 
+def simulated(folder: Path, template: str, changes: Mapping[str, str]) -> None:
+    """The template's study with another text here and there in its study.toml."""
+    starter.make(folder, template, own=True)
+    path = folder / STUDY
+    text = path.read_text()
+    for was, now in changes.items():
+        assert was in text, was
+        text = text.replace(was, now)
+    path.write_text(text)
+    git(folder, "commit", "--quiet", "--no-verify", "--all", "-m", "A simulated audience")
+
+
 def make(folder: Path, template: str, listener: Listener) -> None:
     """The template's study, with a simulated audience's settings, unless an earlier demonstration made it."""
     if (folder / STUDY).exists():
         listener.say(f"going on with the study in {folder}")
         return
-    starter.make(folder, template, own=True)
-    path = folder / STUDY
-    text = path.read_text()
-    for was, now in CHANGES.items():
-        assert was in text, was
-        text = text.replace(was, now)
-    path.write_text(text)
-    git(folder, "commit", "--quiet", "--no-verify", "--all", "-m", "A simulated audience")
+    simulated(folder, template, CHANGES)
     listener.say(
         f"made a study in {folder}; its audience is SIMULATED: nobody real is asked, and nothing here says what real people like"
     )
