@@ -112,13 +112,12 @@ def decided(state: State, variables: Variables, live: Live, facts: Known, allowe
     """What follows from what is known."""
     assert state.opened is not None
     return deciding.decide(
-        facts.tallies,
+        facts.counts,
         levels.ever_approved(state, variables),
         allowed,
         live,
         seed=state.opened.seed,
         rates=facts.rates,
-        plans=facts.plans,
         arrived=facts.arrived,
         labels=facts.labels,
     )

@@ -6,25 +6,33 @@ One place for it, so that a plan, a decision and the map never differ in what th
 
 from msgspec import Struct
 
-from autoresearch.live.records import Plan, Tally
+from autoresearch.live.arriving import Side
+from autoresearch.live.counts import Counts
+from autoresearch.live.records import Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
-from autoresearch.live.tallying import Shown
+from autoresearch.live.tallying import every
 from autoresearch.stats import delays, labels
 
 LEAST_AUDITED = 20  # replies that a person read, before labels are corrected by them
 
 
 class Known(Struct, frozen=True):
-    """`seen`: the number of the last record; `rates`: tallies of each outcome that a guardrail bounds."""
+    """
+    `seen`: the number of the last record; `rates`: of each outcome that a guardrail bounds; `arrived`: what came to each side, and what
+    plans gave it.
+    """
 
     until: float
     seen: int
-    tallies: tuple[Tally, ...]
-    rates: dict[str, tuple[Tally, ...]]
-    plans: tuple[Plan, ...]
-    arrived: tuple[Shown, ...]
+    counts: Counts
+    rates: dict[str, Counts]
+    arrived: tuple[Side, ...]
     labels: labels.Errors | None
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        return self.counts.tallies()
 
 
 def known(store: Store, live: Live, until: float) -> Known:
@@ -33,10 +41,9 @@ def known(store: Store, live: Live, until: float) -> Known:
     return Known(
         until,
         seen,
-        store.tallies(until, seen, live, came=came),
-        {guard.name: store.rates(guard.name, until, seen, live) for guard in live.bounds},
-        store.plans(),
-        store.shown(until, seen),
+        store.counts(until, seen, live, came=came),
+        {guard.name: store.counts(until, seen, live, kind=guard.name, came=every) for guard in live.bounds},
+        store.arrived(until, seen),
         audited(store),
     )
 

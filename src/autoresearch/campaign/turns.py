@@ -356,7 +356,7 @@ class Campaign:
         else:
             seed = self.opened.seed
             plan = bandit.make(
-                facts.tallies, everything, allowed, self.live, number, now, seen, seed, labels=facts.labels
+                facts.counts, everything, allowed, self.live, number, now, seen, seed, labels=facts.labels
             )
         self.store.add_plan(plan)
         self._planned = allowed

@@ -7,7 +7,7 @@ The order of tallies does not matter, and tallies of one day, segment and cell a
 import functools
 import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoresearch.errors import MissingExtra
@@ -40,6 +40,23 @@ class Counts(NamedTuple):
         """These columns."""
         places = list(wanted)
         return Counts(self.days, tuple(self.columns[i] for i in places), self.shown[:, places], self.won[:, places])
+
+
+    def without(self, days: Collection[int]) -> "Counts":
+        """All other days, and the columns in which they have anybody."""
+        rows = [i for i, day in enumerate(self.days) if day not in days]
+        shown, won = self.shown[rows], self.won[rows]
+        places = shown.any(axis=0).nonzero()[0].tolist()
+        return Counts(tuple(self.days[i] for i in rows), self.columns, shown, won).only(places)
+
+    def tallies(self) -> tuple[Tally, ...]:
+        """The same as a list, without what is nothing."""
+        where = zip(*(places.tolist() for places in self.shown.nonzero()), strict=True)
+        return tuple(
+            Tally(self.days[i], c.segment, c.cell, float(self.shown[i, j]), int(self.won[i, j]), c.held)
+            for i, j in where
+            for c in (self.columns[j],)
+        )
 
 
 def need_numpy() -> None:
@@ -77,19 +94,22 @@ def joined(parts: Iterable[Counts]) -> Counts:
     need_numpy()
     import numpy as np
 
-    found = list(parts)
-    days, columns = (
-        sorted({d for part in found for d in part.days}),
-        sorted({c for part in found for c in part.columns}),
-    )
+    found = [part for part in parts if part.days and part.columns]
+    days = tuple(sorted({day for part in found for day in part.days}))
+    largest = max((part.columns for part in found), key=len, default=())
+    every = set(largest).union(*(part.columns for part in found if part.columns is not largest))
+    columns = tuple(sorted(largest if len(largest) == len(every) else every))  # what is sorted already is sorted fast
     day_at, column_at = {day: i for i, day in enumerate(days)}, {column: i for i, column in enumerate(columns)}
     shown, won = np.zeros((len(days), len(columns))), np.zeros((len(days), len(columns)))
     for part in found:
-        if part.days and part.columns:
-            at = np.ix_([day_at[day] for day in part.days], [column_at[column] for column in part.columns])
-            shown[at] += part.shown
-            won[at] += part.won
-    return Counts(tuple(days), tuple(columns), shown, won)
+        rows = np.array([day_at[day] for day in part.days])
+        if part.columns == columns:
+            at = rows, slice(None)  # type: tuple[object, ...]
+        else:
+            at = np.ix_(rows, [column_at[column] for column in part.columns])
+        shown[at] += part.shown  # type: ignore[index]
+        won[at] += part.won  # type: ignore[index]
+    return Counts(days, columns, shown, won)
 
 
 def as_counts(tallies: "Iterable[Tally] | Counts") -> Counts:

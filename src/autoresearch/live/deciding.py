@@ -15,13 +15,14 @@ import msgspec
 from msgspec import Struct
 
 from autoresearch.live import effects
+from autoresearch.live.arriving import Side
 from autoresearch.live.belief import CELL, Belief, Levels, Prior, Term, believe
 from autoresearch.live.comparing import Comparison, Lift, comparisons, lift, shown_better
 from autoresearch.live.counts import Counts, as_counts, parts
-from autoresearch.live.records import Plan, Tally
+from autoresearch.live.records import Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables
-from autoresearch.live.watching import Arrived, Stop, arrivals, faded, guardrails
+from autoresearch.live.watching import Stop, arrivals, faded, guardrails
 from autoresearch.stats import sequences
 from autoresearch.stats.checks import exp
 from autoresearch.stats.evidence import e_bh
@@ -100,14 +101,13 @@ def decide(
     *,
     seed: int = 0,
     rates: Mapping[str, Iterable[Tally] | Counts] | None = None,
-    plans: Iterable[Plan] = (),
-    arrived: Iterable[Arrived] = (),
+    arrived: Iterable[Side] = (),
     prior: Prior | None = None,
     labels: Errors | None = None,
 ) -> Decision:
     """
     Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
-    `plans` and `arrived`: what was sent and what came, for the check of arrivals.
+    `arrived`: what was sent and what came, for the check of arrivals; of plans and counts at hand, see arriving.py.
 
     Raises:
         StudyError: see believe.
@@ -120,7 +120,7 @@ def decide(
     stops = guardrails(
         live.bounds, {name: as_counts(of) for name, of in (rates or {}).items()}, belief.default, belief.whole
     )
-    mismatch = arrivals(plans, arrived)
+    mismatch = arrivals(arrived)
     halt = "; ".join(stop.why for stop in (*stops, *([mismatch] if mismatch else [])) if not stop.variable)
     only = [stop for stop in stops if stop.variable]
     drawn = belief.posterior.draw(effects.DRAWS, np.random.default_rng(seed))

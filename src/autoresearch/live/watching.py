@@ -7,16 +7,16 @@ Every test may be made after each visitor. Knows no plan's making.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from autoresearch.guard import Guard
+from autoresearch.live.arriving import GRAIN, Side, label
 from autoresearch.live.counts import Counts, parts
-from autoresearch.live.records import Plan
 from autoresearch.stats import sequences
 from autoresearch.stats.evidence import mixture_e_value
-from autoresearch.stats.mismatch import Part, mismatch
+from autoresearch.stats.mismatch import mismatch_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,21 +30,6 @@ EXPECTED = 0.5  # successes that what is believed of a guardrail before any data
 MISMATCH = 0.01  # chance, over all looks, of a false alarm
 NEWNESS = 7  # days in which a level is new to those who see it
 FADED, FADING = 0.05, 0.2  # chance of a false mark, and the size of a change that is looked for, in log odds
-
-
-class Arrived(Protocol):
-    """How many visitors were recorded who saw a cell first under a plan, whether or not their window is over."""
-
-    @property
-    def plan(self) -> int: ...
-    @property
-    def segment(self) -> str: ...
-    @property
-    def cell(self) -> str: ...
-    @property
-    def held(self) -> bool: ...
-    @property
-    def n(self) -> int: ...
 
 
 class Stop(Struct, frozen=True):
@@ -93,7 +78,7 @@ def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) 
             break
         _, sure, name, level, n, y = max(found, key=lambda row: (row[1], row[0], row[2:4]))
         is_shown = "is shown to break" if sure else f"likely (more than {LIKELY:.0%}) breaks"
-        stops.append(Stop(name, level, f"{_label(name, level)} {is_shown} the guardrail {guard}: {_told(n, y)}", sure))
+        stops.append(Stop(name, level, f"{label(name, level)} {is_shown} the guardrail {guard}: {_told(n, y)}", sure))
         left -= {i for i in left if cells[i].get(name) == level}
     n, y = float(shown[list(left)].sum()), float(won[list(left)].sum())
     if _evidence(guard, n, y) >= -math.log(alpha):
@@ -101,7 +86,7 @@ def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) 
     return stops
 
 
-def arrivals(plans: Iterable[Plan], counts: Iterable[Arrived]) -> Stop | None:
+def arrivals(sides: Iterable[Side]) -> Stop | None:
     """
     Whether visitors arrive as plans sent them: the holdout, and each level among the others, over all plans at once.
 
@@ -109,39 +94,16 @@ def arrivals(plans: Iterable[Plan], counts: Iterable[Arrived]) -> Stop | None:
     visitors, one of 10 % after 10,000: that is arithmetic, not a weakness of the test. Source: Lindon and Malek 2022;
     see stats/mismatch.py.
     """
-    by_number = {plan.number: plan for plan in plans}
-    sides: dict[str, list[Part]] = {}
-    groups: dict[tuple[int, str], list[Arrived]] = {}
-    for count in counts:
-        if count.plan in by_number:
-            groups.setdefault((count.plan, count.segment), []).append(count)
-    for (number, segment), found in sorted(groups.items()):
-        plan = by_number[number]
-        shares = plan.shares.get(segment) or plan.shares.get("") or {plan.default: 1.0}
-        total, whole = sum(shares.values()), float(sum(count.n for count in found))
-        held = float(sum(count.n for count in found if count.held))
-        sides.setdefault("the holdout", []).append((held, whole, plan.holdout))
-        expected, arrived = dict[str, float](), dict[str, float]()
-        for cell, share in shares.items():
-            for name in _sides(cell):
-                expected[name] = expected.get(name, 0.0) + share / total
-        for count in found:
-            for name in () if count.held else _sides(count.cell):
-                arrived[name] = arrived.get(name, 0.0) + count.n
-        for name in sorted(expected.keys() | arrived.keys()):
-            share = expected.get(name, 0.0)
-            if share < 1e-9 and arrived.get(name):
-                return Stop(
-                    "",
-                    "",
-                    f"{name} was shown to {arrived[name]:.0f} visitors under plan {number}, which does not list it",
-                )
-            if 1e-9 < share < 1 - 1e-9:
-                sides.setdefault(name, []).append((arrived.get(name, 0.0), whole - held, share))
-    log_evidence, worst = mismatch(sides)
+    found = sorted(sides, key=lambda side: (side.plan, side.name))
+    for side in found:
+        if side.plan >= 0 and side.name:
+            why = f"{side.name} was shown to {side.came} visitors under plan {side.plan}, which does not list it"
+            return Stop("", "", why)
+    known = {side.name: side for side in found if side.name}
+    log_evidence, worst = mismatch_of({name: [GRAIN * x for x in side.paid] for name, side in known.items()})
     if log_evidence < -math.log(MISMATCH):
         return None
-    came, due = sum(part[0] for part in sides[worst]), sum(part[1] * part[2] for part in sides[worst])
+    came, due = known[worst].came, known[worst].due * GRAIN
     return Stop(
         "",
         "",
@@ -195,14 +157,6 @@ def log_ratio(
     above, below = float(np.sum(y * m / t)), float(np.sum(z * n / t))
     variance = float(np.sum((n * m * (y + z) - y * z * t) / t**2)) / (above * below)
     return math.log(above / below), math.sqrt(max(variance, 1e-12))
-
-
-def _sides(cell: str) -> Iterable[str]:
-    return (_label(name, level) for name, level in parts(cell).items())
-
-
-def _label(variable: str, level: str) -> str:
-    return level if variable == "cell" else f"{variable} = {level}"
 
 
 def _evidence(guard: Guard, n: float, y: float) -> float:
