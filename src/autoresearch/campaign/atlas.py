@@ -111,15 +111,17 @@ def drawn_from(
 def decided(state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]]) -> Decision:
     """What follows from what is known."""
     assert state.opened is not None
+    everything = levels.ever_approved(state, variables)
     return deciding.decide(
         facts.counts,
-        levels.ever_approved(state, variables),
+        everything,
         allowed,
         live,
         seed=state.opened.seed,
         rates=facts.rates,
         arrived=facts.arrived,
         labels=facts.labels,
+        belief=facts.believed(everything, allowed, live),
     )
 
 

@@ -4,14 +4,18 @@ What a live study's store says until a time, in the shapes that plans and decisi
 One place for it, so that a plan, a decision and the map never differ in what they count.
 """
 
+from typing import Any
+
 from msgspec import Struct
 
 from autoresearch.live.arriving import Side
+from autoresearch.live.belief import Belief, Levels, believe
 from autoresearch.live.counts import Counts
 from autoresearch.live.records import Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.tallying import every
+from autoresearch.live.variables import Variables
 from autoresearch.stats import delays, labels
 
 LEAST_AUDITED = 20  # replies that a person read, before labels are corrected by them
@@ -29,6 +33,15 @@ class Known(Struct, frozen=True):
     rates: dict[str, Counts]
     arrived: tuple[Side, ...]
     labels: labels.Errors | None
+    _believed: list[Any] = []
+
+    def believed(self, variables: Variables, levels: Levels, live: Live) -> Belief:
+        """What follows from it; worked out once for a decision and the plan after it."""
+        asked = variables, levels
+        if not self._believed or self._believed[0] != asked:
+            self._believed[:] = [asked, believe(self.counts, variables, levels, live, labels=self.labels)]
+        found: Belief = self._believed[1]
+        return found
 
     @property
     def tallies(self) -> tuple[Tally, ...]:

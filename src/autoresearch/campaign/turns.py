@@ -354,9 +354,7 @@ class Campaign:
             default = key(self.variables().default)
             plan = Plan(number, now, seen, self.opened.seed, default, self.live.holdout, {"": {default: 1.0}})
         else:
-            seed = self.opened.seed
-            plan = bandit.make(
-                facts.counts, everything, allowed, self.live, number, now, seen, seed, labels=facts.labels
-            )
+            belief = facts.believed(everything, allowed, self.live)
+            plan = bandit.planned(belief, self.live, number, now, seen, self.opened.seed)
         self.store.add_plan(plan)
         self._planned = allowed

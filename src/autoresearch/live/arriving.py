@@ -6,6 +6,7 @@ days; sums are of whole numbers, so that they are the same in whatever order, an
 Knows no store. Needs numpy, the extra `live`.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
@@ -103,10 +104,12 @@ def sides(counts: Iterable[Arrived], given: Callable[[int, str], Gave | None]) -
         rows.append(({HOLDOUT: plan.holdout, **plan.shares}, {HOLDOUT: held, **came}, held, whole))
     names = sorted({name for shares, *_ in rows for name, share in shares.items() if NONE < share < 1 - NONE})
     share, here, of_all = (np.zeros((len(rows), len(names))) for _ in range(3))
+    place = {name: j for j, name in enumerate(names)}
     for i, (shares, came, held, whole) in enumerate(rows):
-        share[i] = [shares.get(name, 0.0) for name in names]
-        here[i] = [came.get(name, 0) for name in names]
-        of_all[i] = [whole if name == HOLDOUT else whole - held for name in names]
+        of_all[i] = whole - held
+        for table, known in ((share, shares), (here, came), (of_all, {HOLDOUT: whole})):
+            at = [(place[name], n) for name, n in known.items() if name in place]
+            table[i, [j for j, _ in at]] = [n for _, n in at]
     apart = (share > NONE) & (share < 1 - NONE)
     share, here, of_all = share * apart, here * apart, of_all * apart
     paid = here.sum(axis=0)[:, None] * np.log(FACTORS)
@@ -147,5 +150,6 @@ def label(variable: str, level: str) -> str:
     return level if variable == "cell" else f"{variable} = {level}"
 
 
-def _names(cell: str) -> Iterable[str]:
-    return (label(name, level) for name, level in parts(cell).items())
+@functools.lru_cache(maxsize=65_536)
+def _names(cell: str) -> tuple[str, ...]:
+    return tuple(label(name, level) for name, level in parts(cell).items())

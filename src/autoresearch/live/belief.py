@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from autoresearch.errors import StudyError
 from autoresearch.live.counts import Column, Counts, need_numpy, parts
+from autoresearch.live.places import CELL
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables, key
 from autoresearch.stats import logistic
@@ -23,7 +24,6 @@ from autoresearch.stats.labels import LEAST_TOLD, Errors
 if TYPE_CHECKING:
     from autoresearch.stats.logistic import Numbers
 
-CELL = "cell"  # the one variable where whole cells are compared
 MOST_WHOLE = 200  # cells that are compared as wholes
 LEVEL, PAIR, KIND, KIND_LEVEL = (
     0.15,
@@ -274,9 +274,8 @@ def _layout(
     kind = {segment: k for k, segment in enumerate(segments)}
     kinds = np.array([kind.get(column.segment, 0) for column in columns], dtype=np.int64)
     order += [term._replace(segment=segment) for segment in segments for term in order[:count]]
-    return {term: at for at, term in enumerate(order)}, logistic.Design(
-        features, kinds, count if segments else 0, len(segments)
-    )
+    design = logistic.Design(features, kinds, count if segments else 0, len(segments))
+    return {term: at for at, term in enumerate(order)}, design.sparse()
 
 
 def _group(term: Term) -> tuple[object, float, int]:

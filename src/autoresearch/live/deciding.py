@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
-from autoresearch.live import effects
+from autoresearch.live import effects, places
 from autoresearch.live.arriving import Side
-from autoresearch.live.belief import CELL, Belief, Levels, Prior, Term, believe
+from autoresearch.live.belief import Belief, Levels, Prior, Term, believe
 from autoresearch.live.comparing import Comparison, Lift, comparisons, lift, shown_better
-from autoresearch.live.counts import Counts, as_counts, parts
+from autoresearch.live.counts import Counts, as_counts
 from autoresearch.live.records import Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables
@@ -104,21 +104,23 @@ def decide(
     arrived: Iterable[Side] = (),
     prior: Prior | None = None,
     labels: Errors | None = None,
+    belief: Belief | None = None,
 ) -> Decision:
     """
     Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
     `arrived`: what was sent and what came, for the check of arrivals; of plans and counts at hand, see arriving.py.
+    `belief`: what `believe` says of the same, where it is known already.
 
     Raises:
         StudyError: see believe.
         MissingExtra: numpy is not there.
     """
     counts = as_counts(tallies)
-    belief = believe(counts, variables, levels, live, prior, labels)
+    belief = belief or believe(counts, variables, levels, live, prior, labels)
     import numpy as np
 
     stops = guardrails(
-        live.bounds, {name: as_counts(of) for name, of in (rates or {}).items()}, belief.default, belief.whole
+        live.bounds, {name: as_counts(of) for name, of in (rates or {}).items()}, belief.default
     )
     mismatch = arrivals(arrived)
     halt = "; ".join(stop.why for stop in (*stops, *([mismatch] if mismatch else [])) if not stop.variable)
@@ -269,17 +271,8 @@ def _seen(counts: Counts, belief: Belief) -> dict[tuple[Term, str | None], tuple
     For each level and chosen pair, in each segment and (None) in all: visitors, and how many of them had the outcome;
     the holdout's too.
     """
-    found: dict[tuple[Term, str | None], tuple[float, float]] = {}
-    shown, won = counts.shown.sum(axis=0).tolist(), counts.won.sum(axis=0).tolist()
-    for column, n, y in zip(counts.columns, shown, won, strict=True):
-        cell = {CELL: column.cell} if belief.whole else {**belief.default, **parts(column.cell)}
-        terms = [Term((name,), (level,)) for name, level in cell.items()]
-        terms += [Term((a, b), (cell[a], cell[b])) for a, b in belief.pairs]
-        for term in terms:
-            for segment in (None, column.segment):
-                before = found.get((term, segment), (0.0, 0.0))
-                found[term, segment] = before[0] + n, before[1] + y
-    return found
+    found = places.sums(counts, tuple(belief.default.items()), belief.pairs)
+    return {(Term(names, levels), segment): seen for (names, levels, segment), seen in found.items()}
 
 
 def _pairs(counts: Counts, belief: Belief, drawn: "Numbers") -> list[Reading]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from autoresearch.guard import Guard
+from autoresearch.live import places
 from autoresearch.live.arriving import GRAIN, Side, label
-from autoresearch.live.counts import Counts, parts
+from autoresearch.live.counts import Counts
 from autoresearch.stats import sequences
 from autoresearch.stats.evidence import mixture_e_value
 from autoresearch.stats.mismatch import mismatch_of
@@ -45,7 +46,7 @@ class Stop(Struct, frozen=True):
 
 
 def guardrails(
-    guards: Sequence[Guard], rates: Mapping[str, Counts], default: Mapping[str, str], whole: bool = False
+    guards: Sequence[Guard], rates: Mapping[str, Counts], default: Mapping[str, str]
 ) -> list[Stop]:
     """
     What breaks a bound. `rates`: for each guard's name, visitors and those of them who had that outcome.
@@ -53,23 +54,26 @@ def guardrails(
     First the whole: if the defaults' own rate is above the bound, or all together, no level is to blame. Then the worst
     level is taken out with all cells it is in, as long as there is one, so that what it met is not blamed for it.
     """
-    return [stop for guard in guards if guard.name in rates for stop in _one(guard, rates[guard.name], default, whole)]
+    return [stop for guard in guards if guard.name in rates for stop in _one(guard, rates[guard.name], default)]
 
 
-def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) -> list[Stop]:
+def _one(guard: Guard, counts: Counts, default: Mapping[str, str]) -> list[Stop]:
+    import numpy as np
+
     shown, won = counts.shown.sum(axis=0), counts.won.sum(axis=0)
-    cells = [{"cell": column.cell} if whole else {**default, **parts(column.cell)} for column in counts.columns]
-    plain = [i for i, cell in enumerate(cells) if cell == dict(default)]
-    levels = sorted({(name, level) for cell in cells for name, level in cell.items() if default.get(name) != level})
+    own = tuple(default.items())
+    at = places.having(counts.columns, own)
+    plain = [i for i, cell in enumerate(places.cells_of(counts.columns, own)) if cell == dict(default)]
+    levels = sorted(item for item in at if default.get(item[0]) != item[1])
     alpha = BROKEN / 2
     n, y = float(shown[plain].sum()), float(won[plain].sum())
     if _evidence(guard, n, y) >= -math.log(alpha):
         return [Stop("", "", f"what everybody saw before breaks the guardrail {guard}: {_told(n, y)}")]
-    stops, left = list[Stop](), set(range(len(cells)))
+    stops, left = list[Stop](), np.ones(len(counts.columns), dtype=bool)
     while True:
         found = list[tuple[float, bool, str, str, float, float]]()
         for name, level in levels:
-            here = [i for i in left if cells[i].get(name) == level]
+            here = at[name, level][left[at[name, level]]]
             n, y = float(shown[here].sum()), float(won[here].sum())
             sure = _evidence(guard, n, y) >= math.log(len(levels) / alpha)
             if n and (sure or _likely(guard, n, y) >= LIKELY):
@@ -79,8 +83,8 @@ def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) 
         _, sure, name, level, n, y = max(found, key=lambda row: (row[1], row[0], row[2:4]))
         is_shown = "is shown to break" if sure else f"likely (more than {LIKELY:.0%}) breaks"
         stops.append(Stop(name, level, f"{label(name, level)} {is_shown} the guardrail {guard}: {_told(n, y)}", sure))
-        left -= {i for i in left if cells[i].get(name) == level}
-    n, y = float(shown[list(left)].sum()), float(won[list(left)].sum())
+        left[at[name, level]] = False
+    n, y = float(shown[left].sum()), float(won[left].sum())
     if _evidence(guard, n, y) >= -math.log(alpha):
         stops.append(Stop("", "", f"what is left, all together, breaks the guardrail {guard}: {_told(n, y)}"))
     return stops
