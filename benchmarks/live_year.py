@@ -38,10 +38,11 @@ from autoresearch.live.audience import DEVICES, Taste, taste
 from autoresearch.live.plan import assign
 from autoresearch.live.records import AnyRecord, Exposure, Outcome, Plan
 from autoresearch.live.settings import Live
-from autoresearch.live.variables import FILE, Variable, Variables, cell_of, parse
-from autoresearch.propose import Brief, Limits, Tree
+from autoresearch.live.variables import FILE, Variable, Variables, cell_of
+from autoresearch.report.brief import Brief
 from autoresearch.study import load
-from autoresearch.trial import Proposal
+from autoresearch.trial import Limits, Proposal
+from autoresearch.workspace import Tree
 from benchmarks.tables import markdown, report
 
 DECISIONS, A_DAY, MONTHS = 36_500, 100, 12
@@ -57,7 +58,18 @@ SETTINGS = {
     'approve = "human" ': 'simulated = true\napprove = "rules" ',
     "guardrails = []": 'guardrails = ["complaint <= 0.02"]',
 }
-HEAD = ["month", "records", "store, MB", "levels tried", "kept", "a decision, ms", "p99, ms", "of it read", "decide", "plan"]
+HEAD = [
+    "month",
+    "records",
+    "store, MB",
+    "levels tried",
+    "kept",
+    "a decision, ms",
+    "p99, ms",
+    "of it read",
+    "decide",
+    "plan",
+]
 HEAD += ["processor, ms", "adding, ms", "lift there is", "captured"]
 
 

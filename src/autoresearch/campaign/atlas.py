@@ -108,8 +108,10 @@ def drawn_from(
     )
 
 
-def decided(state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]]) -> Decision:
-    """What follows from what is known."""
+def decided(
+    state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]], segments: bool = True
+) -> Decision:
+    """What follows from what is known; without `segments` no more than verdicts need."""
     assert state.opened is not None
     everything = levels.ever_approved(state, variables)
     return deciding.decide(
@@ -122,6 +124,7 @@ def decided(state: State, variables: Variables, live: Live, facts: Known, allowe
         arrived=facts.arrived,
         labels=facts.labels,
         belief=facts.believed(everything, allowed, live),
+        segments=segments,
     )
 
 

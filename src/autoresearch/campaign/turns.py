@@ -5,6 +5,7 @@ What a run is to other studies, traffic is to this one: it costs nobody a slot, 
 decision are pure functions of the records up to a number; this only says when they are made, and writes down what follows.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -65,6 +66,7 @@ class Campaign:
         self.refused = 0  # proposals in a row that came to nothing
         self._planned: dict[str, set[str]] | None = None  # levels of the latest plan
         self._texts: dict[str, str] = {}  # commit -> the file
+        self._parsed = functools.lru_cache(maxsize=64)(parse)
         self.frozen = lab.workspace.referee(self.opened.start)
         rules = self.frozen / brand.FILE
         self.brand = brand.parse(rules.read_text()) if rules.exists() else None
@@ -96,7 +98,7 @@ class Campaign:
         """Those of the best."""
         best = self.lab.log.state.best
         assert best is not None
-        return parse(self._text(best.commit))
+        return self._parsed(self._text(best.commit))
 
     def _text(self, commit: str) -> str:
         if commit not in self._texts:
@@ -128,7 +130,7 @@ class Campaign:
         were = {
             item
             for number in state.kept
-            for item in parse(self._text(state.trials[number].kept_as or "")).default.items()
+            for item in self._parsed(self._text(state.trials[number].kept_as or "")).default.items()
         }
         for level in levels.untried(self.variables(), state, were):
             self._make(self._start(), given(level, f"{level.variable}: {level.text}", PERSON))
@@ -251,7 +253,7 @@ class Campaign:
         """Write down what is known by now."""
         if plan is None:
             return
-        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed)
+        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed, segments=False)
         self._know_baseline(found)
         if found.halt:
             self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")

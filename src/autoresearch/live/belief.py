@@ -83,6 +83,7 @@ class Belief(NamedTuple):
     weights: dict[str, float]
     whole: bool
     posterior: "logistic.Posterior"
+    dof: int  # with how many degrees of freedom the levels' spread is known: there are so many of them, and what was usual before
 
     def rows(self, names: Sequence[str], combos: Sequence[Sequence[str]], segment: str | None = None) -> "Numbers":
         """
@@ -101,12 +102,6 @@ class Belief(NamedTuple):
                     if (at := self.terms.get(term._replace(segment=name))) is not None:
                         found[i, at] += weight
         return found
-
-    @property
-    def dof(self) -> int:
-        """With how many degrees of freedom the levels' spread is known: there are so many of them, and what was usual before."""
-        levels = sum(1 for term in self.terms if len(term.variables) == 1 and term.segment is None)
-        return levels + int(logistic.WEIGHT)
 
     def base(self, segment: str | None = None) -> float:
         """Log odds of the outcome where all levels are the defaults."""
@@ -170,7 +165,8 @@ def believe(
     of_kind = np.bincount(design.kinds, counts.shown.sum(axis=0), len(segments)) if segments else np.zeros(0)
     total = float(of_kind.sum())
     weights = {name: float(n) / total for name, n in zip(segments, of_kind, strict=True)} if total else {}
-    return Belief(blocks, default, terms, pairs, weights, whole, posterior)
+    dof = sum(1 for term in terms if len(term.variables) == 1 and term.segment is None) + int(logistic.WEIGHT)
+    return Belief(blocks, default, terms, pairs, weights, whole, posterior, dof)
 
 
 def handed_on(belief: Belief, variables: Variables) -> Prior:

@@ -65,9 +65,9 @@ class Comparison(Struct, frozen=True, dict=True):
     segments: tuple[str, ...]  # of each group of strata, which all have the same days
 
     @functools.cached_property
-    def evidence(self) -> tuple[float, float]:
-        """That it is better, and that it is worse; as logarithms."""
-        return sequences.compared(*self.within(None))
+    def bets(self) -> sequences.Bets:
+        """In all segments."""
+        return sequences.bets(*self.within(None))
 
     def within(self, segment: str | None) -> tuple["Numbers", "Numbers", "Numbers", "Numbers"]:
         """(level shown, won, default shown, won), of all strata or of one segment's."""
@@ -113,5 +113,5 @@ def shown_better(compared: Sequence[Comparison], alpha: float, worse: bool = Fal
     Those that are shown to be better (worse) than their default, with a chance of any mistake of alpha over all of them
     and all looks.
     """
-    evidence = [one.evidence[1 if worse else 0] for one in compared]
+    evidence = [one.bets.evidence[1 if worse else 0] for one in compared]
     return [compared[i] for i in sorted(sequences.family(evidence, alpha))]

@@ -41,12 +41,13 @@ class Counts(NamedTuple):
         places = list(wanted)
         return Counts(self.days, tuple(self.columns[i] for i in places), self.shown[:, places], self.won[:, places])
 
-
     def without(self, days: Collection[int]) -> "Counts":
         """All other days, and the columns in which they have anybody."""
+        import numpy as np
+
         rows = [i for i, day in enumerate(self.days) if day not in days]
         shown, won = self.shown[rows], self.won[rows]
-        places = shown.any(axis=0).nonzero()[0].tolist()
+        places = np.flatnonzero(shown.any(axis=0)).tolist()
         return Counts(tuple(self.days[i] for i in rows), self.columns, shown, won).only(places)
 
     def tallies(self) -> tuple[Tally, ...]:
@@ -104,11 +105,12 @@ def joined(parts: Iterable[Counts]) -> Counts:
     for part in found:
         rows = np.array([day_at[day] for day in part.days])
         if part.columns == columns:
-            at = rows, slice(None)  # type: tuple[object, ...]
+            shown[rows] += part.shown
+            won[rows] += part.won
         else:
-            at = np.ix_(rows, [column_at[column] for column in part.columns])
-        shown[at] += part.shown  # type: ignore[index]
-        won[at] += part.won  # type: ignore[index]
+            at = np.ix_(rows, np.array([column_at[column] for column in part.columns]))
+            shown[at] += part.shown
+            won[at] += part.won
     return Counts(days, columns, shown, won)
 
 

@@ -105,11 +105,13 @@ def decide(
     prior: Prior | None = None,
     labels: Errors | None = None,
     belief: Belief | None = None,
+    segments: bool = True,
 ) -> Decision:
     """
     Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
     `arrived`: what was sent and what came, for the check of arrivals; of plans and counts at hand, see arriving.py.
-    `belief`: what `believe` says of the same, where it is known already.
+    `belief`: what `believe` says of the same, where it is known already. Without `segments` readings are of
+    all visitors alone, which is what verdicts are made of.
 
     Raises:
         StudyError: see believe.
@@ -119,14 +121,13 @@ def decide(
     belief = belief or believe(counts, variables, levels, live, prior, labels)
     import numpy as np
 
-    stops = guardrails(
-        live.bounds, {name: as_counts(of) for name, of in (rates or {}).items()}, belief.default
-    )
+    stops = guardrails(live.bounds, {name: as_counts(of) for name, of in (rates or {}).items()}, belief.default)
     mismatch = arrivals(arrived)
     halt = "; ".join(stop.why for stop in (*stops, *([mismatch] if mismatch else [])) if not stop.variable)
     only = [stop for stop in stops if stop.variable]
     drawn = belief.posterior.draw(effects.DRAWS, np.random.default_rng(seed))
-    level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only})
+    inside = (None, *sorted(belief.weights)) if segments else (None,)
+    level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only}, inside)
     readings = _marked((*level_readings, *_pairs(counts, belief, drawn)), live.false_winner)
     return Decision(tuple(readings), tuple(only), halt, lift(counts, live), effects.untested_pairs(belief, seed))
 
@@ -142,16 +143,21 @@ class _Side(Struct, frozen=True):
 
 
 def _levels(
-    counts: Counts, belief: Belief, live: Live, drawn: "Numbers", stopped: set[tuple[str, str]]
+    counts: Counts,
+    belief: Belief,
+    live: Live,
+    drawn: "Numbers",
+    stopped: set[tuple[str, str]],
+    segments: Sequence[str | None],
 ) -> list[Reading]:
-    """For all visitors, and for each segment."""
+    """For each of these segments; None: all visitors."""
     compared, all_seen = comparisons(counts, belief), _seen(counts, belief)
     by_name = {(one.variable, one.level): one for one in compared}
     better = [one for one in shown_better(compared, live.false_winner) if (one.variable, one.level) not in stopped]
     worse = {(one.variable, one.level) for one in shown_better(compared, live.false_winner, worse=True)}
     found = []
     for block in belief.blocks:
-        for segment in (None, *sorted(belief.weights)):
+        for segment in segments:
             values = effects.values(belief, block, drawn, segment)
             for name in block.variables:
                 shown = {level for combo in block.combos for level in (combo[block.variables.index(name)],)}
@@ -193,7 +199,10 @@ def _reading(
 ) -> Reading:
     name, level = of
     is_default = level == belief.default[name]
-    surely = sequences.ratio(*one.within(segment), alpha=live.false_winner) if one is not None else None
+    surely = None
+    if one is not None:
+        bets = one.bets if segment is None else sequences.bets(*one.within(segment))
+        surely = bets.ratio(live.false_winner)
     fades = ""
     if segment is None and one is not None and one.shown.any():
         first = int(one.days[one.shown > 0].min())

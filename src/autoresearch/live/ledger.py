@@ -75,9 +75,7 @@ class Ledger:
             ripe, rest = self._followed(question, until, seen, Arrivals)
             return ripe.and_(rest)
 
-    def _followed(
-        self, question: Question[A], until: float, seen: int | None, kind: type[D]
-    ) -> tuple[D, list[A]]:
+    def _followed(self, question: Question[A], until: float, seen: int | None, kind: type[D]) -> tuple[D, list[A]]:
         """The ripe days, as they were kept together since the last time, and all other answers."""
         ripe, other = self._answers(question, until, seen)
         kept = self._together.setdefault((kind, question.name), kind())

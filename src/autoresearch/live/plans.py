@@ -68,9 +68,7 @@ class Plans:
         """Those of these numbers that are there."""
         c = PLANS.c
         asked = select(c.number, c.body).where(c.study == self.words.study)
-        return [
-            plan for few in chunks(numbers) for plan in self._unpacked(connection, asked.where(c.number.in_(few)))
-        ]
+        return [plan for few in chunks(numbers) for plan in self._unpacked(connection, asked.where(c.number.in_(few)))]
 
     def since(self, connection: Connection, number: int) -> list[Plan]:
         """In order."""
@@ -98,7 +96,9 @@ class Plans:
     def _unpacked(self, connection: Connection, asked: Any) -> list[Plan]:
         bodies = [(number, _decode(zlib.decompress(body))) for number, body in connection.execute(asked).all()]
         wanted = {body.default for _, body in bodies}
-        wanted.update(n for _, body in bodies for one in body.segments.values() for n in itertools.accumulate(one.steps))
+        wanted.update(
+            n for _, body in bodies for one in body.segments.values() for n in itertools.accumulate(one.steps)
+        )
         texts = self.words.texts(connection, wanted)
         return [
             Plan(

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -182,7 +181,11 @@ class Store:
         Seconds from exposure to the first outcome that counts, of the latest exposures whose windows are closed: ascending within a
         day, days in order. None is cut short by a window that is still open.
         """
-        days, found, n = self._ledger.ask(Waited(kind or live.outcome, live.window_s), until, seen), list[tuple[float, ...]](), 0
+        days, found, n = (
+            self._ledger.ask(Waited(kind or live.outcome, live.window_s), until, seen),
+            list[tuple[float, ...]](),
+            0,
+        )
         while days and n < most:
             found.append(days.pop())
             n += len(found[-1])

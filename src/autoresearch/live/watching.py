@@ -45,9 +45,7 @@ class Stop(Struct, frozen=True):
     sure: bool = True
 
 
-def guardrails(
-    guards: Sequence[Guard], rates: Mapping[str, Counts], default: Mapping[str, str]
-) -> list[Stop]:
+def guardrails(guards: Sequence[Guard], rates: Mapping[str, Counts], default: Mapping[str, str]) -> list[Stop]:
     """
     What breaks a bound. `rates`: for each guard's name, visitors and those of them who had that outcome.
 

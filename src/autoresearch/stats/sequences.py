@@ -92,30 +92,55 @@ def ratio(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numb
     Pérez-Ortiz, Ly and Grünwald, The safe logrank test, 2020; intervals from the ratio of prior to posterior:
     Waudby-Smith and Ramdas 2020.
     """
-    probability("alpha", alpha)
-    y, s, share = _informative(shown_a, won_a, shown_b, won_b)
-    if not len(s):
-        return Ratio(math.nan, 0.0, math.inf, 0.0, 0.0)
-    points, weights, paid = _paid(y, s, share)
-    better, worse = _sides(points, weights, paid)
-    least = _log_sum(paid) - _log_sum(weights) + math.log(alpha)
-    best = -math.inf if not y else math.inf if y >= float(s.sum()) else _best(y, s, share)
-
-    middle = max(-REACH, min(REACH, best))
-    low, high = _end(y, s, share, least, middle, -REACH), _end(y, s, share, least, middle, REACH)
-    return Ratio(
-        exp(best),
-        0.0 if low <= -REACH else math.exp(low),
-        math.inf if high >= REACH else math.exp(high),
-        better,
-        worse,
-    )
+    return bets(shown_a, won_a, shown_b, won_b).ratio(alpha)
 
 
 def compared(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers") -> tuple[float, float]:
-    """The `better` and `worse` of `ratio`, at a third of its cost."""
+    """The `better` and `worse` of `ratio`."""
+    return bets(shown_a, won_a, shown_b, won_b).evidence
+
+
+class Bets(NamedTuple):
+    """
+    a's outcomes in strata that have both sides and an outcome; outcomes of both in each, and a's share of its visitors. For each ratio
+    that is bet on: its logarithm, the logarithm of its weight, and that of its weight times what it paid.
+    """
+
+    y: float
+    s: "Numbers"
+    share: "Numbers"
+    points: "Numbers"
+    weights: "Numbers"
+    paid: "Numbers"
+
+    @property
+    def evidence(self) -> tuple[float, float]:
+        """Log evidence that a is better, and that it is worse."""
+        return _sides(self.points, self.weights, self.paid) if len(self.s) else (0.0, 0.0)
+
+    def ratio(self, alpha: float) -> Ratio:
+        """See `ratio`."""
+        import numpy as np
+
+        probability("alpha", alpha)
+        y, s, share = self[:3]
+        if not len(s):
+            return Ratio(math.nan, 0.0, math.inf, 0.0, 0.0)
+        least = float(np.logaddexp.reduce(self.paid) - np.logaddexp.reduce(self.weights)) + math.log(alpha)
+        best = -math.inf if not y else math.inf if y >= float(s.sum()) else _best(y, s, share)
+        middle = max(-REACH, min(REACH, best))
+        low, high = _end(y, s, share, least, middle, -REACH), _end(y, s, share, least, middle, REACH)
+        return Ratio(
+            exp(best),
+            0.0 if low <= -REACH else math.exp(low),
+            math.inf if high >= REACH else math.exp(high),
+            *self.evidence,
+        )
+
+
+def bets(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers") -> Bets:
     y, s, share = _informative(shown_a, won_a, shown_b, won_b)
-    return _sides(*_paid(y, s, share)) if len(s) else (0.0, 0.0)
+    return Bets(y, s, share, *_paid(y, s, share))
 
 
 def difference(
@@ -312,7 +337,7 @@ def _edge(inside: Callable[[float], bool], middle: float, end: float) -> float:
     return far
 
 
-def _log_sum(terms: "Sequence[float] | Numbers") -> float:
+def _log_sum(terms: Sequence[float]) -> float:
     """log of the sum of exponentials."""
     largest = float(max(terms))
     return largest + math.log(math.fsum(math.exp(term - largest) for term in terms))
