@@ -111,7 +111,7 @@ def test_a_unit_counts_once_at_its_first_exposure_and_only_what_came_in_the_wind
     expected = (Tally(0, "", "a=b", 4.0, 1), Tally(0, "", "a=first", 1.0, 1, True))
     assert store.tallies(10 * hour + window, None, LIVE) == expected
     assert store.tallies(NEVER, None, LIVE) == expected
-    assert store.rates("unsubscribe", 11 * hour, None, LIVE) == (
+    assert store.rates("unsubscribe", 11 * hour, None, LIVE).tallies() == (
         Tally(0, "", "a=b", 4.0, 1),
         Tally(0, "", "a=first", 1.0, 0, True),
     )

@@ -109,9 +109,9 @@ def drawn_from(
 
 
 def decided(
-    state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]], segments: bool = True
+    state: State, variables: Variables, live: Live, facts: Known, allowed: dict[str, set[str]], whole_map: bool = True
 ) -> Decision:
-    """What follows from what is known; without `segments` no more than verdicts need."""
+    """What follows from what is known; without `whole_map` no more than verdicts need."""
     assert state.opened is not None
     everything = levels.ever_approved(state, variables)
     return deciding.decide(
@@ -124,7 +124,7 @@ def decided(
         arrived=facts.arrived,
         labels=facts.labels,
         belief=facts.believed(everything, allowed, live),
-        segments=segments,
+        whole_map=whole_map,
     )
 
 

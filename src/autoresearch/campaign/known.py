@@ -14,7 +14,6 @@ from autoresearch.live.counts import Counts
 from autoresearch.live.records import Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
-from autoresearch.live.tallying import every
 from autoresearch.live.variables import Variables
 from autoresearch.stats import delays, labels
 
@@ -55,7 +54,7 @@ def known(store: Store, live: Live, until: float) -> Known:
         until,
         seen,
         store.counts(until, seen, live, came=came),
-        {guard.name: store.counts(until, seen, live, kind=guard.name, came=every) for guard in live.bounds},
+        {guard.name: store.rates(guard.name, until, seen, live) for guard in live.bounds},
         store.arrived(until, seen),
         audited(store),
     )

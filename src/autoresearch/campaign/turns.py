@@ -253,7 +253,7 @@ class Campaign:
         """Write down what is known by now."""
         if plan is None:
             return
-        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed, segments=False)
+        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed, whole_map=False)
         self._know_baseline(found)
         if found.halt:
             self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")

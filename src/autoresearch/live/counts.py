@@ -50,6 +50,12 @@ class Counts(NamedTuple):
         places = np.flatnonzero(shown.any(axis=0)).tolist()
         return Counts(tuple(self.days[i] for i in rows), self.columns, shown, won).only(places)
 
+    def together(self) -> "Counts":
+        """All days as one, the last."""
+        if not self.days:
+            return self
+        return Counts(self.days[-1:], self.columns, self.shown.sum(axis=0)[None], self.won.sum(axis=0)[None])
+
     def tallies(self) -> tuple[Tally, ...]:
         """The same as a list, without what is nothing."""
         where = zip(*(places.tolist() for places in self.shown.nonzero()), strict=True)

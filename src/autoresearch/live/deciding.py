@@ -105,13 +105,13 @@ def decide(
     prior: Prior | None = None,
     labels: Errors | None = None,
     belief: Belief | None = None,
-    segments: bool = True,
+    whole_map: bool = True,
 ) -> Decision:
     """
     Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
     `arrived`: what was sent and what came, for the check of arrivals; of plans and counts at hand, see arriving.py.
-    `belief`: what `believe` says of the same, where it is known already. Without `segments` readings are of
-    all visitors alone, which is what verdicts are made of.
+    `belief`: what `believe` says of the same, where it is known already. Without `whole_map` readings are
+    of all visitors alone, and of levels that may be shown: what a verdict is still due on.
 
     Raises:
         StudyError: see believe.
@@ -126,8 +126,8 @@ def decide(
     halt = "; ".join(stop.why for stop in (*stops, *([mismatch] if mismatch else [])) if not stop.variable)
     only = [stop for stop in stops if stop.variable]
     drawn = belief.posterior.draw(effects.DRAWS, np.random.default_rng(seed))
-    inside = (None, *sorted(belief.weights)) if segments else (None,)
-    level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only}, inside)
+    wanted = None if whole_map or belief.whole else levels
+    level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only}, wanted)
     readings = _marked((*level_readings, *_pairs(counts, belief, drawn)), live.false_winner)
     return Decision(tuple(readings), tuple(only), halt, lift(counts, live), effects.untested_pairs(belief, seed))
 
@@ -148,16 +148,16 @@ def _levels(
     live: Live,
     drawn: "Numbers",
     stopped: set[tuple[str, str]],
-    segments: Sequence[str | None],
+    wanted: Levels | None,
 ) -> list[Reading]:
-    """For each of these segments; None: all visitors."""
+    """For all visitors, and for each segment; or, where these levels are wanted, of them and the defaults for all visitors alone."""
     compared, all_seen = comparisons(counts, belief), _seen(counts, belief)
     by_name = {(one.variable, one.level): one for one in compared}
     better = [one for one in shown_better(compared, live.false_winner) if (one.variable, one.level) not in stopped]
     worse = {(one.variable, one.level) for one in shown_better(compared, live.false_winner, worse=True)}
     found = []
     for block in belief.blocks:
-        for segment in segments:
+        for segment in (None, *(sorted(belief.weights) if wanted is None else ())):
             values = effects.values(belief, block, drawn, segment)
             for name in block.variables:
                 shown = {level for combo in block.combos for level in (combo[block.variables.index(name)],)}
@@ -166,6 +166,8 @@ def _levels(
                 )
                 for term in [term for term in belief.terms if term.variables == (name,) and term.segment is None]:
                     level = term.levels[0]
+                    if wanted is not None and level not in {*wanted.get(name, ()), belief.default[name]}:
+                        continue
                     one = by_name.get((name, level))
                     effect = effects.relative(belief, effects.contrast(belief, block, name, level, segment), segment)
                     p_best, value = effects.chances(belief, block, name, level, values, segment)
@@ -206,7 +208,7 @@ def _reading(
     fades = ""
     if segment is None and one is not None and one.shown.any():
         first = int(one.days[one.shown > 0].min())
-        fades = faded(*one.within(None), one.days.tolist(), first)
+        fades = faded(*one.within(None), one.days, first)
     word, why = _verdict(name, is_default, side, effect, surely, p_best, leader) if segment is None else ("not yet", "")
     if segment is not None:
         word = "default" if is_default else "not yet"

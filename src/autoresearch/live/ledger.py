@@ -20,7 +20,7 @@ from autoresearch.live.questions import ArrivedAs, Question, Tallied
 from autoresearch.live.records import Tally
 from autoresearch.live.rows import Words, read
 from autoresearch.live.schema import DAYS, EXPOSURE, OUTCOME, RECORDS, ROLLUPS, Database, insert
-from autoresearch.live.summing import Arrivals, Days, Table, Totals
+from autoresearch.live.summing import Arrivals, Columns, Days, Table, Totals
 
 A = TypeVar("A")
 D = TypeVar("D", bound=Days[Any])
@@ -68,6 +68,12 @@ class Ledger:
         """Days by columns."""
         with self._lock:
             ripe, rest = self._followed(question, until, seen, Table)
+            return ripe.and_(rest)
+
+    def columns(self, question: Tallied, until: float, seen: int | None = None) -> Counts:
+        """All days as one, by columns."""
+        with self._lock:
+            ripe, rest = self._followed(question, until, seen, Columns)
             return ripe.and_(rest)
 
     def arrived(self, question: ArrivedAs, until: float, seen: int | None = None) -> tuple[Side, ...]:

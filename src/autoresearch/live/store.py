@@ -160,9 +160,9 @@ class Store:
         """As `tallies`, with all days together: as much to read after a year as after a week. `day` is the last that counts."""
         return self._ledger.total(Tallied(kind or live.outcome, live.window_s, came), until, seen)
 
-    def rates(self, kind: str, until: float, seen: int | None, live: Live) -> tuple[Tally, ...]:
-        """For a guardrail: as `totals`, of another kind of outcome, with every unit in `n` from its exposure on."""
-        return self.totals(until, seen, live, kind=kind, came=every)
+    def rates(self, kind: str, until: float, seen: int | None, live: Live) -> Counts:
+        """For a guardrail: all days as one, of another kind of outcome, with every unit counted from its exposure on."""
+        return self._ledger.columns(Tallied(kind, live.window_s, every), until, seen)
 
     def counts(
         self, until: float, seen: int | None, live: Live, *, kind: str | None = None, came: Came | None = None

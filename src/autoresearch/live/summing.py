@@ -66,7 +66,7 @@ class Table(Days[Tally]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.counts = counted(())
+        self.counts = self.whole = counted(())
 
     def change(self, gone: dict[int, tuple[Tally, ...]], new: dict[int, tuple[Tally, ...]]) -> None:
         kept = self.counts.without(gone.keys()) if gone else self.counts
@@ -74,6 +74,17 @@ class Table(Days[Tally]):
 
     def and_(self, rest: list[Tally]) -> Counts:
         return joined([self.counts, counted(rest)]) if rest else self.counts
+
+
+class Columns(Table):
+    """All days as one, by columns."""
+
+    def change(self, gone: dict[int, tuple[Tally, ...]], new: dict[int, tuple[Tally, ...]]) -> None:
+        super().change(gone, new)
+        self.whole = self.counts.together()
+
+    def and_(self, rest: list[Tally]) -> Counts:
+        return joined([self.whole, counted(rest).together()]).together() if rest else self.whole
 
 
 class Arrivals(Days[Side]):

@@ -115,7 +115,7 @@ def arrivals(sides: Iterable[Side]) -> Stop | None:
 
 
 def faded(
-    shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers", days: Sequence[int], first: int
+    shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers", days: "Sequence[int] | NDArray[np.int64]", first: int
 ) -> str:
     """
     Whether a level's effect against the default (b) changes after its first `NEWNESS` days, as a sentence; "" while
@@ -126,7 +126,7 @@ def faded(
     """
     import numpy as np
 
-    young = np.array([day < first + NEWNESS for day in days], dtype=bool)
+    young = np.asarray(days) < first + NEWNESS
     early = log_ratio(shown_a[young], won_a[young], shown_b[young], won_b[young])
     late = log_ratio(shown_a[~young], won_a[~young], shown_b[~young], won_b[~young])
     if early is None or late is None:

@@ -193,13 +193,15 @@ def family(log_evidence: Sequence[float], alpha: float) -> set[int]:
     order = sorted(range(len(values)), key=values.__getitem__)
     rejected = set[int]()
     for i in order:
-        total, least, count = values[i], values[i], 1
-        for j in order:
-            if j == i:
-                continue
-            total, count = total + values[j], count + 1
-            least = min(least, total / count)
-        if least >= 1 / alpha:
+        total, count = values[i], 1
+        if total < 1 / alpha:
+            continue
+        for j in order:  # the mean falls for as long as what is added lies below it
+            if j != i and values[j] >= total / count:
+                break
+            if j != i:
+                total, count = total + values[j], count + 1
+        if total / count >= 1 / alpha:
             rejected.add(i)
     return rejected
 
