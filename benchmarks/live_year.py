@@ -56,7 +56,6 @@ WRITER = "benchmarks.live_year:Writer"
 SETTINGS = {
     "every_minutes = 60 ": f"every_minutes = {EVERY_S / 60:g} ",
     'approve = "human" ': 'simulated = true\napprove = "rules" ',
-    "guardrails = []": 'guardrails = ["complaint <= 0.02"]',
 }
 HEAD = [
     "month",
@@ -287,11 +286,17 @@ def main() -> None:
             costs.append(year.decide())
             if turn == ends[len(rows)]:
                 rows.append(year.row(len(rows) + 1, costs))
-                progress.console.print(*rows[-1])
                 costs = []
+                # After each month, so that a year that is broken off leaves what it found.
+                told(options, rows, turn, time.perf_counter() - began)
+
+
+def told(options: argparse.Namespace, rows: list[list[str]], decisions: int, took_s: float) -> None:
+    """The table as far as it goes."""
+    ideas = "" if options.no_writer else " A writer has an idea whenever fewer than eight levels are open."
     text = f"""
-{options.decisions:,} decisions at {A_DAY} a day with {options.visitors} visitors to each, {options.visitors * A_DAY:,} a day, in {(time.perf_counter() - began) / 60:.1f} minutes, the making of visitors
-included.{"" if options.no_writer else " A writer has an idea whenever fewer than eight levels are open."} Medians of each month. *A decision*: one turn of the campaign: levels
+{decisions:,} decisions at {A_DAY} a day with {options.visitors} visitors to each, {options.visitors * A_DAY:,} a day, in {took_s / 60:.1f} minutes, the making of visitors
+included.{ideas} Medians of each month. *A decision*: one turn of the campaign: levels
 taken up, everything *read* that is known, *decide*, and the *plan* made and on the disk; *processor*: what of it was work and not
 waiting. *Adding*: what visitors did since the last one, until it is on the disk. *Lift there is*: of the best cell of all levels so
 far over the first defaults; *captured*: how much of it the plan's visitors have, the holdout aside.

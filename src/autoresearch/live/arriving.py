@@ -68,7 +68,7 @@ def gave(plan: Plan, segment: str) -> Gave:
 
 def gave_each(plan: Plan) -> dict[str, Gave]:
     """Each segment that a plan names; "" for all others."""
-    return {segment: gave(plan, segment) for segment in ("", *plan.shares)}
+    return {segment: gave(plan, segment) for segment in {"", *plan.shares}}
 
 
 def sides_of(plans: Iterable[Plan], counts: Iterable[Arrived]) -> tuple[Side, ...]:

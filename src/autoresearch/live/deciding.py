@@ -111,7 +111,7 @@ def decide(
     Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
     `arrived`: what was sent and what came, for the check of arrivals; of plans and counts at hand, see arriving.py.
     `belief`: what `believe` says of the same, where it is known already. Without `whole_map` readings are
-    of all visitors alone, and of levels that may be shown: what a verdict is still due on.
+    of all visitors alone, and of levels that may be shown: what a verdict is still due on; and there are no `pairs`.
 
     Raises:
         StudyError: see believe.
@@ -129,7 +129,8 @@ def decide(
     wanted = None if whole_map or belief.whole else levels
     level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only}, wanted)
     readings = _marked((*level_readings, *_pairs(counts, belief, drawn)), live.false_winner)
-    return Decision(tuple(readings), tuple(only), halt, lift(counts, live), effects.untested_pairs(belief, seed))
+    pairs = effects.untested_pairs(belief, seed) if whole_map else ()
+    return Decision(tuple(readings), tuple(only), halt, lift(counts, live), pairs)
 
 
 class _Side(Struct, frozen=True):

@@ -7,6 +7,7 @@ since, the answer comes from the records themselves.
 """
 
 import threading
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -138,13 +139,16 @@ class Ledger:
         c = ROLLUPS.c
         asked = select(c.day, c.changed, c.answer).where(c.study == self.words.study, c.question == question.name)
         decoder = msgspec.json.Decoder(question.kind)
-        return {day: Kept(changed, decoder.decode(packed)) for day, changed, packed in connection.execute(asked)}
+        return {
+            day: Kept(changed, decoder.decode(zlib.decompress(packed)))
+            for day, changed, packed in connection.execute(asked)
+        }
 
     def _store(self, question: Question[Any], new: dict[int, Kept]) -> None:
         """For whoever opens the store next. It holds only as long as the day has this change, so it may be late or lost."""
         values = [
             {"study": self.words.study, "question": question.name, "day": day, "changed": change}
-            | {"answer": msgspec.json.encode(answer)}
+            | {"answer": zlib.compress(msgspec.json.encode(answer))}
             for day, (change, answer) in new.items()
         ]
         try:

@@ -115,7 +115,12 @@ def arrivals(sides: Iterable[Side]) -> Stop | None:
 
 
 def faded(
-    shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers", days: "Sequence[int] | NDArray[np.int64]", first: int
+    shown_a: "Numbers",
+    won_a: "Numbers",
+    shown_b: "Numbers",
+    won_b: "Numbers",
+    days: "Sequence[int] | NDArray[np.int64]",
+    first: int,
 ) -> str:
     """
     Whether a level's effect against the default (b) changes after its first `NEWNESS` days, as a sentence; "" while
