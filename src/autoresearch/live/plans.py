@@ -45,7 +45,7 @@ class Plans:
 
     def __init__(self, words: Words) -> None:
         self.words = words
-        self.latest = 0  # number of the latest, when one was last looked for in vain
+        self.latest = -1  # number of the latest, when one was last looked for in vain
         self._given: dict[int, dict[str, Gave]] = {}  # plan -> segment -> what it gives
 
     def add(self, connection: Connection, plan: Plan) -> tuple[bool, Mapping[str, int]]:
@@ -84,7 +84,8 @@ class Plans:
         self._given |= {plan.number: gave_each(plan) for plan in self.some(connection, missing)}
         if missing - self._given.keys():
             asked = select(func.max(PLANS.c.number)).where(PLANS.c.study == self.words.study)
-            self.latest = max(self.latest, connection.execute(asked).scalar_one() or 0)
+            there = connection.execute(asked).scalar_one()
+            self.latest = self.latest if there is None else max(self.latest, there)
         for old in sorted(self._given.keys() - numbers)[: max(0, len(self._given) - MOST_KEPT)]:
             del self._given[old]
 
