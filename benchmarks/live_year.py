@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import heapq
 import itertools
-import os
 import random
 import tempfile
 import time
@@ -22,9 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
-
-# Threads of the matrix library cost more than such small matrices give, above all beside others.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from rich.progress import Progress
 
