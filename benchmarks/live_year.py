@@ -295,7 +295,8 @@ def told(options: argparse.Namespace, rows: list[list[str]], decisions: int, too
 included.{ideas} Medians of each month. *A decision*: one turn of the campaign: levels
 taken up, everything *read* that is known, *decide*, and the *plan* made and on the disk; *processor*: what of it was work and not
 waiting. *Adding*: what visitors did since the last one, until it is on the disk. *Lift there is*: of the best cell of all levels so
-far over the first defaults; *captured*: how much of it the plan's visitors have, the holdout aside.
+far over the first defaults, shown to all; *captured*: how much of it the plan's visitors have, the holdout aside (more than all of it where
+phones and desktops are shown different ones).
 
 {markdown(HEAD, rows)}"""
     report("live_year", "A live study's year at a hundred decisions a day", text, options.write)

@@ -79,7 +79,7 @@ def need_numpy() -> None:
     Raises:
         MissingExtra: numpy is not there.
     """
-    if "numpy" in sys.modules:
+    if sys.modules.get("numpy") is not None:
         return
     said = THREADS in os.environ
     os.environ.setdefault(THREADS, "1")
