@@ -181,11 +181,8 @@ class Store:
         Seconds from exposure to the first outcome that counts, of the latest exposures whose windows are closed: ascending within a
         day, days in order. None is cut short by a window that is still open.
         """
-        days, found, n = (
-            self._ledger.ask(Waited(kind or live.outcome, live.window_s), until, seen),
-            list[tuple[float, ...]](),
-            0,
-        )
+        days = self._ledger.ask(Waited(kind or live.outcome, live.window_s), until, seen)
+        found, n = list[tuple[float, ...]](), 0
         while days and n < most:
             found.append(days.pop())
             n += len(found[-1])
