@@ -69,6 +69,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.live_false --write
 	$(BIN)/python -m benchmarks.live_lift --campaigns 16 --field 4 --write
 	$(BIN)/python -m benchmarks.live_prior --write
+	$(BIN)/python -m benchmarks.live_year --write
 	$(BIN)/python -m benchmarks.brief --write
 	$(BIN)/python -m benchmarks.kill_try --write
 	$(BIN)/python -m benchmarks.kill --rounds 2000 --write

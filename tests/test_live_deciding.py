@@ -8,6 +8,7 @@ import pytest
 from helpers_live import LEVELS, VARIABLES, campaign
 
 from autoresearch.live import deciding, watching
+from autoresearch.live.arriving import sides_of
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.records import Plan, Tally
 from autoresearch.live.settings import Live
@@ -225,15 +226,15 @@ def sent(lost: float, days: int = 10, visitors: int = 4000) -> tuple[list[Plan],
 
 def test_visitors_that_are_lost_on_the_way_stop_the_study() -> None:
     plans, counts = sent(0.1)
-    found = decide(campaign({}, days=3), plans=plans, arrived=counts)
+    found = decide(campaign({}, days=3), arrived=sides_of(plans, counts))
     assert "visitors do not arrive as they were sent: tone = warm has" in found.halt
-    assert watching.arrivals(*sent(0.0)) is None
-    assert watching.arrivals([], []) is None
+    assert watching.arrivals(sides_of(*sent(0.0))) is None
+    assert watching.arrivals(sides_of([], [])) is None
 
 
 def test_a_cell_that_its_plan_does_not_list_is_seen() -> None:
     plans, counts = sent(0.0)
     stray = Count(0, "", "cta=buy;headline=none;tone=plain", False, 3)
-    stop = watching.arrivals(plans, [*counts, stray])
+    stop = watching.arrivals(sides_of(plans, [*counts, stray]))
     assert stop is not None
     assert "does not list it" in stop.why

@@ -20,6 +20,8 @@ sqlalchemy = pytest.importorskip("sqlalchemy", reason="the extra live is not ins
 
 from autoresearch.errors import StudyError  # noqa: E402 - only where sqlalchemy is
 from autoresearch.live import tallying  # noqa: E402
+from autoresearch.live.arriving import Side, Sides, sides_of  # noqa: E402
+from autoresearch.live.counts import Counts, counted  # noqa: E402
 from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Plan, Suppression, Tally  # noqa: E402
 from autoresearch.live.settings import Live  # noqa: E402
 from autoresearch.live.store import Store, open_store  # noqa: E402
@@ -106,7 +108,7 @@ def test_a_unit_counts_once_at_its_first_exposure_and_only_what_came_in_the_wind
     expected = (Tally(0, "", "a=b", 4.0, 1), Tally(0, "", "a=first", 1.0, 1, True))
     assert store.tallies(10 * hour + window, None, LIVE) == expected
     assert store.tallies(NEVER, None, LIVE) == expected
-    assert store.rates("unsubscribe", 11 * hour, None, LIVE) == (
+    assert store.rates("unsubscribe", 11 * hour, None, LIVE).tallies() == (
         Tally(0, "", "a=b", 4.0, 1),
         Tally(0, "", "a=first", 1.0, 0, True),
     )
@@ -175,6 +177,7 @@ def test_the_tallies_are_a_function_of_the_records_whatever_the_order_and_howeve
         chance.shuffle(arrivals)
         with closing(open_store(address, fresh())) as store:
             kept: list[AnyRecord] = []
+            store.add_plan(PLANNED[0])
             while arrivals:
                 some = [arrivals.pop() for _ in range(min(len(arrivals), chance.randint(1, 6)))]
                 for record in some:
@@ -183,20 +186,43 @@ def test_the_tallies_are_a_function_of_the_records_whatever_the_order_and_howeve
                 store.add(some)
                 if chance.random() < 0.5:  # so that days are kept before late records touch them
                     store.totals(until, None, LIVE)
+                    store.counts(until, None, LIVE)
+                    store.arrived(until, None)
+            store.add_plan(PLANNED[1])
             window = LIVE.window_s
             for to, known in ((None, records), (seen, kept[:seen])):
                 for came in (None, tallying.every, lambda age: age / window):
                     expected = tallying.tally(known, until, "click", window, came)
                     assert store.tallies(until, to, LIVE, came=came) == expected
+                    assert same(store.counts(until, to, LIVE, came=came), counted(expected))
                     assert sorted(without_day(store.totals(until, to, LIVE, came=came))) == sorted(
                         without_day(tallying.summed(expected))
                     )
-                assert store.shown(until, to) == tallying.shown(known, until)
+                assert store.arrived(until, to) == expected_sides(known, until)
                 begun, took = tallying.firsts(known, until), tallying.waited(known, until, "click", window)
                 closed = [wait for who, wait in took.items() if begun[who].at + window <= until]
                 assert sorted(store.delays(until, to, LIVE)) == pytest.approx(sorted(closed))
 
     holds()
+
+
+def same(one: Counts, other: Counts) -> bool:
+    return one[:2] == other[:2] and all((a == b).all() for a, b in zip(one[2:], other[2:], strict=True))
+
+
+PLANNED = [
+    Plan(0, 0.0, 0, 1, "a=b", 0.1, {"": {"a=b": 0.75, "a=c": 0.25}, "mobile": {"a=b": 0.125, "a=c": 0.875}}),
+    Plan(2, 5.0, 0, 1, "a=c", 0.2, {"": {"a=c": 1.0}}),
+]
+
+
+def expected_sides(records: Sequence[AnyRecord], until: float) -> tuple[Side, ...]:
+    """Day by day, of all plans and all first exposures."""
+    begun, sums = tallying.firsts(records, until).values(), Sides()
+    for day in {tallying.day_of(first.at) for first in begun}:
+        today = [first for first in begun if tallying.day_of(first.at) == day]
+        sums.add(sides_of(PLANNED, tallying.shown(today, until)))
+    return sums.and_(())
 
 
 def without_day(tallies: tuple[Tally, ...]) -> list[tuple[object, ...]]:

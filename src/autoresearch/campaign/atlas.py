@@ -147,18 +147,21 @@ def decided(
     facts: Known,
     allowed: dict[str, set[str]],
     prior: Prior | None = None,
+    whole_map: bool = True,
 ) -> Decision:
-    """What follows from what is known."""
+    """What follows from what is known; without `whole_map` no more than verdicts need."""
     assert state.opened is not None
+    everything = levels.ever_approved(state, variables)
     return deciding.decide(
-        facts.tallies,
-        levels.ever_approved(state, variables),
+        facts.counts,
+        everything,
         allowed,
         live,
         seed=state.opened.seed,
         rates=facts.rates,
-        plans=facts.plans,
         arrived=facts.arrived,
         prior=prior,
         labels=facts.labels,
+        belief=facts.believed(everything, allowed, live, prior),
+        whole_map=whole_map,
     )

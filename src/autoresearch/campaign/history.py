@@ -18,15 +18,15 @@ from msgspec import Struct
 
 from autoresearch.campaign import levels
 from autoresearch.campaign.atlas import Atlas, Shelf, decided, made_of, open_shelf
-from autoresearch.campaign.known import audited, known, tallied
+from autoresearch.campaign.known import audited, counted, known
 from autoresearch.errors import StudyError
 from autoresearch.live import effects
 from autoresearch.live.belief import Belief, believe, handed_on
-from autoresearch.live.counts import Counts, counted, joined, parts
+from autoresearch.live.counts import Counts, joined, parts
 from autoresearch.live.deciding import Reading
 from autoresearch.live.mappings import instant
 from autoresearch.live.prior import Effect, Handed
-from autoresearch.live.records import Plan, Tally
+from autoresearch.live.records import Plan
 from autoresearch.live.store import Store
 from autoresearch.live.tallying import DAY_S, day_of
 from autoresearch.live.variables import Variables, cell_of
@@ -189,21 +189,14 @@ def for_the_next(folder: Path) -> Handed:
 
 
 class _Looks:
-    """Beliefs at one time after another; a day that has not changed is counted once."""
+    """Beliefs at one time after another."""
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf, self.labels = shelf, audited(shelf.store)
-        self.days: dict[int, tuple[list[Tally], Counts]] = {}
-        self.counts = counted([])
+        self.counts = joined([])
 
     def belief(self, plan: Plan, variables: Variables) -> Belief:
-        by_day: dict[int, list[Tally]] = {}
-        for tally in tallied(self.shelf.store, self.shelf.live, plan.at, plan.seen):
-            by_day.setdefault(tally.day, []).append(tally)
-        for day, tallies in by_day.items():
-            if day not in self.days or self.days[day][0] != tallies:
-                self.days[day] = tallies, counted(tallies)
-        self.counts = joined(self.days[day][1] for day in sorted(by_day))
+        self.counts = counted(self.shelf.store, self.shelf.live, plan.at, plan.seen)
         return believe(self.counts, variables, listed(plan), self.shelf.live, self.shelf.prior, self.labels)
 
 

@@ -4,27 +4,47 @@ What a live study's store says until a time, in the shapes that plans and decisi
 One place for it, so that a plan, a decision and the map never differ in what they count.
 """
 
+from typing import Any
+
 from msgspec import Struct
 
+from autoresearch.live.arriving import Side
+from autoresearch.live.belief import Belief, Levels, Prior, believe
+from autoresearch.live.counts import Counts
 from autoresearch.live.records import Plan, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
-from autoresearch.live.tallying import Shown
+from autoresearch.live.variables import Variables
 from autoresearch.stats import delays, labels
 
 LEAST_AUDITED = 20  # replies that a person read, before labels are corrected by them
 
 
 class Known(Struct, frozen=True):
-    """`seen`: the number of the last record; `rates`: tallies of each outcome that a guardrail bounds."""
+    """
+    `seen`: the number of the last record; `rates`: of each outcome that a guardrail bounds; `arrived`: what came to each side, and what
+    plans gave it.
+    """
 
     until: float
     seen: int
-    tallies: tuple[Tally, ...]
-    rates: dict[str, tuple[Tally, ...]]
-    plans: tuple[Plan, ...]
-    arrived: tuple[Shown, ...]
+    counts: Counts
+    rates: dict[str, Counts]
+    arrived: tuple[Side, ...]
     labels: labels.Errors | None
+    _believed: list[Any] = []
+
+    def believed(self, variables: Variables, levels: Levels, live: Live, prior: Prior | None) -> Belief:
+        """What follows from it; worked out once for a decision and the plan after it."""
+        asked = variables, levels, prior
+        if not self._believed or self._believed[0] != asked:
+            self._believed[:] = [asked, believe(self.counts, variables, levels, live, prior, self.labels)]
+        found: Belief = self._believed[1]
+        return found
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        return self.counts.tallies()
 
 
 def known(store: Store, live: Live, until: float, plan: Plan | None = None) -> Known:
@@ -33,17 +53,17 @@ def known(store: Store, live: Live, until: float, plan: Plan | None = None) -> K
     return Known(
         until,
         seen,
-        tallied(store, live, until, seen),
+        counted(store, live, until, seen),
         {guard.name: store.rates(guard.name, until, seen, live) for guard in live.bounds},
-        tuple(one for one in store.plans() if plan is None or one.number <= plan.number),
-        store.shown(until, seen),
+        store.arrived(until, seen),
         audited(store),
     )
 
 
-def tallied(store: Store, live: Live, until: float, seen: int) -> tuple[Tally, ...]:
+def counted(store: Store, live: Live, until: float, seen: int) -> Counts:
+    """Visitors and outcomes, by day and cell."""
     came = delays.curve(store.delays(until, seen, live), live.window_s).share if live.attribution == "hazard" else None
-    return store.tallies(until, seen, live, came=came)
+    return store.counts(until, seen, live, came=came)
 
 
 def audited(store: Store) -> labels.Errors | None:

@@ -5,6 +5,7 @@ What a run is to other studies, traffic is to this one: it costs nobody a slot, 
 decision are pure functions of the records up to a number; this only says when they are made, and writes down what follows.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -65,6 +66,7 @@ class Campaign:
         self.refused = 0  # proposals in a row that came to nothing
         self._planned: dict[str, set[str]] | None = None  # levels of the latest plan
         self._texts: dict[str, str] = {}  # commit -> the file
+        self._parsed = functools.lru_cache(maxsize=64)(parse)
         self.frozen = lab.workspace.referee(self.opened.start)
         rules = self.frozen / brand.FILE
         self.brand = brand.parse(rules.read_text()) if rules.exists() else None
@@ -97,7 +99,7 @@ class Campaign:
         """Those of the best."""
         best = self.lab.log.state.best
         assert best is not None
-        return parse(self._text(best.commit))
+        return self._parsed(self._text(best.commit))
 
     def _text(self, commit: str) -> str:
         if commit not in self._texts:
@@ -129,7 +131,7 @@ class Campaign:
         were = {
             item
             for number in state.kept
-            for item in parse(self._text(state.trials[number].kept_as or "")).default.items()
+            for item in self._parsed(self._text(state.trials[number].kept_as or "")).default.items()
         }
         for level in levels.untried(self.variables(), state, were):
             self._make(self._start(), given(level, f"{level.variable}: {level.text}", PERSON))
@@ -252,7 +254,7 @@ class Campaign:
         """Write down what is known by now."""
         if plan is None:
             return
-        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed, self.prior)
+        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed, self.prior, whole_map=False)
         self._know_baseline(found)
         if found.halt:
             self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")
@@ -355,9 +357,7 @@ class Campaign:
             default = key(self.variables().default)
             plan = Plan(number, now, seen, self.opened.seed, default, self.live.holdout, {"": {default: 1.0}})
         else:
-            seed = self.opened.seed
-            plan = bandit.make(
-                facts.tallies, everything, allowed, self.live, number, now, seen, seed, self.prior, facts.labels
-            )
+            belief = facts.believed(everything, allowed, self.live, self.prior)
+            plan = bandit.planned(belief, self.live, number, now, seen, self.opened.seed)
         self.store.add_plan(plan)
         self._planned = allowed

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from autoresearch.errors import StudyError
 from autoresearch.live.counts import Column, Counts, need_numpy, parts
+from autoresearch.live.places import CELL
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables, key
 from autoresearch.stats import logistic
@@ -23,7 +24,6 @@ from autoresearch.stats.labels import LEAST_TOLD, Errors
 if TYPE_CHECKING:
     from autoresearch.stats.logistic import Numbers
 
-CELL = "cell"  # the one variable where whole cells are compared
 MOST_WHOLE = 200  # cells that are compared as wholes
 LEVEL, PAIR, KIND, KIND_LEVEL = (
     0.15,
@@ -98,6 +98,7 @@ class Belief(NamedTuple):
     weights: dict[str, float]
     whole: bool
     posterior: "logistic.Posterior"
+    dof: int  # with how many degrees of freedom the levels' spread is known: there are so many of them, and what was usual before
 
     def rows(self, names: Sequence[str], combos: Sequence[Sequence[str]], segment: str | None = None) -> "Numbers":
         """
@@ -116,12 +117,6 @@ class Belief(NamedTuple):
                     if (at := self.terms.get(term._replace(segment=name))) is not None:
                         found[i, at] += weight
         return found
-
-    @property
-    def dof(self) -> int:
-        """With how many degrees of freedom the levels' spread is known: there are so many of them, and what was usual before."""
-        levels = sum(1 for term in self.terms if len(term.variables) == 1 and term.segment is None)
-        return levels + int(logistic.WEIGHT)
 
     def base(self, segment: str | None = None) -> float:
         """Log odds of the outcome where all levels are the defaults."""
@@ -181,7 +176,8 @@ def believe(
     of_kind = np.bincount(design.kinds, counts.shown.sum(axis=0), len(segments)) if segments else np.zeros(0)
     total = float(of_kind.sum())
     weights = {name: float(n) / total for name, n in zip(segments, of_kind, strict=True)} if total else {}
-    return Belief(blocks, default, terms, pairs, weights, whole, posterior)
+    dof = sum(1 for term in terms if len(term.variables) == 1 and term.segment is None) + int(logistic.WEIGHT)
+    return Belief(blocks, default, terms, pairs, weights, whole, posterior, dof)
 
 
 def handed_on(belief: Belief, variables: Variables) -> Prior:
@@ -292,9 +288,8 @@ def _layout(
     kind = {segment: k for k, segment in enumerate(segments)}
     kinds = np.array([kind.get(column.segment, 0) for column in columns], dtype=np.int64)
     order += [term._replace(segment=segment) for segment in segments for term in order[:count]]
-    return {term: at for at, term in enumerate(order)}, logistic.Design(
-        features, kinds, count if segments else 0, len(segments)
-    )
+    design = logistic.Design(features, kinds, count if segments else 0, len(segments))
+    return {term: at for at, term in enumerate(order)}, design.sparse()
 
 
 def _group(term: Term) -> tuple[object, float, int]:

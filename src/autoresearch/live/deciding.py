@@ -9,19 +9,20 @@ log and no clock.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from autoresearch.live import effects
-from autoresearch.live.belief import CELL, Belief, Levels, Prior, Term, believe
+from autoresearch.live import effects, places
+from autoresearch.live.arriving import Side
+from autoresearch.live.belief import Belief, Levels, Prior, Term, believe
 from autoresearch.live.comparing import Comparison, Lift, comparisons, lift, shown_better
-from autoresearch.live.counts import Counts, as_counts, parts
-from autoresearch.live.records import Plan, Tally
+from autoresearch.live.counts import Counts, as_counts
+from autoresearch.live.records import Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables
-from autoresearch.live.watching import Arrived, Stop, arrivals, faded, guardrails
+from autoresearch.live.watching import Stop, arrivals, faded, guardrails
 from autoresearch.stats import sequences
 from autoresearch.stats.checks import exp
 from autoresearch.stats.evidence import e_bh
@@ -100,36 +101,40 @@ def decide(
     *,
     seed: int = 0,
     rates: Mapping[str, Iterable[Tally] | Counts] | None = None,
-    plans: Iterable[Plan] = (),
-    arrived: Iterable[Arrived] = (),
+    arrived: Iterable[Side] = (),
     prior: Prior | None = None,
     labels: Errors | None = None,
+    belief: Belief | None = None,
+    whole_map: bool = True,
 ) -> Decision:
     """
     Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
-    `plans` and `arrived`: what was sent and what came, for the check of arrivals.
+    `arrived`: what was sent and what came, for the check of arrivals; of plans and counts at hand, see arriving.py.
+    `belief`: what `believe` says of the same, where it is known already. Without `whole_map` readings are
+    of all visitors alone, and of levels that may be shown: what a verdict is still due on; and there are no `pairs`.
 
     Raises:
         StudyError: see believe.
         MissingExtra: numpy is not there.
     """
     counts = as_counts(tallies)
-    belief = believe(counts, variables, levels, live, prior, labels)
+    belief = belief or believe(counts, variables, levels, live, prior, labels)
     import numpy as np
 
-    stops = guardrails(
-        live.bounds, {name: as_counts(of) for name, of in (rates or {}).items()}, belief.default, belief.whole
-    )
-    mismatch = arrivals(plans, arrived)
+    stops = guardrails(live.bounds, {name: as_counts(of) for name, of in (rates or {}).items()}, belief.default)
+    mismatch = arrivals(arrived)
     halt = "; ".join(stop.why for stop in (*stops, *([mismatch] if mismatch else [])) if not stop.variable)
     only = [stop for stop in stops if stop.variable]
     drawn = belief.posterior.draw(effects.DRAWS, np.random.default_rng(seed))
     # What an earlier campaign found is no evidence: a verdict rests on this one's visitors alone.
     alone = believe(counts, variables, levels, live, None, labels) if prior is not None else belief
     own = alone.posterior.draw(effects.DRAWS, np.random.default_rng(seed)) if prior is not None else drawn
-    level_readings = _levels(counts, belief, live, drawn, {(stop.variable, stop.level) for stop in only}, alone, own)
+    wanted = None if whole_map or belief.whole else levels
+    mind, out = _Mind(belief, drawn, alone, own), {(stop.variable, stop.level) for stop in only}
+    level_readings = _levels(counts, mind, live, out, wanted)
     readings = _marked((*level_readings, *_pairs(counts, belief, drawn)), live.false_winner)
-    return Decision(tuple(readings), tuple(only), halt, lift(counts, live), effects.untested_pairs(belief, seed))
+    pairs = effects.untested_pairs(belief, seed) if whole_map else ()
+    return Decision(tuple(readings), tuple(only), halt, lift(counts, live), pairs)
 
 
 class _Side(Struct, frozen=True):
@@ -143,23 +148,27 @@ class _Side(Struct, frozen=True):
     chance: float  # to be the best, by this campaign's visitors alone
 
 
+class _Mind(NamedTuple):
+    """What is believed, and draws of it; and the same without what an earlier campaign found."""
+
+    belief: Belief
+    drawn: "Numbers"
+    alone: Belief
+    own: "Numbers"
+
+
 def _levels(
-    counts: Counts,
-    belief: Belief,
-    live: Live,
-    drawn: "Numbers",
-    stopped: set[tuple[str, str]],
-    alone: Belief,
-    own: "Numbers",
+    counts: Counts, mind: "_Mind", live: Live, stopped: set[tuple[str, str]], wanted: Levels | None
 ) -> list[Reading]:
-    """For all visitors, and for each segment. `alone` and `own`: belief and draws that no earlier campaign had a part in."""
+    """For all visitors, and for each segment; or, where these levels are wanted, of them and the defaults for all visitors alone."""
+    belief, drawn, alone, own = mind
     compared, all_seen = comparisons(counts, belief), _seen(counts, belief)
     by_name = {(one.variable, one.level): one for one in compared}
     better = [one for one in shown_better(compared, live.false_winner) if (one.variable, one.level) not in stopped]
     worse = {(one.variable, one.level) for one in shown_better(compared, live.false_winner, worse=True)}
     found = []
     for block in belief.blocks:
-        for segment in (None, *sorted(belief.weights)):
+        for segment in (None, *(sorted(belief.weights) if wanted is None else ())):
             values = effects.values(belief, block, drawn, segment)
             unaided = values if alone is belief or segment else effects.values(alone, block, own, segment)
             for name in block.variables:
@@ -167,6 +176,8 @@ def _levels(
                 best = leader(alone, [one.level for one in better if one.variable == name and one.level in shown], name)
                 for term in [term for term in belief.terms if term.variables == (name,) and term.segment is None]:
                     level = term.levels[0]
+                    if wanted is not None and level not in {*wanted.get(name, ()), belief.default[name]}:
+                        continue
                     one = by_name.get((name, level))
                     effect = effects.relative(belief, effects.contrast(belief, block, name, level, segment), segment)
                     p_best, value = effects.chances(belief, block, name, level, values, segment)
@@ -204,11 +215,14 @@ def _reading(
 ) -> Reading:
     name, level = of
     is_default = level == belief.default[name]
-    surely = sequences.ratio(*one.within(segment), alpha=live.false_winner) if one is not None else None
+    surely = None
+    if one is not None:
+        bets = one.bets if segment is None else sequences.bets(*one.within(segment))
+        surely = bets.ratio(live.false_winner)
     fades = ""
     if segment is None and one is not None and one.shown.any():
         first = int(one.days[one.shown > 0].min())
-        fades = faded(*one.within(None), one.days.tolist(), first)
+        fades = faded(*one.within(None), one.days, first)
     word, why = _verdict(name, is_default, side, effect, surely, p_best, leader) if segment is None else ("not yet", "")
     if segment is not None:
         word = "default" if is_default else "not yet"
@@ -282,17 +296,8 @@ def _seen(counts: Counts, belief: Belief) -> dict[tuple[Term, str | None], tuple
     For each level and chosen pair, in each segment and (None) in all: visitors, and how many of them had the outcome;
     the holdout's too.
     """
-    found: dict[tuple[Term, str | None], tuple[float, float]] = {}
-    shown, won = counts.shown.sum(axis=0).tolist(), counts.won.sum(axis=0).tolist()
-    for column, n, y in zip(counts.columns, shown, won, strict=True):
-        cell = {CELL: column.cell} if belief.whole else {**belief.default, **parts(column.cell)}
-        terms = [Term((name,), (level,)) for name, level in cell.items()]
-        terms += [Term((a, b), (cell[a], cell[b])) for a, b in belief.pairs]
-        for term in terms:
-            for segment in (None, column.segment):
-                before = found.get((term, segment), (0.0, 0.0))
-                found[term, segment] = before[0] + n, before[1] + y
-    return found
+    found = places.sums(counts, tuple(belief.default.items()), belief.pairs)
+    return {(Term(names, levels), segment): seen for (names, levels, segment), seen in found.items()}
 
 
 def _pairs(counts: Counts, belief: Belief, drawn: "Numbers") -> list[Reading]:

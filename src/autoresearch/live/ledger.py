@@ -7,6 +7,7 @@ since, the answer comes from the records themselves.
 """
 
 import threading
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,13 +15,16 @@ import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
-from autoresearch.live.questions import Question, Tallied
+from autoresearch.live.arriving import Side
+from autoresearch.live.counts import Counts
+from autoresearch.live.questions import ArrivedAs, Question, Tallied
 from autoresearch.live.records import Tally
 from autoresearch.live.rows import Words, read
 from autoresearch.live.schema import DAYS, EXPOSURE, OUTCOME, RECORDS, ROLLUPS, Database, insert
-from autoresearch.live.tallying import Group, summed
+from autoresearch.live.summing import Arrivals, Columns, Days, Table, Totals
 
 A = TypeVar("A")
+D = TypeVar("D", bound=Days[Any])
 
 
 class Touched(NamedTuple):
@@ -37,37 +41,6 @@ class Kept(NamedTuple):
     answer: tuple[Any, ...]
 
 
-class Sum:
-    """The ripe days of a question together, kept up to date by what was added and taken away."""
-
-    def __init__(self) -> None:
-        self.days: dict[int, tuple[Tally, ...]] = {}
-        self.groups: dict[Group, tuple[int, int]] = {}  # n, successes
-
-    def follow(self, days: dict[int, tuple[Tally, ...]]) -> None:
-        """Be the sum of these."""
-        for day in [day for day, answer in self.days.items() if days.get(day) is not answer]:
-            self._add(self.days.pop(day), -1)
-        for day, answer in days.items():
-            if day not in self.days:
-                self.days[day] = answer
-                self._add(answer, 1)
-
-    def _add(self, answer: tuple[Tally, ...], sign: int) -> None:
-        for one in answer:
-            group = Group(one.segment, one.cell, one.held)
-            n, won = self.groups.get(group, (0, 0))
-            n, won = n + sign * int(one.n), won + sign * one.successes
-            if n:
-                self.groups[group] = n, won
-            else:
-                self.groups.pop(group, None)
-
-    def tallies(self) -> list[Tally]:
-        last = max((day for day, answer in self.days.items() if answer), default=0)
-        return [Tally(last, g.segment, g.cell, float(n), won, g.held) for g, (n, won) in self.groups.items()]
-
-
 class Ledger:
     """Of one study. Several threads may ask."""
 
@@ -77,25 +50,47 @@ class Ledger:
         self._days: dict[int, Touched] = {}
         self._change = 0
         self._kept: dict[str, dict[int, Kept]] = {}
-        self._sums: dict[str, Sum] = {}
+        self._together: dict[tuple[type, str], Any] = {}
 
-    def ask(self, question: Question[A], until: float, seen: int | None = None, since: int = 0) -> list[tuple[A, ...]]:
-        """Each day's answer, in order, from the day `since` on. `seen`: as if no record with a larger number were there."""
+    def ask(self, question: Question[A], until: float, seen: int | None = None) -> list[tuple[A, ...]]:
+        """Each day's answer, in order. `seen`: as if no record with a larger number were there."""
         with self._lock:
-            ripe, other = self._answers(question, until, seen, since)
+            ripe, other = self._answers(question, until, seen)
         both = ripe | other
         return [both[day] for day in sorted(both)]
 
     def total(self, question: Tallied, until: float, seen: int | None = None) -> tuple[Tally, ...]:
         """All days together; `day` is the last that counts."""
         with self._lock:
-            ripe, other = self._answers(question, until, seen)
-            together = self._sums.setdefault(question.name, Sum())
-            together.follow(ripe)
-            return summed([*together.tallies(), *(one for answer in other.values() for one in answer)])
+            ripe, rest = self._followed(question, until, seen, Totals)
+            return ripe.and_(rest)
+
+    def counts(self, question: Tallied, until: float, seen: int | None = None) -> Counts:
+        """Days by columns."""
+        with self._lock:
+            ripe, rest = self._followed(question, until, seen, Table)
+            return ripe.and_(rest)
+
+    def columns(self, question: Tallied, until: float, seen: int | None = None) -> Counts:
+        """All days as one, by columns."""
+        with self._lock:
+            ripe, rest = self._followed(question, until, seen, Columns)
+            return ripe.and_(rest)
+
+    def arrived(self, question: ArrivedAs, until: float, seen: int | None = None) -> tuple[Side, ...]:
+        with self._lock:
+            ripe, rest = self._followed(question, until, seen, Arrivals)
+            return ripe.and_(rest)
+
+    def _followed(self, question: Question[A], until: float, seen: int | None, kind: type[D]) -> tuple[D, list[A]]:
+        """The ripe days, as they were kept together since the last time, and all other answers."""
+        ripe, other = self._answers(question, until, seen)
+        kept = self._together.setdefault((kind, question.name), kind())
+        kept.follow(ripe)
+        return kept, [one for day in sorted(other) for one in other[day]]
 
     def _answers(
-        self, question: Question[A], until: float, seen: int | None, since: int = 0
+        self, question: Question[A], until: float, seen: int | None
     ) -> tuple[dict[int, tuple[A, ...]], dict[int, tuple[A, ...]]]:
         """Day -> answer: those that are kept, and those that were worked out for this once."""
         kept = self._kept.get(question.name)
@@ -106,17 +101,21 @@ class Ledger:
             if kept is None:
                 kept = self._kept[question.name] = self._load(connection, question)
             for day, touched in self._days.items():
-                if day < since or question.empty(day, until):
+                if question.empty(day, until):
                     continue
                 if seen is not None and touched.record > seen:
-                    other[day] = question.slow(self._records(connection, day, seen), day, until)
+                    other[day] = question.slow(connection, self._records(connection, day, seen), day, until)
                     continue
                 if not question.ripe(day, until):
                     other[day] = question.quick(connection, self.words, day, until)
                     continue
                 known = kept.get(day)
                 if known is None or known.change != touched.change:
-                    known = new[day] = Kept(touched.change, question.quick(connection, self.words, day, until))
+                    known = Kept(touched.change, question.quick(connection, self.words, day, until))
+                    if not question.final(known.answer):
+                        other[day] = known.answer
+                        continue
+                    new[day] = known
                 ripe[day] = known.answer
         if new:
             kept.update(new)
@@ -140,13 +139,16 @@ class Ledger:
         c = ROLLUPS.c
         asked = select(c.day, c.changed, c.answer).where(c.study == self.words.study, c.question == question.name)
         decoder = msgspec.json.Decoder(question.kind)
-        return {day: Kept(changed, decoder.decode(packed)) for day, changed, packed in connection.execute(asked)}
+        return {
+            day: Kept(changed, decoder.decode(zlib.decompress(packed)))
+            for day, changed, packed in connection.execute(asked)
+        }
 
     def _store(self, question: Question[Any], new: dict[int, Kept]) -> None:
         """For whoever opens the store next. It holds only as long as the day has this change, so it may be late or lost."""
         values = [
             {"study": self.words.study, "question": question.name, "day": day, "changed": change}
-            | {"answer": msgspec.json.encode(answer)}
+            | {"answer": zlib.compress(msgspec.json.encode(answer))}
             for day, (change, answer) in new.items()
         ]
         try:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
+from autoresearch.live.arriving import Side, sides
+from autoresearch.live.plans import Plans
 from autoresearch.live.records import AnyRecord, Tally
 from autoresearch.live.rows import Words
 from autoresearch.live.schema import RECORDS
@@ -40,16 +42,27 @@ class Question(Protocol[A]):
         """Whether there is certainly nothing to count yet."""
         ...
 
+    def final(self, answer: tuple[Any, ...]) -> bool:
+        """Whether an answer of a ripe day holds until the day is touched."""
+        ...
+
     def quick(self, connection: Connection, words: Words, day: int, until: float) -> tuple[A, ...]:
         """The answer, from all that is recorded."""
         ...
 
-    def slow(self, records: Sequence[AnyRecord], day: int, until: float) -> tuple[A, ...]:
+    def slow(self, connection: Connection, records: Sequence[AnyRecord], day: int, until: float) -> tuple[A, ...]:
         """The answer, from these records: all of every unit that was exposed on that day."""
         ...
 
 
-class _Windowed:
+class _Final:
+    """What records alone say."""
+
+    def final(self, answer: tuple[Any, ...]) -> bool:
+        return True
+
+
+class _Windowed(_Final):
     """What concerns outcomes of a kind within a window of the exposure."""
 
     def __init__(self, outcome: str, window_s: float) -> None:
@@ -126,7 +139,7 @@ class Tallied(_Windowed):
             for group, n in _grouped(connection, words, replied.where(*open_).group_by(*_GROUP)):
                 won[group] += n
 
-    def slow(self, records: Sequence[AnyRecord], day: int, until: float) -> tuple[Tally, ...]:
+    def slow(self, connection: Connection, records: Sequence[AnyRecord], day: int, until: float) -> tuple[Tally, ...]:
         tallies = tally(records, until, self.outcome, self.window_s, self.came)
         return tuple(one for one in tallies if one.day == day)
 
@@ -149,14 +162,14 @@ class Waited(_Windowed):
             return ()
         return tuple(sorted(connection.execute(asked.where(self.closed(until)).group_by(_F.c.key)).scalars()))
 
-    def slow(self, records: Sequence[AnyRecord], day: int, until: float) -> tuple[float, ...]:
+    def slow(self, connection: Connection, records: Sequence[AnyRecord], day: int, until: float) -> tuple[float, ...]:
         begun = firsts(records, until)
         took = waited(records, until, self.outcome, self.window_s)
         closed = (u for u in took if day_of(begun[u].at) == day and begun[u].at + self.window_s <= until)
         return tuple(sorted(took[unit] for unit in closed))
 
 
-class ShownFirst:
+class ShownFirst(_Final):
     """How many units were shown what first, under which plan."""
 
     kind = tuple[Shown, ...]
@@ -178,9 +191,40 @@ class ShownFirst:
             )
         )
 
-    def slow(self, records: Sequence[AnyRecord], day: int, until: float) -> tuple[Shown, ...]:
+    def slow(self, connection: Connection, records: Sequence[AnyRecord], day: int, until: float) -> tuple[Shown, ...]:
         there = firsts(records, until).values()
         return shown((first for first in there if day_of(first.at) == day), until)
+
+
+class ArrivedAs:
+    """What came to each side, and what plans gave it."""
+
+    kind = tuple[Side, ...]
+    name = "arrived"
+    shown = ShownFirst()
+
+    def __init__(self, plans: Plans) -> None:
+        self.plans = plans
+
+    def ripe(self, day: int, until: float) -> bool:
+        return self.shown.ripe(day, until)
+
+    def empty(self, day: int, until: float) -> bool:
+        return self.shown.empty(day, until)
+
+    def final(self, answer: tuple[Any, ...]) -> bool:
+        """A plan that an exposure names may still be made, unless a later one was."""
+        return all(side.name or side.plan <= self.plans.latest for side in answer)
+
+    def quick(self, connection: Connection, words: Words, day: int, until: float) -> tuple[Side, ...]:
+        return self._of(connection, self.shown.quick(connection, words, day, until))
+
+    def slow(self, connection: Connection, records: Sequence[AnyRecord], day: int, until: float) -> tuple[Side, ...]:
+        return self._of(connection, self.shown.slow(connection, records, day, until))
+
+    def _of(self, connection: Connection, counts: Sequence[Shown]) -> tuple[Side, ...]:
+        self.plans.read(connection, {count.plan for count in counts})
+        return sides(counts, self.plans.gave)
 
 
 def _first_on(study: int, day: int) -> tuple[ColumnElement[bool], ...]:

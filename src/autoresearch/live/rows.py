@@ -35,7 +35,9 @@ class Words:
         """Those that are there, or with `make` all."""
         wanted = set(texts)
         found = {text: self._numbers[text] for text in wanted if text in self._numbers}
-        missing = {mark(text): text for text in wanted - found.keys()}
+        missing = {
+            mark(text): text for text in sorted(wanted - found.keys())
+        }  # neighbours get numbers that are neighbours
         if not missing:
             return found
         columns = select(WORDS.c.id, WORDS.c.mark).where(WORDS.c.study == self.study)

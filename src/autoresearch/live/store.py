@@ -9,20 +9,21 @@ Raises, on import:
     MissingExtra: the extra `live` is not installed.
 """
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from autoresearch.live import writing
+from autoresearch.live.arriving import Side
 from autoresearch.live.checking import checked
+from autoresearch.live.counts import Counts
 from autoresearch.live.ledger import Ledger
-from autoresearch.live.questions import ShownFirst, Tallied, Waited
+from autoresearch.live.plans import Plans
+from autoresearch.live.questions import ArrivedAs, Tallied, Waited
 from autoresearch.live.records import AnyRecord, Exposure, Plan, Tally
 from autoresearch.live.rows import Words, read
 from autoresearch.live.schema import (
@@ -32,7 +33,6 @@ from autoresearch.live.schema import (
     EXPOSURE,
     IGNORED,
     OUTCOME,
-    PLANS,
     RECORDS,
     STUDIES,
     SUPPRESSION,
@@ -40,7 +40,7 @@ from autoresearch.live.schema import (
     insert,
 )
 from autoresearch.live.settings import Live
-from autoresearch.live.tallying import Audit, Came, Shown, day_of, every
+from autoresearch.live.tallying import Audit, Came, every
 from autoresearch.live.together import Together
 
 MOST_KINDS = 100  # of ignored events that are told apart, for each source
@@ -67,6 +67,7 @@ class Store:
         self._database = database
         self._study = database.study
         self._words = Words(database.study)
+        self._plans = Plans(self._words)
         self._ledger = Ledger(database, self._words)
         self._together = Together(self._commit, fatal=(OperationalError, InterfaceError))
 
@@ -159,17 +160,19 @@ class Store:
         """As `tallies`, with all days together: as much to read after a year as after a week. `day` is the last that counts."""
         return self._ledger.total(Tallied(kind or live.outcome, live.window_s, came), until, seen)
 
-    def rates(self, kind: str, until: float, seen: int | None, live: Live) -> tuple[Tally, ...]:
-        """For a guardrail: as `totals`, of another kind of outcome, with every unit in `n` from its exposure on."""
-        return self.totals(until, seen, live, kind=kind, came=every)
+    def rates(self, kind: str, until: float, seen: int | None, live: Live) -> Counts:
+        """For a guardrail: all days as one, of another kind of outcome, with every unit counted from its exposure on."""
+        return self._ledger.columns(Tallied(kind, live.window_s, every), until, seen)
 
-    def shown(self, until: float, seen: int | None, since: float = 0.0) -> tuple[Shown, ...]:
-        """For sample ratios: how many units were shown what first, by plan; from the day (UTC) of `since` on."""
-        counted: Counter[tuple[int, str, str, bool]] = Counter()
-        for answer in self._ledger.ask(ShownFirst(), until, seen, day_of(since)):
-            for one in answer:
-                counted[one.plan, one.segment, one.cell, one.held] += one.n
-        return tuple(Shown(*where, n) for where, n in sorted(counted.items()))
+    def counts(
+        self, until: float, seen: int | None, live: Live, *, kind: str | None = None, came: Came | None = None
+    ) -> Counts:
+        """As `tallies`, as tables; the mature days are put into them once."""
+        return self._ledger.counts(Tallied(kind or live.outcome, live.window_s, came), until, seen)
+
+    def arrived(self, until: float, seen: int | None) -> tuple[Side, ...]:
+        """For sample ratios: what came to each level and to the holdout, and what plans gave it, of all first exposures."""
+        return self._ledger.arrived(ArrivedAs(self._plans), until, seen)
 
     def delays(
         self, until: float, seen: int | None, live: Live, *, kind: str | None = None, most: int = 5000
@@ -179,7 +182,11 @@ class Store:
         day, days in order. None is cut short by a window that is still open.
         """
         days = self._ledger.ask(Waited(kind or live.outcome, live.window_s), until, seen)
-        return tuple(wait for day in days for wait in day)[-most:]
+        found, n = list[tuple[float, ...]](), 0
+        while days and n < most:
+            found.append(days.pop())
+            n += len(found[-1])
+        return tuple(wait for day in reversed(found) for wait in day)[-most:]
 
     def costs(self, until: float, seen: int | None = None) -> dict[str, float]:
         """Cell -> what showing it cost until then."""
@@ -217,26 +224,22 @@ class Store:
 
     def add_plan(self, plan: Plan) -> bool:
         """Keep a plan for ever; False where one of this number is there, which then holds, whoever made it."""
-        body = zlib.compress(msgspec.json.encode(plan))
         with self._database.writing() as connection:
-            made = insert(connection, PLANS).values(study=self._study, number=plan.number, body=body)
-            made = made.on_conflict_do_nothing().returning(PLANS.c.number)
-            return connection.execute(made).first() is not None
+            new, numbers = self._plans.add(connection, plan)
+        self._words.keep(numbers)
+        return new
 
     def plan(self, number: int | None = None) -> Plan | None:
         """The plan of this number, or the latest."""
-        c = PLANS.c
-        asked = select(c.body).where(c.study == self._study, *([] if number is None else [c.number == number]))
         with self._database.reading() as connection:
-            body = connection.execute(asked.order_by(c.number.desc()).limit(1)).scalar_one_or_none()
-        return None if body is None else _plan(body)
+            if number is None:
+                return self._plans.last(connection)
+            return next(iter(self._plans.some(connection, [number])), None)
 
     def plans(self, since: int = 0) -> tuple[Plan, ...]:
         """Those from number `since` on, in order."""
-        c = PLANS.c
-        asked = select(c.body).where(c.study == self._study, c.number >= since).order_by(c.number)
         with self._database.reading() as connection:
-            return tuple(_plan(body) for body in connection.execute(asked).scalars())
+            return tuple(self._plans.since(connection, since))
 
     def add_audits(self, audits: Iterable[Audit]) -> None:
         """Keep what a person found; the last word on a unit holds."""
@@ -316,7 +319,3 @@ def open_store(address: str | Path, study: str) -> Store:
         MissingExtra: the extra `postgres` is not installed.
     """
     return Store(Database(address, study))
-
-
-def _plan(body: bytes) -> Plan:
-    return msgspec.json.decode(zlib.decompress(body), type=Plan)

@@ -110,12 +110,11 @@ def tally(
     )
 
 
-def shown(records: Iterable[AnyRecord], until: float, since: float = 0.0) -> tuple[Shown, ...]:
-    """Units whose first exposure was from `since` to `until`, by plan, segment, cell and holdout."""
+def shown(records: Iterable[AnyRecord], until: float) -> tuple[Shown, ...]:
+    """Units whose first exposure was until then, by plan, segment, cell and holdout."""
     counted: defaultdict[tuple[int, str, str, bool], int] = defaultdict(int)
     for first in firsts(records, until).values():
-        if first.at >= since:
-            counted[first.plan, first.segment, first.cell, first.held] += 1
+        counted[first.plan, first.segment, first.cell, first.held] += 1
     return tuple(Shown(*where, n) for where, n in sorted(counted.items()))
 
 

@@ -7,16 +7,17 @@ Every test may be made after each visitor. Knows no plan's making.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from autoresearch.guard import Guard
-from autoresearch.live.counts import Counts, parts
-from autoresearch.live.records import Plan
+from autoresearch.live import places
+from autoresearch.live.arriving import GRAIN, Side, label
+from autoresearch.live.counts import Counts
 from autoresearch.stats import sequences
 from autoresearch.stats.evidence import mixture_e_value
-from autoresearch.stats.mismatch import Part, mismatch
+from autoresearch.stats.mismatch import mismatch_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,21 +33,6 @@ NEWNESS = 7  # days in which a level is new to those who see it
 FADED, FADING = 0.05, 0.2  # chance of a false mark, and the size of a change that is looked for, in log odds
 
 
-class Arrived(Protocol):
-    """How many visitors were recorded who saw a cell first under a plan, whether or not their window is over."""
-
-    @property
-    def plan(self) -> int: ...
-    @property
-    def segment(self) -> str: ...
-    @property
-    def cell(self) -> str: ...
-    @property
-    def held(self) -> bool: ...
-    @property
-    def n(self) -> int: ...
-
-
 class Stop(Struct, frozen=True):
     """
     A level, or a cell, that is not to be shown any more; or, with variable = level = "", the whole study. `sure`: it is
@@ -59,32 +45,33 @@ class Stop(Struct, frozen=True):
     sure: bool = True
 
 
-def guardrails(
-    guards: Sequence[Guard], rates: Mapping[str, Counts], default: Mapping[str, str], whole: bool = False
-) -> list[Stop]:
+def guardrails(guards: Sequence[Guard], rates: Mapping[str, Counts], default: Mapping[str, str]) -> list[Stop]:
     """
     What breaks a bound. `rates`: for each guard's name, visitors and those of them who had that outcome.
 
     First the whole: if the defaults' own rate is above the bound, or all together, no level is to blame. Then the worst
     level is taken out with all cells it is in, as long as there is one, so that what it met is not blamed for it.
     """
-    return [stop for guard in guards if guard.name in rates for stop in _one(guard, rates[guard.name], default, whole)]
+    return [stop for guard in guards if guard.name in rates for stop in _one(guard, rates[guard.name], default)]
 
 
-def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) -> list[Stop]:
+def _one(guard: Guard, counts: Counts, default: Mapping[str, str]) -> list[Stop]:
+    import numpy as np
+
     shown, won = counts.shown.sum(axis=0), counts.won.sum(axis=0)
-    cells = [{"cell": column.cell} if whole else {**default, **parts(column.cell)} for column in counts.columns]
-    plain = [i for i, cell in enumerate(cells) if cell == dict(default)]
-    levels = sorted({(name, level) for cell in cells for name, level in cell.items() if default.get(name) != level})
+    own = tuple(default.items())
+    at = places.having(counts.columns, own)
+    plain = [i for i, cell in enumerate(places.cells_of(counts.columns, own)) if cell == dict(default)]
+    levels = sorted(item for item in at if default.get(item[0]) != item[1])
     alpha = BROKEN / 2
     n, y = float(shown[plain].sum()), float(won[plain].sum())
     if _evidence(guard, n, y) >= -math.log(alpha):
         return [Stop("", "", f"what everybody saw before breaks the guardrail {guard}: {_told(n, y)}")]
-    stops, left = list[Stop](), set(range(len(cells)))
+    stops, left = list[Stop](), np.ones(len(counts.columns), dtype=bool)
     while True:
         found = list[tuple[float, bool, str, str, float, float]]()
         for name, level in levels:
-            here = [i for i in left if cells[i].get(name) == level]
+            here = at[name, level][left[at[name, level]]]
             n, y = float(shown[here].sum()), float(won[here].sum())
             sure = _evidence(guard, n, y) >= math.log(len(levels) / alpha)
             if n and (sure or _likely(guard, n, y) >= LIKELY):
@@ -93,15 +80,15 @@ def _one(guard: Guard, counts: Counts, default: Mapping[str, str], whole: bool) 
             break
         _, sure, name, level, n, y = max(found, key=lambda row: (row[1], row[0], row[2:4]))
         is_shown = "is shown to break" if sure else f"likely (more than {LIKELY:.0%}) breaks"
-        stops.append(Stop(name, level, f"{_label(name, level)} {is_shown} the guardrail {guard}: {_told(n, y)}", sure))
-        left -= {i for i in left if cells[i].get(name) == level}
-    n, y = float(shown[list(left)].sum()), float(won[list(left)].sum())
+        stops.append(Stop(name, level, f"{label(name, level)} {is_shown} the guardrail {guard}: {_told(n, y)}", sure))
+        left[at[name, level]] = False
+    n, y = float(shown[left].sum()), float(won[left].sum())
     if _evidence(guard, n, y) >= -math.log(alpha):
         stops.append(Stop("", "", f"what is left, all together, breaks the guardrail {guard}: {_told(n, y)}"))
     return stops
 
 
-def arrivals(plans: Iterable[Plan], counts: Iterable[Arrived]) -> Stop | None:
+def arrivals(sides: Iterable[Side]) -> Stop | None:
     """
     Whether visitors arrive as plans sent them: the holdout, and each level among the others, over all plans at once.
 
@@ -109,39 +96,16 @@ def arrivals(plans: Iterable[Plan], counts: Iterable[Arrived]) -> Stop | None:
     visitors, one of 10 % after 10,000: that is arithmetic, not a weakness of the test. Source: Lindon and Malek 2022;
     see stats/mismatch.py.
     """
-    by_number = {plan.number: plan for plan in plans}
-    sides: dict[str, list[Part]] = {}
-    groups: dict[tuple[int, str], list[Arrived]] = {}
-    for count in counts:
-        if count.plan in by_number:
-            groups.setdefault((count.plan, count.segment), []).append(count)
-    for (number, segment), found in sorted(groups.items()):
-        plan = by_number[number]
-        shares = plan.shares.get(segment) or plan.shares.get("") or {plan.default: 1.0}
-        total, whole = sum(shares.values()), float(sum(count.n for count in found))
-        held = float(sum(count.n for count in found if count.held))
-        sides.setdefault("the holdout", []).append((held, whole, plan.holdout))
-        expected, arrived = dict[str, float](), dict[str, float]()
-        for cell, share in shares.items():
-            for name in _sides(cell):
-                expected[name] = expected.get(name, 0.0) + share / total
-        for count in found:
-            for name in () if count.held else _sides(count.cell):
-                arrived[name] = arrived.get(name, 0.0) + count.n
-        for name in sorted(expected.keys() | arrived.keys()):
-            share = expected.get(name, 0.0)
-            if share < 1e-9 and arrived.get(name):
-                return Stop(
-                    "",
-                    "",
-                    f"{name} was shown to {arrived[name]:.0f} visitors under plan {number}, which does not list it",
-                )
-            if 1e-9 < share < 1 - 1e-9:
-                sides.setdefault(name, []).append((arrived.get(name, 0.0), whole - held, share))
-    log_evidence, worst = mismatch(sides)
+    found = sorted(sides, key=lambda side: (side.plan, side.name))
+    for side in found:
+        if side.plan >= 0 and side.name:
+            why = f"{side.name} was shown to {side.came} visitors under plan {side.plan}, which does not list it"
+            return Stop("", "", why)
+    known = {side.name: side for side in found if side.name}
+    log_evidence, worst = mismatch_of({name: [GRAIN * x for x in side.paid] for name, side in known.items()})
     if log_evidence < -math.log(MISMATCH):
         return None
-    came, due = sum(part[0] for part in sides[worst]), sum(part[1] * part[2] for part in sides[worst])
+    came, due = known[worst].came, known[worst].due * GRAIN
     return Stop(
         "",
         "",
@@ -151,7 +115,12 @@ def arrivals(plans: Iterable[Plan], counts: Iterable[Arrived]) -> Stop | None:
 
 
 def faded(
-    shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers", days: Sequence[int], first: int
+    shown_a: "Numbers",
+    won_a: "Numbers",
+    shown_b: "Numbers",
+    won_b: "Numbers",
+    days: "Sequence[int] | NDArray[np.int64]",
+    first: int,
 ) -> str:
     """
     Whether a level's effect against the default (b) changes after its first `NEWNESS` days, as a sentence; "" while
@@ -162,7 +131,7 @@ def faded(
     """
     import numpy as np
 
-    young = np.array([day < first + NEWNESS for day in days], dtype=bool)
+    young = np.asarray(days) < first + NEWNESS
     early = log_ratio(shown_a[young], won_a[young], shown_b[young], won_b[young])
     late = log_ratio(shown_a[~young], won_a[~young], shown_b[~young], won_b[~young])
     if early is None or late is None:
@@ -195,14 +164,6 @@ def log_ratio(
     above, below = float(np.sum(y * m / t)), float(np.sum(z * n / t))
     variance = float(np.sum((n * m * (y + z) - y * z * t) / t**2)) / (above * below)
     return math.log(above / below), math.sqrt(max(variance, 1e-12))
-
-
-def _sides(cell: str) -> Iterable[str]:
-    return (_label(name, level) for name, level in parts(cell).items())
-
-
-def _label(variable: str, level: str) -> str:
-    return level if variable == "cell" else f"{variable} = {level}"
 
 
 def _evidence(guard: Guard, n: float, y: float) -> float:

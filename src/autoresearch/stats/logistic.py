@@ -84,6 +84,23 @@ class Design(NamedTuple):
     kinds: "Places"
     own: int = 0
     numbers: int = 0  # of kinds
+    pairs: "Places | None" = None  # see `sparse`
+
+    def sparse(self) -> "Design":
+        """
+        The same, where every column has equally many features: with the places of all pairs of them (C, pairs) in the table of each
+        kind, so that `gram` costs what columns have and not what they might have.
+        """
+        import numpy as np
+
+        columns, every = self.features.shape
+        each = self.features.sum(axis=1).astype(np.int64)
+        if not columns or (each != each[0]).any():
+            return self
+        has = self.features.nonzero()[1].reshape(columns, each[0])
+        kinds = self.kinds if self.numbers else np.zeros(columns, np.int64)
+        pairs = (kinds[:, None, None] * every + has[:, :, None]) * every + has[:, None, :]
+        return self._replace(pairs=pairs.reshape(columns, -1))
 
     @property
     def size(self) -> int:
@@ -114,16 +131,32 @@ class Design(NamedTuple):
 
         every, own = self.features.shape[1], self.own
         found = np.zeros((self.size, self.size))
+        parts = self._gram_of_kinds(weight)
         if not self.numbers:
-            return (self.features.T * weight) @ self.features
-        for kind in range(self.numbers):
-            here = self.kinds == kind
-            features = self.features[here]
-            part = (features.T * weight[here]) @ features
+            return parts[0]
+        for kind, part in enumerate(parts):
             at = slice(every + kind * own, every + (kind + 1) * own)
             found[:every, :every] += part
             found[at, at] = part[:own, :own]
             found[:every, at], found[at, :every] = part[:, :own], part[:own, :]
+        return found
+
+    def _gram_of_kinds(self, weight: "Numbers") -> "list[Numbers]":
+        import numpy as np
+
+        every, kinds = self.features.shape[1], max(1, self.numbers)
+        if self.pairs is not None:
+            sums = np.bincount(
+                self.pairs.ravel(), np.repeat(weight, self.pairs.shape[1]), minlength=kinds * every * every
+            )
+            return list(sums.reshape(kinds, every, every))
+        if not self.numbers:
+            return [(self.features.T * weight) @ self.features]
+        found = []
+        for kind in range(kinds):
+            here = self.kinds == kind
+            features = self.features[here]
+            found.append((features.T * weight[here]) @ features)
         return found
 
 

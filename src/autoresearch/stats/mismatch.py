@@ -35,23 +35,28 @@ def multinomial(counts: Sequence[float], shares: Sequence[float], weight: float 
 
 
 def side(parts: Iterable[Part]) -> float:
+    """Log evidence that a side does not get its share, over any number of plans that gave it different ones."""
+    return _log_mean(paid(parts))
+
+
+def paid(parts: Iterable[Part]) -> list[float]:
     """
-    Log evidence that a side does not get its share, over any number of plans that gave it different ones.
+    What bets against a side's share have paid, one for each of `FACTORS`, as logarithms. Those of several plans, or
+    days, add up, so none of them need be kept.
 
     The bet that it gets f times its share of visitors, against the others, pays f for each that comes to it, and each
-    visitor costs 1 / (1 - share + f share): 1 on average if the share is right, whatever was decided before. The mean
-    over all `FACTORS`.
+    visitor costs 1 / (1 - share + f share): 1 on average if the share is right, whatever was decided before. The
+    evidence is the mean over all factors.
     """
     found = list(parts)
     for of_side, of_all, share in found:
         not_negative("visitors", of_side)
         if of_side > of_all or not 0 < share < 1:
             raise ValueError(f"{of_side:g} of {of_all:g} visitors, of whom a share of {share:g} was to be expected")
-    paid = [
+    return [
         math.fsum(of_side * math.log(f) - of_all * math.log1p(share * (f - 1)) for of_side, of_all, share in found)
         for f in FACTORS
     ]
-    return _log_mean(paid)
 
 
 def mismatch(sides: Mapping[str, Sequence[Part]]) -> tuple[float, str]:
@@ -59,9 +64,14 @@ def mismatch(sides: Mapping[str, Sequence[Part]]) -> tuple[float, str]:
     Log evidence that any of several sides does not get its share, and the one that is the worst: the mean of their
     evidence, which is evidence however they depend on each other.
     """
+    return mismatch_of({name: paid(parts) for name, parts in sides.items()})
+
+
+def mismatch_of(sides: Mapping[str, Sequence[float]]) -> tuple[float, str]:
+    """The same, of what bets against each side have paid."""
     if not sides:
         return 0.0, ""
-    each = {name: side(parts) for name, parts in sorted(sides.items())}
+    each = {name: _log_mean(logs) for name, logs in sorted(sides.items())}
     return _log_mean(list(each.values())), max(each, key=each.__getitem__)
 
 

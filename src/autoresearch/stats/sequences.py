@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 USUAL = 0.2  # log of a ratio of rates: the size that effects of words usually have, which evidence is tuned to
 POINTS, NEAR, FAR = 121, 0.006, 1.6  # of the ratios that are bet on: how many, the least and the largest, in logarithms
 REACH = 8.0  # log of a ratio; beyond it an end is infinite
-HALVINGS = 40
+HALVINGS, CLOSE = 40, 1e-11  # at most; a smaller step is the last
 JEFFREYS = 0.5  # prior successes and failures
 
 
@@ -71,9 +71,8 @@ def hits(shown: float, won: float, bound: float, above: bool = True) -> float:
     the one of Poisson counts.
     """
     not_negative("shown", shown), not_negative("won", won), positive("bound", bound)
-    side = [x for x in _ladder() if (x > 0) == above]
-    terms = [_log_weight(x) + won * x - bound * shown * math.expm1(x) for x in side]
-    return _log_sum(terms) - _log_sum([_log_weight(x) for x in side])
+    side, whole = _half(above)
+    return _log_sum([weight + won * x - bound * shown * paid for x, weight, paid in side]) - whole
 
 
 def ratio(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers", alpha: float = 0.05) -> Ratio:
@@ -93,33 +92,55 @@ def ratio(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numb
     Pérez-Ortiz, Ly and Grünwald, The safe logrank test, 2020; intervals from the ratio of prior to posterior:
     Waudby-Smith and Ramdas 2020.
     """
-    probability("alpha", alpha)
-    y, s, share = _informative(shown_a, won_a, shown_b, won_b)
-    if not len(s):
-        return Ratio(math.nan, 0.0, math.inf, 0.0, 0.0)
-    points, weights, paid = _paid(y, s, share)
-    better, worse = _sides(points, weights, paid)
-    least = _log_sum(paid) - _log_sum(weights) + math.log(alpha)
-    best = -math.inf if not y else math.inf if y >= float(s.sum()) else _best(y, s, share)
-
-    def inside(x: float) -> bool:
-        return y * x - _cost(x, s, share) > least
-
-    middle = max(-REACH, min(REACH, best))
-    low, high = _edge(inside, middle, -REACH), _edge(inside, middle, REACH)
-    return Ratio(
-        exp(best),
-        0.0 if low <= -REACH else math.exp(low),
-        math.inf if high >= REACH else math.exp(high),
-        better,
-        worse,
-    )
+    return bets(shown_a, won_a, shown_b, won_b).ratio(alpha)
 
 
 def compared(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers") -> tuple[float, float]:
-    """The `better` and `worse` of `ratio`, at a third of its cost."""
+    """The `better` and `worse` of `ratio`."""
+    return bets(shown_a, won_a, shown_b, won_b).evidence
+
+
+class Bets(NamedTuple):
+    """
+    a's outcomes in strata that have both sides and an outcome; outcomes of both in each, and a's share of its visitors. For each ratio
+    that is bet on: its logarithm, the logarithm of its weight, and that of its weight times what it paid.
+    """
+
+    y: float
+    s: "Numbers"
+    share: "Numbers"
+    points: "Numbers"
+    weights: "Numbers"
+    paid: "Numbers"
+
+    @property
+    def evidence(self) -> tuple[float, float]:
+        """Log evidence that a is better, and that it is worse."""
+        return _sides(self.points, self.weights, self.paid) if len(self.s) else (0.0, 0.0)
+
+    def ratio(self, alpha: float) -> Ratio:
+        """See `ratio`."""
+        import numpy as np
+
+        probability("alpha", alpha)
+        y, s, share = self[:3]
+        if not len(s):
+            return Ratio(math.nan, 0.0, math.inf, 0.0, 0.0)
+        least = float(np.logaddexp.reduce(self.paid) - np.logaddexp.reduce(self.weights)) + math.log(alpha)
+        best = -math.inf if not y else math.inf if y >= float(s.sum()) else _best(y, s, share)
+        middle = max(-REACH, min(REACH, best))
+        low, high = _end(y, s, share, least, middle, -REACH), _end(y, s, share, least, middle, REACH)
+        return Ratio(
+            exp(best),
+            0.0 if low <= -REACH else math.exp(low),
+            math.inf if high >= REACH else math.exp(high),
+            *self.evidence,
+        )
+
+
+def bets(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers") -> Bets:
     y, s, share = _informative(shown_a, won_a, shown_b, won_b)
-    return _sides(*_paid(y, s, share)) if len(s) else (0.0, 0.0)
+    return Bets(y, s, share, *_paid(y, s, share))
 
 
 def difference(
@@ -172,13 +193,15 @@ def family(log_evidence: Sequence[float], alpha: float) -> set[int]:
     order = sorted(range(len(values)), key=values.__getitem__)
     rejected = set[int]()
     for i in order:
-        total, least, count = values[i], values[i], 1
-        for j in order:
-            if j == i:
-                continue
-            total, count = total + values[j], count + 1
-            least = min(least, total / count)
-        if least >= 1 / alpha:
+        total, count = values[i], 1
+        if total < 1 / alpha:
+            continue
+        for j in order:  # the mean falls for as long as what is added lies below it
+            if j != i and values[j] >= total / count:
+                break
+            if j != i:
+                total, count = total + values[j], count + 1
+        if total / count >= 1 / alpha:
             rejected.add(i)
     return rejected
 
@@ -249,21 +272,60 @@ def _ladder() -> tuple[float, ...]:
     return (*(-x for x in reversed(up)), *up)
 
 
+@functools.cache
+def _half(above: bool) -> tuple[tuple[tuple[float, float, float], ...], float]:
+    """Of the ratios on a side of 1: logarithm, logarithm of the weight, ratio less 1; and the logarithm of all weights."""
+    side = [x for x in _ladder() if (x > 0) == above]
+    return tuple((x, _log_weight(x), math.expm1(x)) for x in side), _log_sum([_log_weight(x) for x in side])
+
+
 def _log_weight(x: float) -> float:
     """Of Laplace's distribution, for points that are spaced like `_ladder`, up to a factor."""
     return -abs(x) / USUAL + 0.5 * math.log(x * x + NEAR * NEAR)
 
 
 def _best(y: float, s: "Numbers", share: "Numbers") -> float:
-    """The log ratio under which y outcomes of a are to be expected; the likelihood is concave, so halving finds it."""
-    import numpy as np
-
-    low, high = -REACH, REACH
+    """
+    The log ratio under which y outcomes of a are to be expected. The likelihood is concave: Newton's steps, and a halving where one
+    leaves the interval.
+    """
+    low, high, x = -REACH, REACH, 0.0
     for _ in range(HALVINGS):
-        x = (low + high) / 2
-        r = math.exp(x)
-        low, high = (x, high) if y > float(np.sum(s * share * r / (share * r + 1 - share))) else (low, x)
-    return (low + high) / 2
+        slope, bend = _slope(x, y, s, share)
+        low, high = (x, high) if slope > 0 else (low, x)
+        after = x + slope / bend if bend > 0 else math.inf
+        after = after if low < after < high else (low + high) / 2
+        if abs(after - x) < CLOSE:
+            return after
+        x = after
+    return x
+
+
+def _slope(x: float, y: float, s: "Numbers", share: "Numbers") -> tuple[float, float]:
+    """Of the log likelihood at x; and how much it bends down."""
+    here = share * math.exp(x)
+    part = here / (here + 1 - share)
+    expected = s * part
+    return y - float(expected.sum()), float(expected @ (1 - part))
+
+
+def _end(y: float, s: "Numbers", share: "Numbers", least: float, middle: float, end: float) -> float:
+    """
+    Where the log likelihood falls to `least`, on the way from its top to `end`. A concave function lies below its tangents, so Newton's
+    steps come from outside and never pass by.
+    """
+    x = end
+    for _ in range(HALVINGS):
+        above = y * x - _cost(x, s, share) - least
+        slope, _bend = _slope(x, y, s, share)
+        if (x == end and above > 0) or slope == 0:
+            return end
+        after = x - above / slope
+        after = min(max(after, min(middle, end)), max(middle, end))
+        if abs(after - x) < CLOSE:
+            return after
+        x = after
+    return x
 
 
 def _edge(inside: Callable[[float], bool], middle: float, end: float) -> float:
@@ -277,7 +339,7 @@ def _edge(inside: Callable[[float], bool], middle: float, end: float) -> float:
     return far
 
 
-def _log_sum(terms: "Sequence[float] | Numbers") -> float:
+def _log_sum(terms: Sequence[float]) -> float:
     """log of the sum of exponentials."""
     largest = float(max(terms))
     return largest + math.log(math.fsum(math.exp(term - largest) for term in terms))

@@ -314,11 +314,15 @@ class Campaign:
     def _read(self) -> tuple["Atlas", dict[str, Any]]:
         from autoresearch.campaign import atlas as maps
         from autoresearch.campaign import levels
+        from autoresearch.live.tallying import day_of, every
         from autoresearch.web import places
 
         store = self.store()
         found = maps.learnt(self.folder)
         with self._feed.lock:
             variables = levels.ever_approved(self._feed.state, self.variables())
-        today = sum(one.n for one in store.shown(found.at, None, since=found.at))
+        assert self.study is not None
+        assert self.study.live is not None
+        counts = store.counts(found.at, None, self.study.live, came=every)
+        today = int(counts.shown[[day == day_of(found.at) for day in counts.days]].sum())
         return found, {"channel": self._channel(), **places.told(found, today, store.plan(), variables)}
