@@ -26,7 +26,6 @@ BEARABLE = 0.75  # of the constants do less by themselves, at most, than one may
 FEWEST = 5  # mixes, on one base or on all, before it is said of one that it stands out
 SPREAD = 1.4826  # times the median distance is the standard deviation, where noise is normal
 SURE = 3.0  # standard deviations by which two must do more together than the usual mix says
-SHARE = 4  # of the slots, at most, one in so many tries two that are suspected
 TIRED = 28  # tries of two that came to nothing, after which they must be twice as sure
 
 Level = tuple[Knob, Value]

@@ -245,8 +245,7 @@ class Plan:
 
     def couple(self) -> Iterator[Move]:
         """Two constants that seem to do more together than alone."""
-        going = sum(len(changed) == 2 for _, changed in (*self.history.pending.values(), *self.claimed))
-        if self.slots >= waves.FEWEST and going < max(2, self.slots // mixing.SHARE):
+        if self.slots >= waves.FEWEST:
             for couple in mixing.couples(self.knobs, self.history):
                 why = f"trials of both say {couple.more:+.3g} ± {couple.error:.2g} beyond what each did by itself"
                 yield several("couple", self.knobs, couple.values, why)
@@ -292,7 +291,7 @@ class Plan:
             for knob, new in steps
         ):
             return
-        if last is None or self.history.last - min(self.history.waves[last]) >= waves.EVERY * len(waves.runs(last)):
+        if last is None or self.history.last - min(self.history.waves[last]) >= 2 * len(waves.runs(last)):
             wave = waves.begin(self.knobs.values(), self.history, self.rng)
             yield from self.rows(wave) if wave else ()
 

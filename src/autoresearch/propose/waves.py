@@ -19,7 +19,6 @@ from autoresearch.stats import factorial
 
 FEWEST = 4  # slots: with fewer, one idea after another learns sooner
 NEW = 1 / 3  # of a wave's pairs must be new
-EVERY = 4  # times as many trials as a wave has go by from the beginning of one to that of the next: the rest is for all else
 BEST = 2  # combinations that a wave suggests, each if it is expected to gain more than the standard error of that
 HARM = 0.5  # of what a constant typically does by itself: how much worse one may be that is worth a try with others
 
