@@ -4,6 +4,7 @@ imported inside.
 """
 
 import gc
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from autoresearch.live.serve import Serving
     from autoresearch.study import Study
+
+TURN_S = 0.0005  # for which one of Python's threads goes on while another waits
 
 
 @click.group()
@@ -64,6 +67,8 @@ def serve(
     console = make_console()
 
     def opened(there: "Serving") -> None:
+        # The thread that writes waits for its turn after every statement, behind one that is never idle under load.
+        sys.setswitchinterval(TURN_S)
         gc.freeze()  # what is there by now stays: looked through in the midst of answers, it holds up all who wait
         console.print(f"Serving on {there.address}. Ctrl-C ends it; nothing is lost.")
 

@@ -252,6 +252,8 @@ def _sqlite(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     options = f"-c synchronous_commit=on -c lock_timeout={WAIT_S}s -c idle_in_transaction_session_timeout={2 * WAIT_S}s"
+    # A plan that is kept was made for a table of a few rows, and reads all of it when it has millions.
+    options += " -c plan_cache_mode=force_custom_plan"
     arguments = {"connect_timeout": 10, "options": options}
     return create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, connect_args=arguments)
 
