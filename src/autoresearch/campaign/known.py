@@ -14,9 +14,11 @@ from autoresearch.live.counts import Counts
 from autoresearch.live.records import Plan, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
+from autoresearch.live.tallying import day_of
 from autoresearch.live.variables import Variables
 from autoresearch.stats import delays, labels
 
+FEWEST_SETTLED = 7  # days
 LEAST_AUDITED = 20  # replies that a person read, before labels are corrected by them
 
 
@@ -38,13 +40,34 @@ class Known(Struct, frozen=True):
         """What follows from it; worked out once for a decision and the plan after it."""
         asked = variables, levels, prior
         if not self._believed or self._believed[0] != asked:
-            self._believed[:] = [asked, believe(self.counts, variables, levels, live, prior, self.labels)]
+            near = settled(self.counts, day_of(self.until - live.window_s), (*asked, live, self.labels))
+            self._believed[:] = [asked, believe(self.counts, variables, levels, live, prior, self.labels, near)]
         found: Belief = self._believed[1]
         return found
 
     @property
     def tallies(self) -> tuple[Tally, ...]:
         return self.counts.tallies()
+
+
+Asked = tuple[Variables, Levels, Prior | None, Live, labels.Errors | None]
+_settled: dict[str, tuple[object, Belief]] = {}  # of the study that asked last
+
+
+def settled(counts: Counts, day: int, asked: Asked) -> Belief | None:
+    """
+    What is believed by the days before this one alone, which no longer change as time goes by: near what is believed by all of them, and the same
+    for whoever asks. Worked out once for a day; None where they are few.
+    """
+    before = counts.without({one for one in counts.days if one >= day})
+    if len(before.days) < FEWEST_SETTLED:
+        return None
+    same = (before.days, before.columns, before.shown.tobytes(), before.won.tobytes(), asked)
+    known = _settled.get("latest")
+    if known is None or known[0] != same:
+        variables, levels, prior, live, errors = asked
+        known = _settled["latest"] = same, believe(before, variables, levels, live, prior, errors)
+    return known[1]
 
 
 def known(store: Store, live: Live, until: float, plan: Plan | None = None) -> Known:

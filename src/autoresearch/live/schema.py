@@ -183,6 +183,15 @@ class Database:
             connection.execute(select(STUDIES.c.id).where(STUDIES.c.id == self.study).with_for_update())
             yield connection
 
+    def look(self) -> None:
+        """
+        Have PostgreSQL see what its tables hold: before it does, which may take it minutes, it takes half of all records to be a few
+        units', and reads them all to find one.
+        """
+        if self.engine.dialect.name == "postgresql":
+            with self.engine.connect() as connection, connection.begin():
+                connection.exec_driver_sql(f"ANALYZE {RECORDS.name}")
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         # PostgreSQL: what somebody else wrote while we waited for their lock is to be seen.

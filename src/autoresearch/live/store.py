@@ -43,6 +43,7 @@ from autoresearch.live.settings import Live
 from autoresearch.live.tallying import Audit, Came, every
 from autoresearch.live.together import Together
 
+FIRST_LOOK = 1000  # records, after which a database sees how large its tables are; then whenever they are twice as many
 MOST_KINDS = 100  # of ignored events that are told apart, for each source
 LONGEST_KIND = 120  # characters of one
 OTHERS = "(others)"
@@ -69,6 +70,7 @@ class Store:
         self._words = Words(database.study)
         self._plans = Plans(self._words)
         self._ledger = Ledger(database, self._words)
+        self._added, self._looked_at = 0, FIRST_LOOK  # records since we are here; when the database is to look again
         self._together = Together(self._commit, fatal=(OperationalError, InterfaceError))
 
     def close(self) -> None:
@@ -305,6 +307,10 @@ class Store:
         with self._database.writing() as connection:
             new, numbers = writing.enter(connection, self._words, [record for call in calls for record in call])
         self._words.keep(numbers)
+        self._added += sum(new)
+        if self._added >= self._looked_at:
+            self._database.look()
+            self._looked_at = 2 * self._added
         told = iter(new)
         return [sum(next(told) for _ in call) for call in calls]
 

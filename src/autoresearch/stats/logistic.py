@@ -51,13 +51,14 @@ EXACT = Labels()
 class Posterior(NamedTuple):
     """
     Normal, near enough: mean (F,) and covariance (F, F) of the coefficients, spread of each group, factor of each day
-    (D,).
+    (D,), and the standard deviation of their logarithms.
     """
 
     mean: "Numbers"
     covariance: "Numbers"
     spreads: tuple[float, ...]
     days: "Numbers"
+    scatter: float
 
     def draw(self, draws: int, rng: "np.random.Generator") -> "Numbers":
         """(draws, F)."""
@@ -71,6 +72,14 @@ class Posterior(NamedTuple):
         """Mean and standard deviation of a weighted sum of coefficients."""
         variance = float(weights @ self.covariance @ weights)
         return float(weights @ self.mean), math.sqrt(max(0.0, variance))
+
+
+class Start(NamedTuple):
+    """Where a fit begins: near what is sought, as the fit of a few days less is, it takes two steps in the place of ten."""
+
+    mean: "Numbers"
+    spreads: "Numbers"
+    scatter: float
 
 
 class Design(NamedTuple):
@@ -170,6 +179,7 @@ def fit(
     usual: Sequence[float],
     parents: Sequence[int],
     labels: Labels = EXACT,
+    start: Start | None = None,
 ) -> Posterior:
     """
     `shown` and `won` (D, C) count, by day, the visitors of each column and those labelled as having the outcome
@@ -183,10 +193,12 @@ def fit(
 
     by_column, by_day = won.sum(axis=0), won.sum(axis=1)
     pooled = groups != FIXED
-    spreads, family, start = np.array(usual, float), np.array(parents, int), np.array(usual, float)
+    spreads, family, sizes = np.array(usual, float), np.array(parents, int), np.array(usual, float)
     beta, factors, scatter = prior_mean.copy(), np.ones(len(shown)), SCATTER
     total = float(shown.sum())
-    if total:
+    if start is not None:
+        beta, spreads, scatter = start.mean.copy(), start.spreads.copy(), start.scatter
+    elif total:
         known = max(1e-6, (float(by_column.sum()) + 0.5) / (total + 1) - labels.false_positive) / labels.told
         beta[0] = np.log(min(known, 0.99) / (1 - min(known, 0.99)))
     for _ in range(MOST_STEPS):
@@ -201,7 +213,7 @@ def fit(
         # Of how far a coefficient is from its mean, what is its group's: all of it where it has no uncertainty of its own.
         part = shared * precision
         squares = part**2 * ((beta - prior_mean) ** 2 + own) + part * prior_sd**2
-        spreads = _spreads(squares, groups, start, family)
+        spreads = _spreads(squares, groups, sizes, family)
         expected = shown @ rate
         factors = (1 / scatter**2 + by_day) / (1 / scatter**2 + expected)
         if expected.any():
@@ -215,7 +227,7 @@ def fit(
     covariance = _with_days(design, beta, factors, shown, precision, scatter, labels)
     if labels.false_positive_sd or labels.sensitivity_sd:
         covariance = _with_labels(covariance, design, beta, factors @ shown, by_column, labels)
-    return Posterior(beta, (covariance + covariance.T) / 2, tuple(float(s) for s in spreads), factors)
+    return Posterior(beta, (covariance + covariance.T) / 2, tuple(float(s) for s in spreads), factors, scatter)
 
 
 def _score(
