@@ -204,3 +204,18 @@ def test_numpy_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(__import__("sys").modules, "numpy", None)
     with pytest.raises(MissingExtra, match=r"autoresearch\[live\]"):
         counts.counted([])
+
+
+def test_a_fit_that_begins_near_ends_where_one_from_nothing_does() -> None:
+    tallies = [
+        tally
+        for segment in ("device=phone", "device=desktop")
+        for tally in campaign({("tone", "warm"): 0.4, ("headline", "bold"): -0.3}, days=20, segment=segment)
+    ]
+    whole = counts.counted(tallies)
+    settled = believe(whole.without({18, 19}), VARIABLES, {**LEVELS, "cta": {"buy"}}, LIVE)
+    afresh, near = (believe(whole, VARIABLES, LEVELS, LIVE, near=one) for one in (None, settled))
+    sd = np.sqrt(np.diag(afresh.posterior.covariance))
+    assert np.abs((near.posterior.mean - afresh.posterior.mean) / sd).max() < 0.15
+    assert np.abs(near.posterior.spreads / np.array(afresh.posterior.spreads) - 1).max() < 0.15
+    assert np.abs(np.sqrt(np.diag(near.posterior.covariance)) / sd - 1).max() < 0.1

@@ -24,7 +24,7 @@ from autoresearch.live.arriving import Side, Sides, sides_of  # noqa: E402
 from autoresearch.live.counts import Counts, counted  # noqa: E402
 from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Plan, Suppression, Tally  # noqa: E402
 from autoresearch.live.settings import Live  # noqa: E402
-from autoresearch.live.store import Store, open_store  # noqa: E402
+from autoresearch.live.store import FIRST_LOOK, Store, open_store  # noqa: E402
 from autoresearch.live.tallying import DAY_S, Audit  # noqa: E402
 from autoresearch.live.together import Records, Together  # noqa: E402
 
@@ -414,6 +414,15 @@ def test_plans_audits_cursors_and_what_was_ignored_are_kept(store: Store) -> Non
     assert ignored["x", "opened"] == 3
     assert len(ignored) == 101
     assert sum(ignored.values()) == 304
+
+
+def test_postgresql_sees_how_large_its_tables_have_become(server: postgres.Server) -> None:
+    store = open_store(server.address, fresh())
+    store.add(shown(n, 1000.0 + n) for n in range(FIRST_LOOK))
+    sizes = sqlalchemy.text("SELECT reltuples FROM pg_class WHERE relname = 'ar_records'")
+    with store._database.reading() as connection:
+        assert connection.execute(sizes).scalar_one() >= FIRST_LOOK
+    store.close()
 
 
 def test_two_studies_in_one_database_know_nothing_of_each_other(address: str) -> None:
