@@ -140,7 +140,16 @@ class Bets(NamedTuple):
 
 def bets(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers") -> Bets:
     y, s, share = _informative(shown_a, won_a, shown_b, won_b)
-    return Bets(y, s, share, *_paid(y, s, share))
+    return _bets(y, s.astype(float).tobytes(), share.astype(float).tobytes())
+
+
+@functools.lru_cache(maxsize=1024)
+def _bets(y: float, s: bytes, share: bytes) -> Bets:
+    """What is not shown any more is asked for at each look, and nothing has changed."""
+    import numpy as np
+
+    both, part = np.frombuffer(s), np.frombuffer(share)
+    return Bets(y, both, part, *_paid(y, both, part))
 
 
 def difference(
