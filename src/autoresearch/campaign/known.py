@@ -18,7 +18,7 @@ from autoresearch.live.tallying import day_of
 from autoresearch.live.variables import Variables
 from autoresearch.stats import delays, labels
 
-FEWEST_SETTLED = 7  # days
+FEWEST_SETTLED, THOROUGH = 7, 100  # days; steps of their fit, from which every other of the day is a short way
 LEAST_AUDITED = 20  # replies that a person read, before labels are corrected by them
 
 
@@ -66,7 +66,7 @@ def settled(counts: Counts, day: int, asked: Asked) -> Belief | None:
     known = _settled.get("latest")
     if known is None or known[0] != same:
         variables, levels, prior, live, errors = asked
-        known = _settled["latest"] = same, believe(before, variables, levels, live, prior, errors)
+        known = _settled["latest"] = same, believe(before, variables, levels, live, prior, errors, most=THOROUGH)
     return known[1]
 
 

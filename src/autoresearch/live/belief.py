@@ -138,9 +138,10 @@ def believe(
     prior: Prior | None = None,
     labels: Errors | None = None,
     near: Belief | None = None,
+    most: int = logistic.MOST_STEPS,
 ) -> Belief:
     """
-    `near`: what nearly the same counts make believe, from which it is a short way; it changes nothing but the time that it takes, and
+    `most`: steps of the fit. `near`: what nearly the same counts make believe, from which it is a short way; it changes nothing but the time that it takes, and
     the last digits.
 
     Raises:
@@ -178,7 +179,9 @@ def believe(
             parents.append(parent)
         groups[at] = group_of[group]
     start = _start(near, terms, mean, group_of, usual) if near is not None else None
-    posterior = logistic.fit(design, groups, counts.shown, counts.won, mean, sd, usual, parents, _labels(labels), start)
+    posterior = logistic.fit(
+        design, groups, counts.shown, counts.won, mean, sd, usual, parents, _labels(labels), start, most
+    )
     of_kind = np.bincount(design.kinds, counts.shown.sum(axis=0), len(segments)) if segments else np.zeros(0)
     total = float(of_kind.sum())
     weights = {name: float(n) / total for name, n in zip(segments, of_kind, strict=True)} if total else {}

@@ -180,12 +180,13 @@ def fit(
     parents: Sequence[int],
     labels: Labels = EXACT,
     start: Start | None = None,
+    most: int = MOST_STEPS,
 ) -> Posterior:
     """
     `shown` and `won` (D, C) count, by day, the visitors of each column and those labelled as having the outcome
     (fractions are allowed). `groups` (coefficients,) says whose spread each coefficient has, or FIXED, which has none. Its own
     standard deviation, `prior_sd`, comes on top: 0 where all that is known of it is its group. `usual` is the size of each group's spread before any data; groups of one
-    parent are drawn to a common spread.
+    parent are drawn to a common spread. `most` steps are taken; fewer where they have become small.
 
     Cost: 2 ms for 1,000 columns of 50 features, 30 ms for 6,000 columns of three kinds; days cost little.
     """
@@ -201,7 +202,7 @@ def fit(
     elif total:
         known = max(1e-6, (float(by_column.sum()) + 0.5) / (total + 1) - labels.false_positive) / labels.told
         beta[0] = np.log(min(known, 0.99) / (1 - min(known, 0.99)))
-    for _ in range(MOST_STEPS):
+    for _step in range(most):
         shared = np.where(pooled, spreads[groups] ** 2, 0.0) if len(spreads) else np.zeros(len(groups))
         precision = 1 / (shared + prior_sd**2)
         slope, weight, rate = _score(design, beta, factors @ shown, by_column, labels)
