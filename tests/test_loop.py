@@ -5,9 +5,11 @@ import json
 import re
 import shutil
 import signal
+import threading
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from helpers import (
@@ -37,6 +39,7 @@ from helpers import (
 from autoresearch import session
 from autoresearch.errors import BaselineError, StudyError
 from autoresearch.events import SessionEnded, TrialDecided
+from autoresearch.lab import Lab
 from autoresearch.seeds import seed
 from autoresearch.trial import Trial
 
@@ -607,3 +610,17 @@ def test_frozen_code_that_somebody_changed_is_as_committed_again_before_the_next
     assert words(state)[0] in ("suspect", "discard", "crash")  # its own run was scored by what it wrote
     assert any("score.sh of the frozen code was changed by somebody" in said for said in recorder.said)
     assert (referee.parent / "referee").exists() is False
+
+
+def test_what_is_said_of_ctrl_c_does_not_break_into_a_line_that_is_being_said() -> None:
+    heard, said = list[threading.Thread](), threading.Event()
+
+    def tell(_: str) -> None:
+        heard.append(threading.current_thread())
+        said.set()
+
+    log = SimpleNamespace(stopping=None, stop=lambda why: None)
+    with session.stoppable(cast(Lab, SimpleNamespace(log=log, tell=tell))):
+        signal.raise_signal(signal.SIGINT)
+        assert said.wait(30)
+    assert heard[0] is not threading.current_thread()

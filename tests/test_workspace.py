@@ -692,7 +692,8 @@ def test_a_stale_patch_is_tried_again_before_the_study_ends(tmp_path: Path) -> N
 
 def test_a_stale_patch_that_no_longer_fits_is_a_rejection_and_the_study_goes_on(tmp_path: Path) -> None:
     (tmp_path / "meet").mkdir()
-    one = step(meets(tmp_path / "meet", "a", "b") + "echo METRIC loss=9\n", "one")
+    # Alike: of two that are not, the better would take the other's place, whichever was there first.
+    one = step(meets(tmp_path / "meet", "a", "b") + "echo METRIC loss=8\n", "one")
     other = step(meets(tmp_path / "meet", "b", "a") + "echo METRIC loss=8\n", "the other")
     folder = make_study(tmp_path / "repo", one, other, says(7, "better still"))
     play(folder, workers=2, trials=2)

@@ -360,7 +360,8 @@ def stoppable(lab: Lab) -> Iterator[None]:
         gently = lab.log.stopping is None and number == signal.SIGINT
         lab.log.stop(BY_THE_PERSON)  # before anything is said: a second Ctrl-C may come at once
         if gently:
-            lab.tell("stopping when the running trials are done; Ctrl-C again to stop now (nothing is lost either way)")
+            said = "stopping when the running trials are done; Ctrl-C again to stop now (nothing is lost either way)"
+            threading.Thread(target=lab.tell, args=[said]).start()  # whoever was interrupted may be in the midst of a line
         else:
             lab.executor.stop()
 
