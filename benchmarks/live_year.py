@@ -2,7 +2,8 @@
 A simulated year of a live study at a hundred decisions a day, through the real store and the real campaign: what a
 decision costs in its first month and in its last, how large the store becomes, and what the study makes of the audience.
 
-    python -m benchmarks.live_year --write
+    python -m benchmarks.live_year --no-writer --write  # the template's levels alone
+    python -m benchmarks.live_year --write  # with a writer, who has some hundred more
 
 The extra `live` is needed. The template `landing-page`, with its segments and its window of 72 hours; the clock and the visitors are
 simulated, and what they like is hidden from whatever decides (autoresearch.live.audience). All else is what `autoresearch
@@ -299,7 +300,8 @@ far over the first defaults, shown to all; *captured*: how much of it the plan's
 phones and desktops are shown different ones).
 
 {markdown(HEAD, rows)}"""
-    report("live_year", "A live study's year at a hundred decisions a day", text, options.write)
+    name = "live_year_plain" if options.no_writer else "live_year"
+    report(name, "A live study's year at a hundred decisions a day", text, options.write)
 
 
 if __name__ == "__main__":
