@@ -361,7 +361,8 @@ def stoppable(lab: Lab) -> Iterator[None]:
         lab.log.stop(BY_THE_PERSON)  # before anything is said: a second Ctrl-C may come at once
         if gently:
             said = "stopping when the running trials are done; Ctrl-C again to stop now (nothing is lost either way)"
-            threading.Thread(target=lab.tell, args=[said]).start()  # whoever was interrupted may be in the midst of a line
+            # In a thread of its own: whoever was interrupted may be in the midst of a line.
+            threading.Thread(target=lab.tell, args=[said]).start()
         else:
             lab.executor.stop()
 
