@@ -123,14 +123,14 @@ def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading
         text = own.levels.get(reading.level, "") if own else ""
         return Place(reading, text, number, word(reading) if word else now)
 
-    days = [tally.day for tally in facts.tallies]
+    days = facts.counts.days
     return Atlas(
         shelf.study.name,
         shelf.study.metric.name,
         shelf.live.simulated,
         facts.until,
-        sum(tally.n for tally in facts.tallies),
-        sum(tally.successes for tally in facts.tallies),
+        float(facts.counts.shown.sum()),
+        int(facts.counts.won.sum()),
         float(max(days) - min(days) + 1) if days else 0.0,
         (found.lift.effect, found.lift.low, found.lift.high),
         tuple(map(place, found.readings)),

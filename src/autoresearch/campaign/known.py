@@ -11,7 +11,7 @@ from msgspec import Struct
 from autoresearch.live.arriving import Side
 from autoresearch.live.belief import Belief, Levels, Prior, believe
 from autoresearch.live.counts import Counts
-from autoresearch.live.records import Plan, Tally
+from autoresearch.live.records import Plan
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.tallying import day_of
@@ -44,10 +44,6 @@ class Known(Struct, frozen=True):
             self._believed[:] = [asked, believe(self.counts, variables, levels, live, prior, self.labels, near)]
         found: Belief = self._believed[1]
         return found
-
-    @property
-    def tallies(self) -> tuple[Tally, ...]:
-        return self.counts.tallies()
 
 
 Asked = tuple[Variables, Levels, Prior | None, Live, labels.Errors | None]
