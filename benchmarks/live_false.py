@@ -11,6 +11,7 @@ campaign has a false winner if a rule names one at any of its daily looks.
 import argparse
 import importlib.util
 import math
+import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from autoresearch.live import bandit
 from autoresearch.live.belief import believe
 from autoresearch.live.comparing import comparisons, shown_better
-from autoresearch.live.counts import Counts, joined
+from autoresearch.live.counts import THREADS, Counts, joined
 from autoresearch.live.settings import Live
 from benchmarks.live_audience import audience, shown
 from benchmarks.tables import markdown, report
@@ -184,7 +185,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     rows = []
-    with ProcessPoolExecutor(args.processes) as pool:
+    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
         for name, challengers, rule, days, campaigns in rules(args.campaigns, args.often):
             firsts = list(pool.map(partial(rule, days), range(campaigns), chunksize=10))
             rows.append([name, challengers, f"{campaigns:,}", *(share(firsts, looks, days) for looks in LOOKS)])
@@ -204,5 +205,5 @@ campaigns; the line checks no more than that.
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault(THREADS, "1")  # for the processes that are begun, which load numpy anew
     main()

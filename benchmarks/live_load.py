@@ -104,7 +104,7 @@ class Study:
 
     def kept(self, seen: Asked) -> Kept:
         """The store, opened anew, held against what the visitors were told."""
-        salt = house.salt(self.folder / HOME)
+        salt = (house.folder(self.folder / HOME) / house.SALT).read_bytes()
         firsts = live_held.firsts(self.store, self.folder.name)
         did = {one.unit for one in live_held.outcomes(self.store, self.folder.name)}
         found = [(told, firsts.get(unit(salt, person))) for person, told in seen.cells.items()]

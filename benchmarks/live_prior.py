@@ -8,6 +8,7 @@ nothing, from the first with the same tastes, and from the first with every effe
 """
 
 import argparse
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
@@ -16,8 +17,9 @@ import numpy as np
 
 from autoresearch.live import bandit
 from autoresearch.live.belief import Known, Prior, believe, handed_on
-from autoresearch.live.counts import Counts, joined
+from autoresearch.live.counts import THREADS, Counts, joined
 from autoresearch.live.settings import Live
+from autoresearch.live.unnamed import allowed_for
 from benchmarks.live_audience import Audience, audience, shown
 from benchmarks.live_lift import covered
 from benchmarks.tables import markdown, report
@@ -49,10 +51,11 @@ def play(crowd: Audience, days: int, visitors: int, seed: int, prior: Prior | No
         plan = bandit.planned(belief, LIVE, day, float(day), day, seed)
         rate = sum(share * crowd.rates[place[cell]] for cell, share in plan.shares[""].items())
         captured.append(float(rate - crowd.rates[crowd.default]))
-        held.append(list(covered(crowd, belief)))
+        wide, _ = allowed_for(belief, counts)
+        held.append(list(covered(crowd, wide)))
         if day < days:
             counts = joined([counts, shown(crowd, day, visitors, plan.shares[""], LIVE.holdout, rng, plan.default)])
-    return Played(captured, held, handed_on(belief, crowd.variables))
+    return Played(captured, held, handed_on(wide, crowd.variables))
 
 
 def turned(prior: Prior) -> Prior:
@@ -80,7 +83,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
-    with ProcessPoolExecutor(args.processes) as pool:
+    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(both, range(args.campaigns)))
     there = sum(lift for _, lift in found)
     rows = []
@@ -102,5 +105,5 @@ attainable lift that is in what is shown, and how many of the map's 95 % interva
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault(THREADS, "1")  # for the processes that are begun, which load numpy anew
     main()

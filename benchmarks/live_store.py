@@ -5,7 +5,7 @@ A simulated year in the store of a live study: what a decision costs as it fills
 
 In SQLite, and in PostgreSQL: at the address that `--postgres` names, or in a server of its own where Debian's package postgresql is
 installed. The extras `live` and `postgres` are needed. The year: 1,000 exposures a day over 36 cells and two segments, 5 % with an outcome, and a decision
-(add, then the totals of all days) after every ten of them: 36,500.
+(add, then the counts of all days) after every ten of them: 36,500.
 """
 
 import argparse
@@ -40,7 +40,7 @@ YEAR_HEAD = [
     "exposures",
     "decisions",
     "add, ms",
-    "totals, ms",
+    "counts, ms",
     "tallies, ms",
     "rates, ms",
     "as of an hour ago, ms",
@@ -87,7 +87,7 @@ def kind(address: str) -> str:
 def year(address: str, exposures: int) -> list[list[str]]:
     study = f"year {os.getpid()}"
     store, audience, rows = open_store(address, study), Audience(1), []
-    added, totalled = list[float](), list[float]()
+    added, counted = list[float](), list[float]()
     begun, seen = time.perf_counter(), [0]
     empty = size(address)
     while audience.n < exposures:
@@ -97,11 +97,11 @@ def year(address: str, exposures: int) -> list[list[str]]:
         added.append(ms(begin))
         begin = time.perf_counter()
         seen.append(store.seen())
-        store.totals(now, seen[-1], LIVE)
-        totalled.append(ms(begin))
+        store.counts(now, seen[-1], LIVE)
+        counted.append(ms(begin))
         if audience.n in SHOWN or audience.n >= exposures:
             row = [kind(address), f"{audience.n:,}", f"{len(added):,}"]
-            row += [f"{median(took[-LAST:]):.1f}" for took in (added, totalled)]
+            row += [f"{median(took[-LAST:]):.1f}" for took in (added, counted)]
             row += costs(store, partial(open_store, address, study), now, seen[-5])
             row += [f"{(size(address) - empty) / 1e6:.0f}", f"{ms(begun) / 1000:.0f}"]
             rows.append(row)
@@ -128,7 +128,7 @@ def costs(store: Store, again: Callable[[], Store], now: float, before: int) -> 
     asked: list[Callable[[], object]] = [
         lambda: store.tallies(now, None, LIVE),
         lambda: store.rates("reply", now, None, LIVE),
-        lambda: store.totals(now - 4 * EACH * EVERY_S, before, LIVE),
+        lambda: store.counts(now - 4 * EACH * EVERY_S, before, LIVE),
     ]
     told = []
     for ask in asked:
@@ -137,7 +137,7 @@ def costs(store: Store, again: Callable[[], Store], now: float, before: int) -> 
         told.append(f"{ms(begin):.0f}")
     begin = time.perf_counter()
     opened = again()
-    opened.totals(now, None, LIVE)
+    opened.counts(now, None, LIVE)
     opened.close()
     return [*told, f"{ms(begin):.0f}"]
 
@@ -176,8 +176,8 @@ def main() -> None:
         crowds = [crowd(address) for address in (f"sqlite:///{name}/crowd.db", *others)]
         rows = [row for address in (f"sqlite:///{name}/year.db", *others) for row in year(address, options.exposures)]
     text = (
-        f"{options.exposures:,} exposures, 1,000 a day, and a decision after every {EACH}: what came since is added and synced to the disk, and the totals of all\n"
-        f"days are asked for. Medians of the last {LAST} decisions; the rest is asked once. *Opened again*: a new process's first totals.\n\n"
+        f"{options.exposures:,} exposures, 1,000 a day, and a decision after every {EACH}: what came since is added and synced to the disk, and the counts of all\n"
+        f"days are asked for. Medians of the last {LAST} decisions; the rest is asked once. *Opened again*: a new process's first counts.\n\n"
         f"{markdown(YEAR_HEAD, rows)}\nExposures that {THREADS} threads add one at a time, each acknowledged when it is on the disk:\n\n"
         f"{markdown(['store', 'a second', 'median, ms', 'p99, ms'], crowds)}"
     )
