@@ -61,6 +61,7 @@ ALLOWED = {
     "patch": set[str](),
     "git": {"errors"},
     "shape": set[str](),
+    "spreadsheet": set[str](),
     "change": {"git", "shape"},
     "near": {"git", "trial"},
     "worktrees": {"errors", "files", "git"},
@@ -75,8 +76,8 @@ ALLOWED_IN = {
     "stats": set[str](),
     "audit": {"errors", "events", "scatter", "state", "interchange", "log", "stats", "trial"},
     "tell": {"errors", "events", "export", "listener", "report", "state", "study", "trial"},
-    "export": {"errors", "report", "state", "trial"},
-    "live": {"errors", "guard", "keys", "ports", "stats"},
+    "export": {"errors", "report", "spreadsheet", "state", "trial"},
+    "live": {"errors", "guard", "keys", "ports", "spreadsheet", "stats"},
     "policy": {"carrying", "errors", "guard", "scatter", "state", "stats", "study", "trial"},
     "report": {
         "audit",

@@ -272,6 +272,17 @@ def test_a_study_that_is_none_says_what_to_do(tmp_path: Path) -> None:
         learnt(live)
 
 
+def test_a_pair_of_variables_that_are_not_there_is_told_before_anything_is_shown(
+    tmp_path: Path, opened: Callable[..., Days]
+) -> None:
+    folder = make(tmp_path / "s", 'interactions = [["headline", "zzz"]]\n')
+    says = r'live\.interactions names "zzz", which variables\.toml does not have \(it has: headline, button\)'
+    with pytest.raises(StudyError, match=says):
+        opened(folder)
+    with pytest.raises(StudyError, match=says):
+        learnt(folder)
+
+
 def test_a_level_is_added_as_a_person_would_write_it() -> None:
     new = levels.Level("button", "now", 'Say "now"\nand #go')
     made = levels.written(VARIABLES, new)

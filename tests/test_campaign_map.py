@@ -117,7 +117,7 @@ def test_the_map_over_time_begins_wide_grows_narrow_and_marks_what_became_of_eac
     lines = {line.level: line for line in found.lines if line.variable == "headline"}
     assert (lines["plain"].first, lines["bold"].first) == (True, False)
     widths = [math.log((1 + point.high) / (1 + point.low)) for point in lines["bold"].points]
-    assert widths[-1] < widths[0] * 0.85
+    assert widths[-1] < widths[0] * 0.95
     assert lines["bold"].points[-1].low > 0.5  # 15 % where the first default has 5 %, and against it to the end
     assert [point.standing for point in lines["bold"].points][:: len(widths) - 1] == ["shown", "default"]
     assert lines["dull"].points[-1].standing == "not shown"

@@ -200,6 +200,9 @@ def test_every_study_shown_is_a_study(path: Path) -> None:
     for block in blocks(path.read_text(encoding="utf-8"), "toml"):
         if "[metric]" in block:
             parse(block)
+        elif block.startswith("[[live."):
+            head = 'name = "part"\nasset = ["variables.toml"]\n[metric]\nname = "m"\ndirection = "maximize"\n'
+            parse(f'{head}[live]\noutcome = "click"\n{block}')
         else:  # a part of one
             parse(f'name = "part"\nasset = ["a"]\n{block}\n[metric]\nname = "m"\n[measure]\nrun = "a"\n')
 

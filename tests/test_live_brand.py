@@ -119,6 +119,31 @@ def test_a_mistake_in_the_rules_is_explained(text: str, word: str) -> None:
         brand.parse(text)
 
 
+WORDS = '[headline]\ndefault = "plain"\n[headline.levels]\nplain = "A calendar"\n'
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "says"),
+    [
+        ("[headline]", '[headline]\nkind = "time"', "kind = 'time' is not possible (it must be 'text' or 'choice' or"),
+        ("[headline]", '[headline]\nkind = "hours"', "did you mean 'hour'?"),
+        (
+            "plain =",
+            '"sh;ort=x" =',
+            "[headline]: levels: 'sh;ort=x' is no name of a level: a name has lower-case letters",
+        ),
+        ('"plain"', '"sh;ort=x"', "default = 'sh;ort=x' is not among its levels: plain"),
+        ("A calendar", "", "levels.plain is empty; write what is shown"),
+        ("A calendar", " \\n", "levels.plain is empty; write what is shown"),
+    ],
+)
+def test_a_mistake_in_the_variables_is_explained(was: str, now: str, says: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        variables.parse(WORDS.replace(was, now, 1))
+    assert str(caught.value).startswith("variables.toml")
+    assert says in str(caught.value)
+
+
 def test_words_that_only_waiting_are_banned_and_a_whole_that_is_too_long_are_found() -> None:
     template = render.Template("<p>Quite <b>{{ one }}</b>{{ two }}</p><style>guarantee</style><img alt='{{ three }}'>")
     made = template.render({"one": "gua", "two": "rantee", "three": "x" * 190})
@@ -163,7 +188,7 @@ def test_a_template_and_its_variables_must_meet() -> None:
     found = words()
     template = render.Template("<h1>{{ headline }} {{ headlin }}</h1>{{ reason }}{{ action }}{{ price }}")
     assert render.problems(template, found) == (
-        "page.html: {{ headlin }} is no variable of variables.toml",
+        "page.html: {{ headlin }} is no variable of variables.toml; did you mean headline?",
         "variables.toml: layout is not in page.html, so that nobody would see a difference; write {{ layout }} there",
     )
     whole = render.read(TEMPLATE, "page.html")

@@ -24,7 +24,7 @@ from autoresearch.live import limits, pictures, proof, render, visitors
 from autoresearch.live.brand import Brand
 from autoresearch.live.door import Settings
 from autoresearch.live.plan import assign, unit
-from autoresearch.live.records import AnyRecord, Exposure, Outcome, Suppression
+from autoresearch.live.records import AnyRecord, Exposure, Fate, Outcome, Suppression
 from autoresearch.live.serve import SCRIPT
 from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables, key
@@ -58,13 +58,18 @@ def hook(body: bytes, headers: Mapping[str, str], now: float, token: str) -> Del
     )
 
 
+def told(body: bytes, _headers: Mapping[str, str], now: float, _token: str) -> Delivery:
+    person = unit(SALT, body.decode())
+    return Delivery((Outcome(source="told", id=body.decode(), at=now, unit=person, kind="reply"),))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("live")
     (folder / "static").mkdir()
     (folder / "static" / "a.png").write_bytes(b"picture")
     (folder / "study.toml").write_text("secret = 1")
-    with running(folder, hooks={"tool": hook}) as found:
+    with running(folder, hooks={"tool": hook, "told": told}) as found:
         yield found
 
 
@@ -329,6 +334,37 @@ def test_a_webhook_is_read_by_its_own_reader_and_acknowledged_when_it_is_stored(
     assert study.store.ignored() == {("tool", "opened"): 2}
 
 
+def test_of_who_was_forgotten_nothing_is_said_to_be_recorded(served: Any) -> None:
+    study, server = served
+    offered = post(server, "/decide", {"record": False}).json
+    for person in ("gone", offered["id"]):
+        study.store.forget(study.unit(person))
+    before = len(records(study))
+    for path, body in (
+        ("/decide", {"id": "gone"}),
+        ("/event", {"id": "gone", "kind": "click"}),
+        ("/seen", {"id": offered["id"], "proof": offered["proof"]}),
+    ):
+        assert post(server, path, body).json["recorded"] is False, path
+    assert len(records(study)) == before
+
+
+def test_an_outcome_is_counted_when_it_is_stored_whoever_tells_it(served: Any) -> None:
+    study, server = served
+
+    def counted() -> dict[str, int]:
+        text = ask(server, "/metrics").body.decode()
+        return {kind: int(n) for kind, n in re.findall(r'_outcomes_total\{kind="(.*)"\} (\d+)', text)}
+
+    before = counted()
+    for _ in range(3):
+        assert post(server, "/event", {"id": "thrice", "kind": "click"}).json["recorded"] is True
+        assert ask(server, "/hooks/told", "POST", raw=b"c@example.org", x_signature="right").status == 200
+    assert counted().get("click", 0) - before.get("click", 0) == 1
+    assert counted().get("reply", 0) - before.get("reply", 0) == 1
+    assert sum(counted().values()) == len(study.outcomes)
+
+
 def test_only_this_machine_reads_the_numbers_and_what_is_wrong(served: Any) -> None:
     _, server = served
     post(server, "/decide", {"id": "counted"})
@@ -486,11 +522,11 @@ def test_requests_that_wait_together_see_each_other_and_none_spoils_it_for_the_r
         def firsts(self, units: Sequence[str]) -> dict[str, Exposure]:
             return {}
 
-        def add(self, records: Sequence[AnyRecord]) -> int:
+        def enter(self, records: Sequence[AnyRecord]) -> list[Fate]:
             if any(record.id == "bad" for record in records):
                 raise ValueError("it cannot be kept")
             told.append(list(records))
-            return len(records)
+            return [Fate.NEW] * len(records)
 
     cells = [key(cell) for cell in words().cells()][:2]
     who = unit(SALT, "a")

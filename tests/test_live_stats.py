@@ -30,7 +30,7 @@ def test_a_bet_on_a_ratio_pays_nothing_on_average_where_it_is_not_there_whatever
     """The exact mean of what `ratio` says, over all outcomes of one day: at most 1, also where a is worse."""
     for worse in (1.0, 0.7):
         mean = sum(
-            chance_y * chance_z * math.exp(sequences.compared(*(np.array([float(x)]) for x in (n, y, m, z)))[0])
+            chance_y * chance_z * math.exp(sequences.bets(*(np.array([float(x)]) for x in (n, y, m, z))).evidence[0])
             for (y, chance_y), (z, chance_z) in itertools.product(
                 enumerate(binomial(n, p * worse)), enumerate(binomial(m, p))
             )
@@ -58,7 +58,7 @@ def test_days_that_differ_fool_nobody_at_any_look() -> None:
     for _ in range(300):
         table = days(rng, 20, 1.0)
         naive.append((table[1].sum() / table[0].sum()) / (table[3].sum() / table[2].sum()))
-        looks = [sequences.compared(*(column[: k + 1] for column in table))[0] for k in range(1, 20, 2)]
+        looks = [sequences.bets(*(column[: k + 1] for column in table)).evidence[0] for k in range(1, 20, 2)]
         fooled += max(looks) >= math.log(20)
     assert fmean(naive) > 1.15
     assert fooled <= 22  # at most 5 %, and 2 standard errors

@@ -131,7 +131,7 @@ def test_a_late_record_makes_its_day_anew_and_an_old_question_keeps_its_answer(a
     for again in (store, open_store(address, name)):
         assert again.tallies(NEVER, None, LIVE) == (Tally(0, "", "a=b", 2.0, 0), Tally(0, "", "a=c", 1.0, 1))
         assert again.tallies(NEVER, before, LIVE) == was
-        assert again.totals(NEVER, before, LIVE) == was
+        assert again.counts(NEVER, before, LIVE).tallies() == was
         again.close()
 
 
@@ -142,7 +142,7 @@ def test_an_earlier_exposure_that_comes_late_moves_a_unit_to_its_own_day_and_cel
     store.add([shown(2, DAY_S - 5, who=1, cell="a=c")])
 
     assert store.tallies(NEVER, None, LIVE) == (Tally(0, "", "a=c", 1.0, 1),)
-    assert store.totals(NEVER, None, LIVE) == (Tally(0, "", "a=c", 1.0, 1),)
+    assert store.counts(NEVER, None, LIVE).tallies() == (Tally(0, "", "a=c", 1.0, 1),)
     assert store.tallies(NEVER, 2, LIVE) == (Tally(1, "", "a=b", 1.0, 1),)
     assert store.first(unit(1)) == shown(2, DAY_S - 5, who=1, cell="a=c")
 
@@ -185,7 +185,6 @@ def test_the_tallies_are_a_function_of_the_records_whatever_the_order_and_howeve
                         kept.append(record)
                 store.add(some)
                 if chance.random() < 0.5:  # so that days are kept before late records touch them
-                    store.totals(until, None, LIVE)
                     store.counts(until, None, LIVE)
                     store.arrived(until, None)
             store.add_plan(PLANNED[1])
@@ -195,9 +194,6 @@ def test_the_tallies_are_a_function_of_the_records_whatever_the_order_and_howeve
                     expected = tallying.tally(known, until, "click", window, came)
                     assert store.tallies(until, to, LIVE, came=came) == expected
                     assert same(store.counts(until, to, LIVE, came=came), counted(expected))
-                    assert sorted(without_day(store.totals(until, to, LIVE, came=came))) == sorted(
-                        without_day(tallying.summed(expected))
-                    )
                 assert store.arrived(until, to) == expected_sides(known, until)
                 begun, took = tallying.firsts(known, until), tallying.waited(known, until, "click", window)
                 closed = [wait for who, wait in took.items() if begun[who].at + window <= until]
@@ -225,10 +221,6 @@ def expected_sides(records: Sequence[AnyRecord], until: float) -> tuple[Side, ..
     return sums.and_(())
 
 
-def without_day(tallies: tuple[Tally, ...]) -> list[tuple[object, ...]]:
-    return [(one.segment, one.cell, one.held, round(one.n, 9), one.successes) for one in tallies]
-
-
 # -- durable ---------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +244,7 @@ def test_a_kill_loses_no_record_that_was_acknowledged(address: str, request: pyt
     assert len(acknowledged) >= 150
     again = open_store(address, "s")
     lost = [n for n in acknowledged if again.first(unit(n)) != shown(n, 1e9 + n)]
-    total, summary = again.totals(NEVER, None, LIVE), again.summary()
+    total, summary = again.counts(NEVER, None, LIVE).together().tallies(), again.summary()
     again.close()
     store.close()
 
@@ -368,19 +360,19 @@ def test_who_asked_to_be_forgotten_is_and_stays_so(address: str, tmp_path: Path)
     gone = unit(0xABCDEF)
     store.add(records)
     store.add_audits([Audit(gone, True, False)])
-    assert store.totals(NEVER, None, LIVE)[0].n == 2
+    assert store.tallies(NEVER, None, LIVE)[0].n == 2
 
     assert store.forget(gone) == 2
 
     assert store.add(records) == 0, "told again, and refused"
-    assert store.totals(NEVER, None, LIVE) == (Tally(0, "", "a=b", 1.0, 1),)
+    assert store.tallies(NEVER, None, LIVE) == (Tally(0, "", "a=b", 1.0, 1),)
     assert store.first(gone) is None
     assert store.audits() == ()
     assert store.suppressed([gone, unit(1)]) == {gone}, "nobody writes to them again"
     assert store.forget(gone) == 0
     store.close()
     again = open_store(address, name)
-    assert again.totals(NEVER, None, LIVE) == (Tally(0, "", "a=b", 1.0, 1),)
+    assert again.tallies(NEVER, None, LIVE) == (Tally(0, "", "a=b", 1.0, 1),)
     again.close()
     for path in tmp_path.iterdir():
         assert bytes.fromhex(gone) not in path.read_bytes()

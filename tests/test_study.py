@@ -1,8 +1,10 @@
 """study.toml: everything wrong with one is found, named and given a remedy."""
 
+import typing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from helpers import commit, contract, git, make_study, play, says, toml
 from hypothesis import example, given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from autoresearch import events
 from autoresearch.errors import StudyError
 from autoresearch.hosts import Origin
+from autoresearch.live.settings import Feed, Hook, Live
 from autoresearch.patterns import may_change
 from autoresearch.study import FILE, UNITS, load, parse
 
@@ -38,6 +41,56 @@ def test_a_study_is_read_into_types_with_its_defaults() -> None:
     assert study.measure.allowance is not None
     assert (study.measure.allowance.amount, study.measure.allowance.unit) == (300.0, "seconds")
     assert (study.decide.policy, study.decide.repeats, study.budget.trials) == ("climb", 3, None)
+
+
+def living(**live: Any) -> dict[str, Any]:
+    return {"metric": {"direction": "maximize"}, "live": {"outcome": "click"} | live}
+
+
+HOOK, FEED = {"name": "a", "secret": "$A"}, {"name": "a", "address": "https://a.example"}
+CHOICES = [
+    (f"live.{entry}{field.name}{'[0]' if field.name == 'segments' else ''}", make, field)
+    for table, entry, make in (
+        (Live, "", lambda said: living(**said)),
+        (Hook, "hooks[0].", lambda said: living(hooks=[HOOK | said])),
+        (Feed, "feeds[0].", lambda said: living(feeds=[FEED | said])),
+    )
+    for field in msgspec.structs.fields(table)
+    if "Literal" in str(field.type)
+]
+
+
+@pytest.mark.parametrize(("key", "make", "field"), CHOICES, ids=[key for key, *_ in CHOICES])
+def test_a_word_that_a_live_study_does_not_know_is_told_with_all_that_it_knows(key: str, make: Any, field: Any) -> None:
+    many = key.endswith("[0]")
+    words = typing.get_args(typing.get_args(field.type)[0] if many else field.type)
+    said = problem(**make({field.name: ["fax"] if many else "fax"}))
+    assert said == f"study.toml: {key} = 'fax' is not possible (it must be {' or '.join(map(repr, words))})"
+    near = problem(**make({field.name: [words[0][:-1]] if many else words[0][:-1]}))
+    assert f"{key} = {words[0][:-1]!r} is not possible (did you mean {words[0]!r}?)" in near
+
+
+@pytest.mark.parametrize(
+    ("live", "says"),
+    [
+        ({"outcom": "x"}, "live.outcom is not a key (did you mean 'outcome'?)"),
+        ({"hooks": [HOOK | {"shap": "x"}]}, "live.hooks[0].shap is not a key (did you mean 'shape'?)"),
+        ({"guardrails": ["unsubscribe less 1%"]}, "live.guardrails: 'unsubscribe less 1%' must bound a rate"),
+        ({"guardrails": ["a <= baseline"]}, "like 'unsubscribe <= 0.005'"),
+        ({"interactions": [["a", "a"]]}, "live.interactions must be pairs of different variables"),
+        ({"interactions": [["a", "b"], ["b", "a"]]}, "live.interactions must name each pair once"),
+        ({"hooks": [HOOK | {"secret": "short"}]}, "live.hooks[0].secret must have 16 characters"),
+        ({"hooks": [HOOK | {"name": "a/b"}]}, "live.hooks[0].name = 'a/b' must be made of letters"),
+        (
+            {"feeds": [FEED, FEED | {"address": "http://x"}]},
+            "live.feeds[1].address must be a whole one that begins with https",
+        ),
+        ({"feeds": [FEED | {"address": "https://["}]}, "live.feeds[0].address"),
+        ({"feeds": [FEED | {"overlap_s": -1.0}]}, "live.feeds[0].overlap_s must be 0 or more"),
+    ],
+)
+def test_what_is_wrong_with_a_live_study_is_told_with_its_key(live: dict[str, Any], says: str) -> None:
+    assert says in problem(**living(**live))
 
 
 def allowing(*allow: dict[str, Any], **propose: Any) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def test_a_word_is_left_for_who_runs_the_study_and_what_is_decided_waits_no_more
         found = queue(page)[1]
         assert ([one["trial"] for one in found["rows"]], found["approved"], found["refused"]) == ([WAIT], 1, 1)
         before = ask(page, "/api/study")[2]["pulse"]["live"]
+        assert "resonates" in ask(page, "/api/study")[2]["head"]["summary"]
         campaign.turn()
         after = ask(page, "/api/study")[2]["pulse"]["live"]
         assert before["queue"] != after["queue"]

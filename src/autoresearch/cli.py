@@ -26,7 +26,7 @@ from autoresearch.cli_transfer import transfer
 from autoresearch.cli_watch import watch
 from autoresearch.cli_web import beside, pause, resume, stop, web, web_option
 from autoresearch.errors import AutoresearchError
-from autoresearch.options import folder_option, json_option, read_state
+from autoresearch.options import folder_option, in_short, json_option, read_state
 from autoresearch.options import make_console as _console
 from autoresearch.options import print_json as _print_json
 
@@ -68,16 +68,20 @@ def main() -> None:
 def init(folder: Path, template: str, size: str | None) -> None:
     """Write a study: a git repository of its own, or new files in an existing one."""
     from autoresearch import starter
+    from autoresearch.campaign.standing import begin
     from autoresearch.mcp import register
+    from autoresearch.study import load
 
     made = starter.make(folder, template, size=size)
     click.echo(f"{_short(folder)}: {', '.join(made.files)}")
     if template == "gpt":
         click.echo(f"Model, data and budget are for {made.size}; --size chooses another of {', '.join(SIZES)}.")
-    click.echo(register.hint(folder))
+    of_people = load(folder).live
+    if of_people is None:
+        click.echo(register.hint(folder))
     go = "" if folder == Path.cwd() else f"cd {_short(folder)} && "
     if made.committed:
-        click.echo(f"Committed. Next: {go}autoresearch run")
+        click.echo(f"Committed. Next: {go}{begin(of_people) if of_people else 'autoresearch run'}")
     else:
         click.echo(
             f"Nothing else was touched. A study starts from a commit: {go}git add {' '.join(made.files)} && git commit"
@@ -119,16 +123,16 @@ def run(folder: Path, trials: int | None, hours: float | None, workers: int | No
     from autoresearch.study import load
     from autoresearch.terminal import JsonLines, Screen
 
-    console = _console()
+    console, study = _console(), load(folder)
     goal = session.Goal(trials, hours, workers)
     if as_json:
         with beside(folder, page, err=True):
             session.run(folder, goal, JsonLines(console))
         return
-    with beside(folder, page, err=False), Screen(console, load(folder).budget, goal) as screen:
+    with beside(folder, page, err=False), Screen(console, study.budget, goal) as screen:
         state = session.run(folder, goal, screen)
     console.print()
-    console.print(text.summary(state), soft_wrap=True)
+    console.print(in_short(folder, study, state), soft_wrap=True)
     console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
     console.print("autoresearch log | show TRIAL | diff", style="dim")
 
@@ -157,10 +161,20 @@ def status(folder: Path, as_json: bool) -> None:
     pid, paused = log.holder(journal(folder)), Inbox(journal(folder).parent).paused
     study = load(folder)
     odds, left = shares(state, study.propose.with_), left_outside(study, state, pid is not None, time.time())
-    if as_json:
-        _print_json(text.status_data(state, pid, paused, odds, left) | {"lent": list(map(str, person.lent(folder)))})
+    told = text.status_data(state, pid, paused, odds, left)
+    if study.live is None:
+        shown = text.status(state, pid, paused, odds, left)
     else:
-        _console().print(text.status(state, pid, paused, odds, left))
+        from autoresearch.campaign.standing import standing
+        from autoresearch.report import live as living
+
+        now = standing(folder, study, state)
+        told |= {"summary": living.summary(now), "live": living.data(now)}
+        shown = living.status(state, now, pid, paused, odds, left)
+    if as_json:
+        _print_json(told | {"lent": list(map(str, person.lent(folder)))})
+    else:
+        _console().print(shown, soft_wrap=True)
         for place in person.lent(folder):
             click.echo(f"lent      {place}  (`autoresearch try IDEA --from` it)")
 
@@ -172,6 +186,7 @@ def status(folder: Path, as_json: bool) -> None:
 def log_(folder: Path, last: int | None, as_json: bool) -> None:
     """The table of trials."""
     from autoresearch.report import text
+    from autoresearch.study import load
 
     state = read_state(folder)
     if as_json:
@@ -182,7 +197,7 @@ def log_(folder: Path, last: int | None, as_json: bool) -> None:
     console = _console()
     console.print(text.table(state, last))
     if state.opened:
-        console.print(text.summary(state), soft_wrap=True)
+        console.print(in_short(folder, load(folder), state), soft_wrap=True)
         console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
 
 

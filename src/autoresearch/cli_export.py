@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from autoresearch.errors import AutoresearchError
-from autoresearch.options import folder_option
+from autoresearch.options import folder_option, write_file
 
 TEXTS = ("tsv", "jsonl")
 FORMS = (
@@ -50,7 +50,4 @@ def export(folder: Path, form: str, output: str | None) -> None:
     if not output:
         click.echo(content, nl=False)
         return
-    try:
-        Path(output).write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise AutoresearchError(f"{output}: {error.strerror}; name a file in a folder that exists") from None
+    write_file(Path(output), content)

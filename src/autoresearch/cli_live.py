@@ -6,13 +6,14 @@ imported inside.
 import gc
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from autoresearch.errors import AutoresearchError, Busy
-from autoresearch.options import folder_option, json_option, make_console, print_json
+from autoresearch.options import folder_option, json_option, make_console, print_json, write_file
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -107,14 +108,24 @@ def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why
     from autoresearch.options import read_state
     from autoresearch.workspace import HOME
 
-    _study(folder)
+    study = _study(folder)
     state = read_state(folder)
+    if state.opened is None:
+        from autoresearch.campaign.standing import begin
+
+        assert study.live is not None
+        raise AutoresearchError(
+            f"this study was not begun yet, so nothing waits for your word: `{begin(study.live)}` begins it, and then its levels do"
+        )
     waiting = levels.waiting(state)
     if yes and not trials and not everything:
         for number, level in waiting.items():
             click.echo(f"{number}  {level.variable} = {level.name}: {level.text}")
         if not waiting:
             click.echo("Nothing waits for your word.")
+        return
+    if not trials and not waiting:
+        click.echo("Nothing waits for your word.")
         return
     queue.say(folder / HOME, state, trials or waiting, yes, why)
     if yes:
@@ -148,7 +159,7 @@ def map_(
         from autoresearch.live.prior import written
 
         handed = history.for_the_next(folder)
-        prior.write_text(written(handed), encoding="utf-8")
+        write_file(prior, written(handed))
         click.echo(
             f'{len(handed.effects)} effects are in {prior}. In the next campaign: `prior = "{prior.name}"` in [live] of study.toml, '
             f"and `git add {prior.name}`."
@@ -169,6 +180,9 @@ def map_(
         )
         return
     found = history.replayed(folder, when) if when else atlas.learnt(folder)
+    if when:
+        then = datetime.fromtimestamp(found.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        click.echo(f"As it was known when the latest plan until then was made, {then} UTC.", err=True)
     _print_map(
         as_json,
         as_csv,
@@ -190,7 +204,7 @@ def _print_map(
     table: Callable[[], "Group"],
 ) -> None:
     if svg is not None:
-        svg.write_text(drawn(), encoding="utf-8")
+        write_file(svg, drawn())
         click.echo(f"Drawn: {svg}")
     elif as_json:
         print_json(data())
@@ -227,7 +241,7 @@ def demonstrate(folder: Path, template: str, minutes: float) -> None:
         soft_wrap=True,
         style="bold",
     )
-    (folder / "map.svg").write_text(drawing.svg(learnt(folder)))
+    write_file(folder / "map.svg", drawing.svg(learnt(folder)))
     console.print(
         f"Picture: {folder / 'map.svg'}. More: cd {folder} && autoresearch live map | web | log", soft_wrap=True
     )

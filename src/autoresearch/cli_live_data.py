@@ -5,27 +5,31 @@ be forgotten. As in cli.py, what takes time to import is imported inside.
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from autoresearch.errors import AutoresearchError
-from autoresearch.options import folder_option
+from autoresearch.options import folder_option, read_state, write_file
 
 if TYPE_CHECKING:
+    from autoresearch.live.importing import Import, Result
     from autoresearch.live.settings import Live
     from autoresearch.live.store import Store
+    from autoresearch.study import Study
 
 file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+MOST_TOLD, LONGEST = 20, 60  # names of a list that are told, and characters of one
+NO_REPLIES = {"open", "click", "bounce", "unsubscribe", "complaint"}  # outcomes with nothing to read
 column_option = click.option("--column", default="email", show_default=True, help="The column with the addresses.")
 
 
 class Desk(NamedTuple):
     """What such a command works with."""
 
-    name: str
+    study: "Study"
     live: "Live"
     store: "Store"
     salt: bytes
@@ -33,18 +37,25 @@ class Desk(NamedTuple):
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[Desk]:
+def _read(folder: Path) -> Iterator[tuple["Study", "Live", "Store"]]:
+    """For what needs no salt."""
     from autoresearch.campaign import house
     from autoresearch.study import load
     from autoresearch.workspace import HOME
 
     study = load(folder)
     live = study.need_live()
-    store = house.store_of(study.name, live, folder / HOME)
-    try:
-        yield Desk(study.name, live, store, house.salt(folder / HOME), folder)
-    finally:
-        store.close()
+    with contextlib.closing(house.store_of(study.name, live, folder / HOME)) as store:
+        yield study, live, store
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Desk]:
+    from autoresearch.campaign import house
+    from autoresearch.workspace import HOME
+
+    with _read(folder) as (study, live, store):
+        yield Desk(study, live, store, house.salt(folder / HOME, store), folder)
 
 
 @click.command("export")
@@ -61,14 +72,18 @@ def export(folder: Path, file: Path, column: str, out: Path) -> None:
     """Say for each address of a list which words it gets; nothing is recorded before `live sent`."""
     from autoresearch.campaign import house
     from autoresearch.live import exporting
-    from autoresearch.study import load
-    from autoresearch.workspace import HOME, Workspace
+    from autoresearch.workspace import Workspace
 
+    if out.exists():
+        raise AutoresearchError(f"{out} is there already; name another file, and nothing is overwritten")
     with _opened(folder) as desk:
-        shown = house.material(folder / HOME, house.frozen(Workspace(folder, load(folder))), desk.live)
+        opened = read_state(folder).opened
+        if opened is None:
+            raise AutoresearchError("this study was not begun yet: `autoresearch run` makes the first plan")
+        shown = house.material_of(Workspace(folder, desk.study), opened.start, desk.live)
         made = exporting.addresses(
             _text(file),
-            desk.name,
+            desk.study.name,
             desk.live,
             desk.salt,
             desk.store,
@@ -77,9 +92,7 @@ def export(folder: Path, file: Path, column: str, out: Path) -> None:
             shown.rules,
             column,
         )
-    if out.exists():
-        raise AutoresearchError(f"{out} is there already; name another file, and nothing is overwritten")
-    out.write_text(made.text, encoding="utf-8", newline="")
+    write_file(out, made.text, new=True)
     click.echo(f"{made.rows:,} addresses in {out}, {made.known:,} of which were written to before.")
     for why, count in made.left_out.items():
         click.echo(f"Left out, {why}: {count:,} (the first in line {made.first_lines[why]}).")
@@ -93,13 +106,16 @@ def export(folder: Path, file: Path, column: str, out: Path) -> None:
 def sent(folder: Path, file: Path, column: str) -> None:
     """Record that an exported list was sent: these are exposures from now on."""
     from autoresearch.live import exporting
+    from autoresearch.live.records import Fate
 
     with _opened(folder) as desk:
         records, without = exporting.sent(_text(file), desk.salt, time.time(), column)
-        new = desk.store.add(records)
+        fates = list(desk.store.enter(records))
+    refused = fates.count(Fate.REFUSED)
     click.echo(
-        f"{new:,} exposures recorded; {len(records) - new:,} were known"
-        + (f"; {without:,} rows have no proof." if without else ".")
+        f"{_many(fates.count(Fate.NEW), 'exposure')} recorded, {fates.count(Fate.KNOWN):,} known before"
+        + (f", {refused:,} refused, of people who asked to be forgotten" if refused else "")
+        + (f"; no proof in {_many(without, 'row')}." if without else ".")
     )
 
 
@@ -116,23 +132,55 @@ def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[st
     """Add what a CSV of results says; the same file twice adds nothing."""
     from autoresearch.campaign import tools
     from autoresearch.live import importing
+    from autoresearch.live.mappings import LONGEST as LONGEST_WORD
 
     if wrong := [pair for pair in columns if "=" not in pair]:
         raise AutoresearchError(f"--map {wrong[0]} must be a key and a column, like person=Email")
+    if not 0 < len(source.strip()) <= LONGEST_WORD:
+        raise AutoresearchError(f"--source must be a word of {LONGEST_WORD} characters at most, like crm")
     named = dict(pair.split("=", 1) for pair in columns)
     with _opened(folder) as desk:
-        found = importing.read(_bytes(file), source, tools.unit_of(desk.salt), time.time(), named, event)
-        click.echo(
-            f"{found.rows:,} rows: "
-            + (", ".join(f"{count:,} {kind}" for kind, count in found.kinds.items()) or "nothing")
-        )
+        found = importing.read(_bytes(file), source.strip(), tools.unit_of(desk.salt), time.time(), named, event)
+        for line in _said(found, event, desk.live):
+            click.echo(line)
         for problem in found.problems:
-            click.echo(f"{file}: {problem}", err=True)
+            click.echo(f"{file}: {_printable(str(problem), len(str(problem)))}", err=True)
         if found.problems:
             raise AutoresearchError(f"{file}: nothing was added; correct it, or name its columns with --map")
         result = importing.look(desk.store, found) if dry_run else importing.bring_in(desk.store, found)
-    click.echo(
-        f"{result.new:,} {'would be' if dry_run else 'are'} new, {result.known:,} {'are' if dry_run else 'were'} known."
+    for line in _came(result, dry_run):
+        click.echo(line)
+
+
+def _said(found: "Import", event: str, live: "Live") -> Iterator[str]:
+    """What a file says, before anything is added."""
+    from autoresearch.live import importing
+
+    yield f"{_many(found.rows, 'row')}: {_listed(f'{n:,} {kind}' for kind, n in found.kinds.items()) or 'nothing'}"
+    column = found.columns.get("event")
+    if event and column and found.kinds.keys() != {event}:
+        yield (
+            f"The column {_printable(column)} says what happened, so --event {_printable(event)} is not used; where that column says "
+            "something else: --map event="
+        )
+    if found.unused:
+        yield f"Columns that are not used: {_listed(found.unused)}"
+    if stopped := importing.stopped(found):
+        yield f"Not to be written to any more: {_many(stopped, 'person', 'people')}"
+    if strange := importing.uncounted(found, live):
+        yield f"Not counted by this study: {_listed(f'{kind} ({n:,})' for kind, n in strange.items())}"
+
+
+def _came(result: "Result", dry_run: bool) -> Iterator[str]:
+    """What became of it, or would."""
+    if result.orphans:
+        yield (
+            f"{_many(result.orphans, 'outcome belongs', 'outcomes belong')} to nobody: no exposure of those people is known. Was `live sent` "
+            "typed, and does the tool write addresses as the list does?"
+        )
+    yield (
+        f"{_many(result.new, 'record')} {'would be' if dry_run else 'is' if result.new == 1 else 'are'} new, {result.known:,} known before"
+        + (f", {result.refused:,} refused, of people who asked to be forgotten." if result.refused else ".")
     )
 
 
@@ -156,6 +204,7 @@ def poll(folder: Path) -> None:
                 continue
             click.echo(
                 f"{feed.name}: {told.new:,} new, {told.known:,} known"
+                + (f", {told.refused:,} refused, of people who asked to be forgotten" if told.refused else "")
                 + ("" if told.done else "; there is more: type it again")
             )
             for wrong in told.wrong:
@@ -175,11 +224,16 @@ def audit(folder: Path, person: str, said: str, truly: str) -> None:
     from autoresearch.live.tallying import Audit
 
     with _opened(folder) as desk:
-        desk.store.add_audits([Audit(tools.unit_of(desk.salt)(person), said == "yes", truly == "yes")])
+        who = tools.unit_of(desk.salt)(_named(person))
+        if not desk.store.did(who)[1].keys() - (NO_REPLIES - {desk.live.outcome}):
+            raise AutoresearchError(
+                "no reply of this person is known here: check how the address or id is written, or import the reply first"
+            )
+        desk.store.add_audits([Audit(who, said == "yes", truly == "yes")])
         count = len(desk.store.audits())
     left = known.LEAST_AUDITED - count
     click.echo(
-        f"{count} replies read"
+        f"{_many(count, 'reply', 'replies')} read"
         + (f"; rates are corrected from {known.LEAST_AUDITED} on." if left > 0 else "; rates are corrected by them.")
     )
 
@@ -187,16 +241,46 @@ def audit(folder: Path, person: str, said: str, truly: str) -> None:
 @click.command("forget")
 @folder_option
 @click.argument("person")
-def forget(folder: Path, person: str) -> None:
+@click.option("--unseen", is_flag=True, help="Refuse what may come of somebody of whom nothing is known yet.")
+def forget(folder: Path, person: str, unseen: bool) -> None:
     """Delete all that is kept of a person, by address or id, and refuse what may still come."""
     from autoresearch.campaign import tools
 
     with _opened(folder) as desk:
-        removed = desk.store.forget(tools.unit_of(desk.salt)(person))
-    click.echo(f"{removed:,} records removed. What is told of them from now on is refused.")
+        who = tools.unit_of(desk.salt)(_named(person))
+        if not unseen and not desk.store.did(who)[0] and not desk.store.suppressed([who]):
+            raise AutoresearchError(
+                "nothing is known of this person, so nothing was done: check how the address or id is written. To refuse what may come of "
+                "them all the same, which cannot be undone: --unseen"
+            )
+        removed = desk.store.forget(who)
+    click.echo(f"{_many(removed, 'record')} removed. What is told of them from now on is refused.")
 
 
-COMMANDS = (export, sent, import_, poll, audit, forget)
+@click.command("figures")
+@folder_option
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write them into this file.")
+def figures(folder: Path, out: Path | None) -> None:
+    """Figures for others, as CSV: days, segments, cells and counts, and nothing of any person."""
+    from autoresearch.campaign import atlas, known
+    from autoresearch.live import figures as telling
+    from autoresearch.report.live import windows
+
+    with _read(folder) as (_, live, store):
+        until, seen = atlas.latest(store, None), store.seen()
+        counts = known.counted(store, live, until, seen)
+        waiting = known.people(store, live, until, seen).waiting
+    text = telling.figures(counts.tallies())
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_file(out, text, new=True)
+        click.echo(f"Written: {out}")
+    if waiting:
+        click.echo(f"{windows(waiting, live.window_hours, live.attribution == 'hazard')}.", err=True)
+
+
+COMMANDS = (export, sent, import_, poll, audit, forget, figures)
 
 
 def _text(file: Path) -> str:
@@ -211,3 +295,25 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise AutoresearchError(f"{file}: {error.strerror}; name a CSV file") from None
+
+
+def _named(person: str) -> str:
+    if not person.strip():
+        raise AutoresearchError("the person is empty: give the address, or the id, by which they are known here")
+    return person
+
+
+def _many(count: int, one: str, several: str = "") -> str:
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names from a person's file, as far as a line holds them."""
+    told = list(names)
+    more = f" and {len(told) - MOST_TOLD:,} more" if len(told) > MOST_TOLD else ""
+    return ", ".join(_printable(name) for name in told[:MOST_TOLD]) + more
+
+
+def _printable(text: str, most: int = LONGEST) -> str:
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
+    return "".join(letter if letter.isprintable() else "�" for letter in cut)

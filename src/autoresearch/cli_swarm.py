@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoresearch.errors import AutoresearchError
-from autoresearch.options import folder_option, json_option, make_console, print_json
+from autoresearch.options import folder_option, json_option, make_console, print_json, write_file
 
 if TYPE_CHECKING:
     from autoresearch.share.board import Swarm
@@ -136,10 +136,7 @@ def _draw(swarm: "Swarm", found: "Tables", path: Path) -> None:
     from autoresearch.share.tables import findings, taken
 
     shown = adoption.drawing(found, taken(swarm), findings(swarm))
-    try:
-        path.write_text(adoption.svg(shown), encoding="utf-8")
-    except OSError as error:
-        raise AutoresearchError(f"{path}: {error.strerror}") from None
+    write_file(path, adoption.svg(shown))
     click.echo(f"{path}: {len(shown.steps)} adoptions among {len(found.peers)} peers")
 
 

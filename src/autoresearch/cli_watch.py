@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from autoresearch.options import json_option, make_console
+from autoresearch.options import in_short, json_option, make_console
 
 
 @click.command()
@@ -14,8 +14,8 @@ def watch(folder: Path, as_json: bool) -> None:
     """Look in on a study that another process runs; Ctrl-C leaves it alone."""
     from autoresearch import log
     from autoresearch import watch as watching
-    from autoresearch.report import text
     from autoresearch.session import journal
+    from autoresearch.study import load
 
     console = make_console()
     if as_json:
@@ -29,4 +29,4 @@ def watch(folder: Path, as_json: bool) -> None:
     if not log.holder(journal(folder)):
         console.print("Nobody is running this study: `autoresearch run` goes on with it.")
     if state.opened:
-        console.print(text.summary(state), soft_wrap=True)
+        console.print(in_short(folder, load(folder), state), soft_wrap=True)

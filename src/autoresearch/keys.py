@@ -6,6 +6,7 @@ Knows the decoder's messages and the records' fields; nothing of what they mean.
 
 import difflib
 import re
+import types
 import typing
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from autoresearch.errors import StudyError
 
+_NEAR = 0.75  # how alike two words are, from 0 to 1, where one is meant by the other; less where they begin alike: `rey` is `ray`, `time` no `image`
 _MEANT = {"min": "minimize", "lower": "minimize", "max": "maximize", "higher": "maximize"}
 
 
@@ -31,8 +33,11 @@ def explain(message: str, root: type[Struct], file: str) -> NoReturn:
         raise StudyError(f"{file}: {prefix}{match[1]} is missing; docs/study.md shows an example of each key")
     if match := re.match(r"Invalid enum value '(.*)'", problem):
         choices = _choices(root, place)
-        meant = _MEANT.get(match[1].lower()) or next(iter(difflib.get_close_matches(match[1], choices, n=1)), None)
-        hint = f"did you mean {meant!r}?" if meant in choices else f"it must be {' or '.join(map(repr, choices))}"
+        alike = [one for one in choices if one[:1] == match[1][:1]]
+        near = difflib.get_close_matches(match[1], choices, 1, _NEAR) or difflib.get_close_matches(match[1], alike, 1)
+        meant = _MEANT.get(match[1].lower()) or next(iter(near), None)
+        possible = f"it must be {' or '.join(map(repr, choices))}" if choices else "see docs/study.md"
+        hint = f"did you mean {meant!r}?" if meant in choices else possible
         raise StudyError(f"{file}: {place} = {match[1]!r} is not possible ({hint})")
     if match := re.match(r"Expected `(.*)`, got `(.*)`", problem):
         raise StudyError(f"{file}: {place or 'the file'} must be of type {match[1]}, not {match[2]}")
@@ -42,23 +47,23 @@ def explain(message: str, root: type[Struct], file: str) -> NoReturn:
 def _choices(root: type[Struct], place: str) -> list[str]:
     """The words that a key takes, given its dotted path, with the number of the entry where it is a list."""
     table, _, key = place.rpartition(".")
-    key, in_list, _ = key.partition("[")
-    kind = _fields(root, table).get(key)
-    return list(typing.get_args(typing.get_args(kind)[0] if in_list else kind))
+    kind = _entry(_fields(root, table).get(key.partition("[")[0]))
+    return list(typing.get_args(kind)) if typing.get_origin(kind) is typing.Literal else []
 
 
 def _fields(root: type[Struct], place: str) -> dict[str, Any]:
     """Key -> type, of a table given its dotted path; nothing for a key with dots or back-ticks in its own name."""
     table: Any = root
     for part in filter(None, re.sub(r"\[\d+\]", "", place).split(".")):
-        found = {f.encode_name: _entry(f.type) for f in msgspec.structs.fields(table)}
-        if found.get(part) is None:
+        table = _entry({f.encode_name: f.type for f in msgspec.structs.fields(table)}.get(part))
+        if not (isinstance(table, type) and issubclass(table, Struct)):
             return {}
-        table = found[part]
     return {f.encode_name: f.type for f in msgspec.structs.fields(table)}
 
 
-def _entry(kind: Any) -> type[Struct] | None:
-    """The table that a key of this type holds, alone or in a list; None for a plain value."""
-    inner = typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
-    return inner if isinstance(inner, type) and issubclass(inner, Struct) else None
+def _entry(kind: Any) -> Any:
+    """What a key of this type holds: the same where it need not be there, and of a list one entry."""
+    origin, of = typing.get_origin(kind), [one for one in typing.get_args(kind) if one is not type(None)]
+    if origin in (list, typing.Annotated) or (origin in (types.UnionType, typing.Union) and len(of) == 1):
+        return _entry(of[0])
+    return kind

@@ -1,15 +1,19 @@
 """What the modules of commands share: options, and where their words go."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from autoresearch.errors import AutoresearchError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from autoresearch.state import State
+    from autoresearch.study import Study
 
 folder_option = click.option(
     "-C",
@@ -28,7 +32,42 @@ def make_console(stderr: bool = False) -> "Console":
 
 
 def print_json(data: Any, indent: int | None = 2) -> None:
-    click.echo(json.dumps(data, indent=indent, ensure_ascii=False))
+    """For any program that reads JSON: a number that is none is null."""
+    click.echo(json.dumps(_finite(data), indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def write_file(path: Path, text: str, new: bool = False) -> None:
+    """
+    Raises:
+        AutoresearchError: its folder is not there, or it cannot be written; or it is there, where a `new` one is wanted.
+    """
+    try:
+        with path.open("x" if new else "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except FileExistsError:
+        raise AutoresearchError(f"{path} is there already; name another file, and nothing is overwritten") from None
+    except OSError as error:
+        raise AutoresearchError(f"{path}: {error.strerror or error}; name a file in a folder that is there") from None
+
+
+def in_short(folder: Path, study: "Study", state: "State") -> str:
+    """The sentence that says where a study stands."""
+    if study.live is None:
+        from autoresearch.report import text
+
+        return text.summary(state)
+    from autoresearch.campaign.standing import standing
+    from autoresearch.report import live
+
+    return live.summary(standing(folder, study, state))
 
 
 def read_state(folder: Path) -> "State":

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from autoresearch import log
 from autoresearch.campaign import house, levels
-from autoresearch.campaign.known import Known, known
+from autoresearch.campaign.known import Known, known, people
 from autoresearch.errors import StudyError
 from autoresearch.git import git
 from autoresearch.live import deciding
@@ -21,9 +21,10 @@ from autoresearch.live.belief import Prior
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
-from autoresearch.live.variables import FILE, Variables, parse
+from autoresearch.live.variables import FILE, Variables, check_named, parse
 from autoresearch.session import journal
 from autoresearch.state import State
+from autoresearch.stats.misfit import Misfit
 from autoresearch.study import Study, load
 from autoresearch.workspace import HOME, Workspace
 
@@ -41,7 +42,8 @@ class Atlas(Struct, frozen=True):
     """
     `days`: from the first exposure to the last; `lift`: of everybody over the holdout, measured. `pairs`: variables
     that were never looked at together, and what knowing it would be worth, as a share of the rate. `began`: the file of what an
-    earlier campaign found, where there is one.
+    earlier campaign found, where there is one. `misfit`: see deciding.Decision. `waiting`: people whose window of `window_hours` is open, so
+    that they do not count yet, or `in_part`.
     """
 
     study: str
@@ -56,6 +58,10 @@ class Atlas(Struct, frozen=True):
     pairs: tuple[tuple[str, str, float], ...]
     halt: str = ""
     began: str = ""
+    misfit: Misfit = Misfit()
+    waiting: int = 0
+    window_hours: float = 0.0
+    in_part: bool = False
 
 
 class Shelf(Struct, frozen=True):
@@ -84,9 +90,11 @@ def open_shelf(folder: Path) -> Iterator[Shelf]:
         raise StudyError("this study was not run yet: `autoresearch live serve`")
     workspace = Workspace(folder, study)
     text = git(folder, "show", f"{state.best.commit}:{workspace.prefix}{FILE}").decode()
+    variables = parse(text)
+    check_named(live, variables)
     prior = house.prior(workspace, state.opened.start, live)
     with contextlib.closing(house.store_of(study.name, live, folder / HOME)) as store:
-        yield Shelf(study, live, state, parse(text), store, prior)
+        yield Shelf(study, live, state, variables, store, prior)
 
 
 def learnt(folder: Path, now: float | None = None) -> Atlas:
@@ -137,6 +145,10 @@ def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading
         found.pairs,
         found.halt,
         shelf.live.prior or "",
+        found.misfit,
+        people(shelf.store, shelf.live, facts.until, facts.seen).waiting,
+        shelf.live.window_hours,
+        shelf.live.attribution == "hazard",
     )
 
 

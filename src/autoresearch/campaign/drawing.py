@@ -2,22 +2,25 @@
 How the map of a live study looks: as a table, a picture, CSV and JSON. Pure functions; every text in it is somebody's and is escaped.
 """
 
-import csv
-import io
+import math
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from autoresearch import spreadsheet
 from autoresearch.campaign.atlas import Atlas, Place
-from autoresearch.live.exporting import defused
+from autoresearch.report.live import windows
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 SIMULATED = "SIMULATED AUDIENCE: nothing here says what real people like"
 ROW, TOP, LEFT, RIGHT, WIDE = 30, 92, 330, 230, 520  # pixels
+LINE, LETTERS = 18, 140  # pixels from one line of the summary to the next, and letters of one
 MOST_TEXT = 44  # characters of a level's words
+SURE = 0.9  # chance that levels do something together, beyond which it is told
 REACHES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the axis, to either side; what goes beyond is cut
 COLOURS = {"keep": "#0f6b5c", "discard": "#a33b2b", "default": "#777777"}
 OPEN = "#2f5fa8"
@@ -51,12 +54,19 @@ def short(text: str, most: int = MOST_TEXT) -> str:
 def summary(atlas: Atlas) -> str:
     """A sentence or two."""
     effect, low, high = atlas.lift
-    rate = atlas.outcomes / atlas.exposures if atlas.exposures else 0.0
-    said = f"{atlas.exposures:,.0f} people count, {rate:.2%} of them with the outcome, in {atlas.days:.0f} days."
+    said = "Nobody counts yet."
+    if atlas.exposures:
+        rate, days = atlas.outcomes / atlas.exposures, f"{atlas.days:.0f} day{'' if atlas.days == 1 else 's'}"
+        said = f"{atlas.exposures:,.0f} people count, {rate:.2%} of them with the outcome, in {days}."
+    if atlas.waiting:
+        more = "more " if atlas.exposures and not atlas.in_part else "of them " if atlas.exposures else ""
+        said += f" {windows(atlas.waiting, atlas.window_hours, atlas.in_part, more)}."
     if effect is not None and atlas.outcomes:
         said += f" Everybody against the holdout: {effect:+.0%} ({low:+.0%} to {high:+.0%}, at all looks together)."
     if atlas.began:
         said += f" Effects begin from what an earlier campaign found ({atlas.began})."
+    if atlas.misfit.chance > SURE:
+        said += f" Levels seem to do something together that no pair is named for, {math.expm1(atlas.misfit.size):.0%} each or so: intervals allow for it."
     return f"{said} {atlas.halt}".strip()
 
 
@@ -108,7 +118,7 @@ def table(atlas: Atlas) -> "Group":
         ("", False),
         ("says", False),
     ):
-        # Where a terminal is narrow, the words alone are broken.
+        # Where a terminal is narrow, the words alone are cut.
         found.add_column(name, justify="right" if right else "left", no_wrap=name != "says", overflow="ellipsis")
     last = ""
     for place in whole(atlas):
@@ -122,7 +132,7 @@ def table(atlas: Atlas) -> "Group":
             f"{reading.p_best:.0%}",
             f"{reading.shown:,.0f}" if reading.shown else "",
             verdict(place),
-            Text(short(place.text)),
+            Text(short(place.text), no_wrap=True, overflow="ellipsis"),
         )
         last = reading.variable
     lines = [Text(SIMULATED, style="bold yellow")] if atlas.simulated else []
@@ -140,28 +150,31 @@ def as_data(atlas: Atlas) -> Any:
 
 
 def as_csv(atlas: Atlas) -> str:
-    """For spreadsheets, which must not take a text for a formula."""
-    out = io.StringIO()
-    write = csv.writer(out, lineterminator="\n")
-    write.writerow(HEAD)
-    for place in atlas.places:
-        one = place.reading
-        numbers = (
-            f"{value:.4f}" for value in (one.effect, one.low, one.high, one.p_best, one.shown, one.won, one.value)
+    """For spreadsheets."""
+    rows = (
+        (
+            *(one.variable, one.level, one.segment, place.text, place.trial, verdict(place)),
+            *(round(x, 4) for x in (one.effect, one.low, one.high, one.p_best, one.shown, one.won, one.value)),
+            *(one.enough, one.told, _sentence(one.why), one.fades),
         )
-        trial = "" if place.trial is None else str(place.trial)
-        words = [one.variable, one.level, one.segment, place.text, trial, verdict(place)]
-        write.writerow(
-            [*map(defused, words), *numbers, str(one.enough), str(one.told), defused(one.why), defused(one.fades)]
-        )
-    return out.getvalue()
+        for place in atlas.places
+        for one in (place.reading,)
+    )
+    return spreadsheet.text(HEAD, rows)
+
+
+def _sentence(why: str) -> str:
+    """A reason that begins with a number's sign would be taken for a formula."""
+    return f"effect {why}" if why[:1] in ("+", "-") else why
 
 
 def svg(atlas: Atlas) -> str:
     """Each level with its interval, against the default of its variable."""
     places = [place for place in whole(atlas) if place.reading.shown or place.reading.word == "default"]
     names = list(dict.fromkeys(place.reading.variable for place in places))
-    height = TOP + ROW * (len(places) + len(names)) + 30
+    said = textwrap.wrap(summary(atlas), LETTERS)
+    top = TOP + LINE * (len(said) - 1)
+    height = top + ROW * (len(places) + len(names)) + 30
     reach = max([0.1, *(abs(bound) for place in places for bound in (place.reading.low, place.reading.high))])
     reach = next((tidy for tidy in REACHES if tidy >= reach), REACHES[-1])
 
@@ -173,17 +186,17 @@ def svg(atlas: Atlas) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {height}" width="{wide}" height="{height}" {FONT}>',
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="24" y="30" font-size="18" font-weight="600">{escape(atlas.study)}: what resonates</text>',
-        f'<text x="24" y="52" fill="#555">{escape(summary(atlas))}</text>',
+        *(f'<text x="24" y="{52 + LINE * i}" fill="#555">{escape(line)}</text>' for i, line in enumerate(said)),
     ]
     if atlas.simulated:
-        parts.append(f'<text x="24" y="72" fill="#a06000" font-weight="600">{SIMULATED}</text>')
+        parts.append(f'<text x="24" y="{top - 20}" fill="#a06000" font-weight="600">{SIMULATED}</text>')
     for effect in (-reach, -reach / 2, 0.0, reach / 2, reach):
         line = "#999" if effect == 0 else "#e4e4e4"
-        parts.append(f'<line x1="{x(effect):.0f}" x2="{x(effect):.0f}" y1="{TOP}" y2="{height - 26}" stroke="{line}"/>')
+        parts.append(f'<line x1="{x(effect):.0f}" x2="{x(effect):.0f}" y1="{top}" y2="{height - 26}" stroke="{line}"/>')
         parts.append(
             f'<text x="{x(effect):.0f}" y="{height - 8}" text-anchor="middle" fill="#555" font-size="11">{effect:+.0%}</text>'
         )
-    y, last = TOP + 4, ""
+    y, last = top + 4, ""
     for place in places:
         one = place.reading
         if one.variable != last:
@@ -192,8 +205,8 @@ def svg(atlas: Atlas) -> str:
             last = one.variable
         y += ROW
         colour = COLOURS.get(place.word, OPEN)
-        said = short(place.text or one.level, 42)
-        parts.append(f'<text x="36" y="{y}"><title>{escape(place.text)}</title>{escape(said)}</text>')
+        words = escape(short(place.text or one.level, 42))
+        parts.append(f'<text x="36" y="{y}"><title>{escape(place.text)}</title>{words}</text>')
         if one.word == "default":
             parts.append(f'<circle cx="{x(0):.1f}" cy="{y - 4}" r="4" fill="{colour}"/>')
         else:

@@ -29,6 +29,7 @@ from autoresearch.live.prior import Effect, Handed
 from autoresearch.live.records import Plan
 from autoresearch.live.store import Store
 from autoresearch.live.tallying import DAY_S, day_of
+from autoresearch.live.unnamed import allowed_for
 from autoresearch.live.variables import Variables, cell_of
 
 MOST_POINTS = 30
@@ -197,7 +198,8 @@ class _Looks:
 
     def belief(self, plan: Plan, variables: Variables) -> Belief:
         self.counts = counted(self.shelf.store, self.shelf.live, plan.at, plan.seen)
-        return believe(self.counts, variables, listed(plan), self.shelf.live, self.shelf.prior, self.labels)
+        found = believe(self.counts, variables, listed(plan), self.shelf.live, self.shelf.prior, self.labels)
+        return allowed_for(found, self.counts, self.labels)[0]
 
 
 def _points(belief: Belief, counts: Counts, plan: Plan, day: int) -> Iterator[tuple[tuple[str, str], Point]]:

@@ -17,7 +17,7 @@ from autoresearch.errors import StudyError, WorkspaceError
 from autoresearch.git import git
 from autoresearch.live import brand
 from autoresearch.live.desk import Material
-from autoresearch.live.render import read
+from autoresearch.live.render import Template, read
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
 from autoresearch.live.variables import Variables
@@ -45,16 +45,21 @@ def store_of(study: str, live: Live, home: Path) -> Store:
     return open_store(live.store or folder(home) / STORE, study)
 
 
-def salt(home: Path) -> bytes:
+def salt(home: Path, store: Store) -> bytes:
     """
     What makes of an id or an address a unit; made the first time. Without it, no record can be brought together with a person again.
 
     Raises:
-        StudyError: it cannot be read or made.
+        StudyError: it cannot be read or made, or is gone from under a store that has records.
     """
     path = folder(home) / SALT
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and (known := store.seen()):
+            raise StudyError(
+                f"{path}: is gone, and {known:,} records were made with it: put it back from a backup, or from the machine that has "
+                "it. Without it nobody is recognised, and those who are not to be written to would be. To begin anew without them, name another live.store"
+            )
         with (
             contextlib.suppress(FileExistsError),
             open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
@@ -108,6 +113,16 @@ def prior(workspace: Workspace, start: str, live: Live) -> "Prior | None":
         raise StudyError(f"{name}: is no text; write it with `autoresearch live map --prior {name}`") from None
 
 
+def template(frozen: Path, live: Live) -> Template | None:
+    """
+    The page, mail or ad; None where study.toml says that there is none.
+
+    Raises:
+        StudyError: see render.read.
+    """
+    return read(frozen, live.template) if live.template else None
+
+
 def publish(home: Path, variables: Variables) -> None:
     """What the server may show, whole or not at all."""
     path, told = folder(home) / SHOWN, msgspec.json.encode(variables)
@@ -124,12 +139,38 @@ def material(home: Path, frozen: Path, live: Live) -> Material:
     Raises:
         StudyError: nothing was published yet, or the template cannot be used.
     """
+    rules = frozen / brand.FILE
+    own = brand.parse(rules.read_text()) if rules.exists() else None
+    return Material(_published(home), template(frozen, live), own)
+
+
+def words(workspace: Workspace, start: str, live: Live) -> tuple[Template | None, brand.Brand | None]:
+    """
+    The template and the brand's rules as they were when the study began: while no session runs it, they lie nowhere else.
+
+    Raises:
+        StudyError: the template was not there, or one of them cannot be used.
+    """
+    text, rules = (
+        committed(workspace, start, live.template) if live.template else None,
+        committed(workspace, start, brand.FILE),
+    )
+    if live.template and text is None:
+        raise StudyError(f"{live.template} was not committed when the study began; live.template names it")
+    made = Template(text.decode(errors="replace"), live.template) if text is not None else None
+    return made, brand.parse(rules.decode(errors="replace")) if rules is not None else None
+
+
+def material_of(workspace: Workspace, start: str, live: Live) -> Material:
+    """As `material`, for whom no session keeps files; errors as there and in `words`."""
+    return Material(_published(workspace.home), *words(workspace, start, live))
+
+
+def _published(home: Path) -> Variables:
     path = folder(home) / SHOWN
     try:
-        variables = msgspec.json.decode(path.read_bytes(), type=Variables)
+        return msgspec.json.decode(path.read_bytes(), type=Variables)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         raise StudyError(
             f"{path}: nothing may be shown yet: `autoresearch live serve` or `autoresearch run` begins the study"
         ) from None
-    rules = frozen / brand.FILE
-    return Material(variables, read(frozen, live.template), brand.parse(rules.read_text()) if rules.exists() else None)

@@ -4,7 +4,7 @@ What a live study's store says until a time, in the shapes that plans and decisi
 One place for it, so that a plan, a decision and the map never differ in what they count.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -83,6 +83,23 @@ def counted(store: Store, live: Live, until: float, seen: int) -> Counts:
     """Visitors and outcomes, by day and cell."""
     came = delays.curve(store.delays(until, seen, live), live.window_s).share if live.attribution == "hazard" else None
     return store.counts(until, seen, live, came=came)
+
+
+class People(NamedTuple):
+    """Of `came`, `counted` count in full, `successes` of whom had the outcome; the windows of `waiting` are open. `outcomes`: of all who came."""
+
+    came: int
+    counted: int
+    successes: int
+    waiting: int
+    outcomes: int
+
+
+def people(store: Store, live: Live, until: float, seen: int) -> People:
+    """Who came by then, and how many of them are counted by then."""
+    everybody, mature = store.rates(live.outcome, until, seen, live), store.counts(until, seen, live)
+    came, counted = round(float(everybody.shown.sum())), round(float(mature.shown.sum()))
+    return People(came, counted, round(float(mature.won.sum())), came - counted, round(float(everybody.won.sum())))
 
 
 def audited(store: Store) -> labels.Errors | None:

@@ -42,7 +42,7 @@ class Waits(Struct, frozen=True):
     seen: str
 
 
-def waits(state: State, variables: Variables, template: Template, rules: Brand | None) -> tuple[Waits, ...]:
+def waits(state: State, variables: Variables, template: Template | None, rules: Brand | None) -> tuple[Waits, ...]:
     """All that wait, in order; `variables` are those of the best."""
     found = []
     for number, level in levels.waiting(state).items():
@@ -71,12 +71,13 @@ def waits(state: State, variables: Variables, template: Template, rules: Brand |
 
 
 def _whole(
-    variables: Variables, level: Level, state: State, template: Template, rules: Brand | None
+    variables: Variables, level: Level, state: State, template: Template | None, rules: Brand | None
 ) -> tuple[tuple[str, ...], str]:
     """What the rules have against it that they have not against the defaults, and what somebody would read."""
     everything, cell = _with(variables, level, state)
     try:
-        seen = render.seen(template.render(render.shown(everything, cell), key(cell)), template.html)
+        texts = render.shown(everything, cell)
+        seen = render.seen(template.render(texts, key(cell)), template.html) if template else "\n".join(texts.values())
         if rules is None:
             return (), seen
         before = render.forbidden(variables, variables.default, template, rules)

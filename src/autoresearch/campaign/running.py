@@ -66,6 +66,11 @@ def run(
             stack.callback(served.close)
             desk = desk_of(study.name, study.live, home, frozen, served, clock)
             opened(stack.enter_context(serving(desk, door, frozen)))
+        else:
+            page = " No page is served: `autoresearch live serve` does both." if study.live.channel == "page" else ""
+            listener.say(
+                f"Deciding who sees what, every {study.live.every_minutes:g} minutes. Ctrl-C ends it; nothing is lost.{page}"
+            )
         away = False
         while lab.log.stopping is None:
             heed(lab)
@@ -110,6 +115,6 @@ def desk_of(
     """What a server works at."""
     from autoresearch.live.desk import Desk
 
-    salt = house.salt(home)
+    salt = house.salt(home, store)
     read = partial(house.material, home, frozen, live)
     return Desk(name, live, salt, store, read, tools.called(live, salt), clock)

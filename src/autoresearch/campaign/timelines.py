@@ -3,8 +3,6 @@ How the map over time looks: as a table, a picture with a panel for each variabl
 somebody's and is escaped.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -12,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from autoresearch import spreadsheet
 from autoresearch.campaign.drawing import FONT, REACHES, SIMULATED, short
 from autoresearch.campaign.history import History, Line, Point
-from autoresearch.live.exporting import defused
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -34,18 +32,18 @@ def data(history: History) -> Any:
 
 
 def as_csv(history: History) -> str:
-    """For spreadsheets, which must not take a text for a formula."""
-    out = io.StringIO()
-    write = csv.writer(out, lineterminator="\n")
-    write.writerow(HEAD)
-    for line in history.lines:
-        for one in line.points:
-            at = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            numbers = (f"{value:.4f}" for value in (one.effect, one.low, one.high, one.shown, one.won))
-            write.writerow(
-                [*map(defused, (line.variable, line.level, line.text)), one.day, at, *numbers, defused(one.standing)]
-            )
-    return out.getvalue()
+    """For spreadsheets."""
+    rows = (
+        (
+            *(line.variable, line.level, line.text, one.day),
+            datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            *(round(x, 4) for x in (one.effect, one.low, one.high, one.shown, one.won)),
+            one.standing,
+        )
+        for line in history.lines
+        for one in line.points
+    )
+    return spreadsheet.text(HEAD, rows)
 
 
 def table(history: History) -> "Group":

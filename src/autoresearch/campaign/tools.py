@@ -25,12 +25,15 @@ def called(live: Live, salt: bytes, env: Mapping[str, str] = os.environ) -> dict
     Webhooks by name.
 
     Raises:
-        StudyError: a secret is missing or too short; the message names it.
+        StudyError: a secret is missing or too short; the message names its key.
     """
     found: dict[str, Hook] = {}
     for number, hook in enumerate(live.hooks):
         secret = _secret(hook.secret, f"live.hooks[{number}].secret", env)
-        source = hooks.Source(hook.name, secret, hook.shape, hook.proof)
+        try:
+            source = hooks.Source(hook.name, secret, hook.shape, hook.proof)
+        except ValueError as error:
+            raise StudyError(f"study.toml: live.hooks[{number}].{error} (it is taken from {hook.secret})") from None
 
         def receive(
             body: bytes, headers: Mapping[str, str], now: float, token: str, source: hooks.Source = source

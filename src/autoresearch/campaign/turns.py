@@ -33,9 +33,10 @@ from autoresearch.lab import Lab
 from autoresearch.live import bandit, brand
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.records import Plan
+from autoresearch.live.render import Template, problems, unknown
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
-from autoresearch.live.variables import FILE, Variables, key, parse
+from autoresearch.live.variables import FILE, Variables, check_named, key, parse
 from autoresearch.loop import move_best, record, take_up, told
 from autoresearch.trial import Limits, Machine, Measurement, Proposal, Purpose, Run, Trial, Verdict
 from autoresearch.workspace import Tree
@@ -70,7 +71,24 @@ class Campaign:
         self.frozen = lab.workspace.referee(self.opened.start)
         rules = self.frozen / brand.FILE
         self.brand = brand.parse(rules.read_text()) if rules.exists() else None
+        check_named(self.live, self._parsed(self._text(self.opened.start)))
         self.prior = house.prior(lab.workspace, self.opened.start, self.live)
+        self._meet(house.template(self.frozen, self.live))
+
+    def _meet(self, template: Template | None) -> None:
+        """
+        Template and variables must meet. What nobody would see may be meant, where a page of the person's own asks for decisions.
+
+        Raises:
+            StudyError: the template has names that no variable has, so that it can never be shown.
+        """
+        if template is None:
+            return
+        variables = self.variables()
+        if wrong := unknown(template, variables):
+            raise StudyError(f"{'; '.join(wrong[:3])}; correct and commit it")
+        for doubt in problems(template, variables, self.live.outcome if self.live.channel == "page" else "")[:3]:
+            self.lab.tell(doubt)
 
     @property
     def opened(self) -> StudyOpened:
@@ -254,13 +272,16 @@ class Campaign:
         """Write down what is known by now."""
         if plan is None:
             return
-        found = decided(self.lab.log.state, self.variables(), self.live, facts, allowed, self.prior, whole_map=False)
+        of = self.lab.log.state, self.variables(), self.live, facts, allowed, self.prior
+        by_level = {level.at: number for number, level in levels.shown(self.lab.log.state).items()}
+        found = decided(*of, whole_map=False)
+        if any(one.word in ("keep", "discard") and (one.variable, one.level) in by_level for one in found.readings):
+            found = decided(*of)  # what is written down is what the map says
         self._know_baseline(found)
         if found.halt:
             self.lab.tell(f"everybody is shown the defaults from now on: {found.halt}")
             self.lab.log.stop(found.halt)
             return
-        by_level = {level.at: number for number, level in levels.shown(self.lab.log.state).items()}
         readings = {(one.variable, one.level): one for one in found.readings if not one.segment}
         for stop in found.stops:
             if (number := by_level.pop((stop.variable, stop.level), None)) is not None:

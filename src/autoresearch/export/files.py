@@ -4,19 +4,18 @@ exporting again gives the same, and nobody sees half of one.
 """
 
 import contextlib
-import csv
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from autoresearch import spreadsheet
 from autoresearch.errors import AutoresearchError, MissingExtra
 from autoresearch.export.tables import KINDS, Row, tables
 from autoresearch.state import State
 
 SQL = {int: "INTEGER", float: "REAL", str: "TEXT", bool: "INTEGER"}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a text that begins so
 
 
 @contextlib.contextmanager
@@ -44,13 +43,7 @@ def to_csv(state: State, out: Path) -> None:
     """trials.csv, runs.csv and curves.csv in a folder. A text that a spreadsheet would run begins with a quote."""
     for name, rows in tables(state).items():
         with in_place_of(out / f"{name}.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(KINDS[name]))
-            writer.writeheader()
-            writer.writerows({key: _harmless(row[key]) for key in KINDS[name]} for row in rows)
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+            spreadsheet.write(file, KINDS[name], ([row[key] for key in KINDS[name]] for row in rows))
 
 
 def to_sqlite(state: State, out: Path) -> None:

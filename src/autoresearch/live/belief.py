@@ -155,7 +155,7 @@ def believe(
     blocks, default, pairs = _whole(variables, levels) if whole else _factorial(variables, levels, live)
     seen = sorted({column.segment for column in counts.columns})
     segments = seen if any(seen) else []
-    terms, design = _layout(counts.columns, blocks, tuple(default.items()), pairs, tuple(segments))
+    terms, design = layout(counts.columns, blocks, tuple(default.items()), pairs, tuple(segments))
     groups, usual, parents, group_of = (
         np.full(len(terms), logistic.FIXED),
         list[float](),
@@ -180,7 +180,7 @@ def believe(
         groups[at] = group_of[group]
     start = _start(near, terms, mean, group_of, usual) if near is not None else None
     posterior = logistic.fit(
-        design, groups, counts.shown, counts.won, mean, sd, usual, parents, _labels(labels), start, most
+        design, groups, counts.shown, counts.won, mean, sd, usual, parents, labels_of(labels), start, most
     )
     of_kind = np.bincount(design.kinds, counts.shown.sum(axis=0), len(segments)) if segments else np.zeros(0)
     total = float(of_kind.sum())
@@ -270,7 +270,7 @@ def _terms(cell: Mapping[str, str], pairs: Sequence[tuple[str, str]]) -> list[Te
 
 
 @functools.lru_cache(maxsize=16)
-def _layout(
+def layout(
     columns: tuple[Column, ...],
     blocks: tuple[Block, ...],
     default: tuple[tuple[str, str], ...],
@@ -324,7 +324,7 @@ def _group(term: Term) -> tuple[object, float, int]:
     return ((term.variables, True), KIND_LEVEL, 3) if term.variables else ((), KIND, 2)
 
 
-def _labels(known: Errors | None) -> logistic.Labels:
+def labels_of(known: Errors | None) -> logistic.Labels:
     if known is None:
         return logistic.EXACT
     if known.told < LEAST_TOLD:

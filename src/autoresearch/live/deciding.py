@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from autoresearch.live import effects, places
+from autoresearch.live import effects, places, unnamed
 from autoresearch.live.arriving import Side
 from autoresearch.live.belief import Belief, Levels, Prior, Term, believe
 from autoresearch.live.comparing import Comparison, Lift, comparisons, lift, shown_better
@@ -27,6 +27,7 @@ from autoresearch.stats import sequences
 from autoresearch.stats.checks import exp
 from autoresearch.stats.evidence import e_bh
 from autoresearch.stats.labels import Errors
+from autoresearch.stats.misfit import Misfit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ class Decision(Struct, frozen=True):
     """
     `halt`: why the whole study must stop; "" where it may go on. `stops`: levels that are not to be shown any more, and
     why. `pairs`: pairs of variables that are not in the model yet, and by what share the rate would rise, on average,
-    if it were known what they do together.
+    if it were known what they do together. `misfit`: what such pairs seem to do, for which intervals allow.
     """
 
     readings: tuple[Reading, ...]
@@ -88,6 +89,7 @@ class Decision(Struct, frozen=True):
     halt: str
     lift: Lift
     pairs: tuple[tuple[str, str, float], ...] = ()
+    misfit: Misfit = Misfit()
 
     def kept(self) -> list[Reading]:
         return [reading for reading in self.readings if reading.word == "keep"]
@@ -111,7 +113,8 @@ def decide(
     Everything that can be said from these tallies. `rates`: for the outcome that each guardrail bounds, tallies of it.
     `arrived`: what was sent and what came, for the check of arrivals; of plans and counts at hand, see arriving.py.
     `belief`: what `believe` says of the same, where it is known already. Without `whole_map` readings are
-    of all visitors alone, and of levels that may be shown: what a verdict is still due on; and there are no `pairs`.
+    of all visitors alone, and of levels that may be shown: what a verdict is still due on; there are no `pairs`, and intervals
+    allow for no misfit.
 
     Raises:
         StudyError: see believe.
@@ -130,11 +133,12 @@ def decide(
     alone = believe(counts, variables, levels, live, None, labels) if prior is not None else belief
     own = alone.posterior.draw(effects.DRAWS, np.random.default_rng(seed)) if prior is not None else drawn
     wanted = None if whole_map or belief.whole else levels
-    mind, out = _Mind(belief, drawn, alone, own), {(stop.variable, stop.level) for stop in only}
+    wide, misfit = unnamed.allowed_for(belief, counts, labels) if whole_map else (belief, Misfit())
+    mind, out = _Mind(belief, drawn, alone, own, wide), {(stop.variable, stop.level) for stop in only}
     level_readings = _levels(counts, mind, live, out, wanted)
-    readings = _marked((*level_readings, *_pairs(counts, belief, drawn)), live.false_winner)
+    readings = _marked((*level_readings, *_pairs(counts, wide, drawn)), live.false_winner)
     pairs = effects.untested_pairs(belief, seed) if whole_map else ()
-    return Decision(tuple(readings), tuple(only), halt, lift(counts, live), pairs)
+    return Decision(tuple(readings), tuple(only), halt, lift(counts, live), pairs, misfit)
 
 
 class _Side(Struct, frozen=True):
@@ -149,26 +153,28 @@ class _Side(Struct, frozen=True):
 
 
 class _Mind(NamedTuple):
-    """What is believed, and draws of it; and the same without what an earlier campaign found."""
+    """What is believed, and draws of it; the same without what an earlier campaign found; and less surely, see unnamed.py."""
 
     belief: Belief
     drawn: "Numbers"
     alone: Belief
     own: "Numbers"
+    wide: Belief
 
 
 def _levels(
     counts: Counts, mind: "_Mind", live: Live, stopped: set[tuple[str, str]], wanted: Levels | None
 ) -> list[Reading]:
     """For all visitors, and for each segment; or, where these levels are wanted, of them and the defaults for all visitors alone."""
-    belief, drawn, alone, own = mind
+    belief, drawn, alone, own, wide = mind
     compared, all_seen = comparisons(counts, belief), _seen(counts, belief)
     by_name = {(one.variable, one.level): one for one in compared}
     better = [one for one in shown_better(compared, live.false_winner) if (one.variable, one.level) not in stopped]
     worse = {(one.variable, one.level) for one in shown_better(compared, live.false_winner, worse=True)}
     found = []
     for block in belief.blocks:
-        for segment in (None, *(sorted(belief.weights) if wanted is None else ())):
+        # Visitors who are of no kind have no readings of their own: "" stands for all.
+        for segment in (None, *(sorted(filter(None, belief.weights)) if wanted is None else ())):
             values = effects.values(belief, block, drawn, segment)
             unaided = values if alone is belief or segment else effects.values(alone, block, own, segment)
             for name in block.variables:
@@ -179,7 +185,7 @@ def _levels(
                     if wanted is not None and level not in {*wanted.get(name, ()), belief.default[name]}:
                         continue
                     one = by_name.get((name, level))
-                    effect = effects.relative(belief, effects.contrast(belief, block, name, level, segment), segment)
+                    effect = effects.relative(wide, effects.contrast(belief, block, name, level, segment), segment)
                     p_best, value = effects.chances(belief, block, name, level, values, segment)
                     seen = all_seen.get((term, segment), (0.0, 0.0))
                     chance = (

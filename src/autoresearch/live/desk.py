@@ -29,6 +29,7 @@ from autoresearch.live.wire import Health
 
 REFRESH_S = 5.0  # between two looks at the plan and the files
 PROOF_S = 6 * 3600.0  # a page that lay open longer is not counted
+MOST_KINDS, OTHERS = 100, "(others)"  # of outcomes that are counted apart
 
 
 @runtime_checkable
@@ -231,24 +232,25 @@ class Desk:
         return found[0], job.first is not None
 
     async def seen(self, person: str, word: str) -> bool | None:
-        """Record what the proof says that was given to see; None where the proof is not good."""
+        """Record what the proof says that was given to see, and tell whether it is on the disk; None where the proof is not good."""
         who = unit(self.salt, person)
         exposure = proof.exposure(self.salt, who, word, self.clock(), PROOF_S)
         if exposure is None:
             return None
         job = await self._do(Job(who, lambda first: [] if first else [exposure]))
         self.counts.add("exposures_total", len(job.new))
-        return True
+        return job.first is not None
 
     # -- what is recorded ------------------------------------------------------------------------------
 
-    async def happened(self, person: str, kind: str, value: float, event: str | None) -> None:
-        """Record an outcome; the second of a kind, or of an event's id, changes nothing."""
+    async def happened(self, person: str, kind: str, value: float, event: str | None) -> bool:
+        """Record an outcome; the second of a kind, or of an event's id, changes nothing. Whether it is on the disk."""
         who = unit(self.salt, person)
         word = hashlib.sha256(f"{who}\0{kind}\0{event or ''}".encode()).hexdigest()[:32]
         outcome = Outcome(source=proof.SOURCE, id=f"{kind}:{word}", at=self.clock(), unit=who, kind=kind, value=value)
-        await self._do(Job(None, lambda first: [outcome]))
-        self.counts.add("outcomes_total", kind=kind)
+        job = await self._do(Job(None, lambda first: [outcome]))
+        self._count(job.new)
+        return not job.refused
 
     async def delivered(self, source: str, body: bytes, headers: Mapping[str, str], token: str) -> int | Refused:
         """Record what a sending tool reports; how many records it was, once they are on the disk."""
@@ -257,11 +259,21 @@ class Desk:
             self.counts.add("hooks_total", source=source, answer=str(found.status))
             return found
         if found.records:
-            await self._do(Job(None, lambda first: found.records))
+            self._count((await self._do(Job(None, lambda first: found.records))).new)
         if found.ignored:
             await self.waiting.ask(lambda: self.store.ignore(source, found.ignored))
         self.counts.add("hooks_total", source=source, answer="stored")
         return len(found.records)
+
+    def _count(self, new: Sequence[AnyRecord]) -> None:
+        """Count outcomes that were stored. A source may name kinds without end, and a counter for each would be too many."""
+        for record in new:
+            if isinstance(record, Outcome):
+                known = (
+                    self.counts.of("outcomes_total", kind=record.kind)
+                    or self.counts.kinds("outcomes_total") < MOST_KINDS
+                )
+                self.counts.add("outcomes_total", kind=record.kind if known or record.kind in self.kinds else OTHERS)
 
     async def _do(self, job: Job) -> Job:
         try:

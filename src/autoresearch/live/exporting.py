@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from msgspec import Struct
 
 from autoresearch.errors import StudyError
-from autoresearch.live import proof
+from autoresearch.live import proof, table
 from autoresearch.live.brand import Brand
 from autoresearch.live.plan import assign, unit
 from autoresearch.live.records import AnyRecord, Exposure, Plan
@@ -25,6 +25,7 @@ from autoresearch.live.settings import Live
 from autoresearch.live.variables import Variables, cell_of
 from autoresearch.live.visitors import segment
 from autoresearch.live.waiting import Store
+from autoresearch.spreadsheet import defused, is_formula, one_line_end
 
 COLUMN = "email"
 MOST_ROWS, MOST_FIELD = 1_000_000, 20_000
@@ -33,7 +34,6 @@ UNIT, CELL, PROOF = f"{PREFIX}unit", f"{PREFIX}cell", f"{PREFIX}proof"
 SUBJECT_LINE, BODY = f"{PREFIX}subject_line", f"{PREFIX}body"
 BATCH = 5000  # addresses that the store is asked about at once
 _ADDRESS = re.compile(r"[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]{1,189}")
-_HARMLESS = re.compile(r"[+-]?[\d\s().,/-]*")  # a number, or one of a telephone
 
 
 class Exported(Struct, frozen=True):
@@ -127,19 +127,6 @@ def sent(text: str, salt: bytes, at: float, column: str = COLUMN) -> tuple[list[
     return list(found.values()), without
 
 
-def defused(text: str) -> str:
-    """A field that no spreadsheet takes for a formula; numbers and telephone numbers stay as they are."""
-    bare = text.lstrip(" \t\r\n\0\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}")
-    return f"'{text}" if (is_formula(text) and not _HARMLESS.fullmatch(bare)) else text
-
-
-def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would run it. Wide forms of the signs are taken for them, and so is what follows a control character."""
-    bare = text.lstrip(" \t\r\n\0\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}")
-    wide = "\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
-    return bare[:1] in tuple(f"=+-@|{wide}") or text[:1] in ("\t", "\r", "\0")
-
-
 class _Rendered:
     """The columns of texts for each cell, made once. A level is not altered, so one that would be run is refused."""
 
@@ -188,7 +175,7 @@ class _Rendered:
                     f"{self.template.name}: begins like a formula, which a spreadsheet would run; begin it with a word"
                 )
             made += [whole.subject, whole.body]
-        return made
+        return [one_line_end(text) for text in made]
 
 
 def _given(plan: Plan, study: str, live: Live, who: str, row: Mapping[str, str]) -> Exposure:
@@ -210,15 +197,16 @@ def _why_not(address: str, who: str, gone: Set[str], done: Set[str]) -> str:
 
 
 def _read(text: str, column: str) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    """The columns, and each row with its line."""
+    """The columns, and each row with the line that it begins at."""
     text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    numbered = table.numbered(reader)
     try:
-        head = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise StudyError(f"line 1: not CSV: {error}") from None
+        head = [name.strip() for name in next(numbered, (1, list[str]()))[1]]
+    except table.Broken as error:
+        raise StudyError(f"line {error.line}: {error}") from None
     if column not in head:
         raise StudyError(
             f"the list has no column {column!r}; it has: {', '.join(head)[:300] or 'nothing'} (--column names another)"
@@ -228,23 +216,20 @@ def _read(text: str, column: str) -> tuple[list[str], Iterator[tuple[int, dict[s
 
     def rows() -> Iterator[tuple[int, dict[str, str]]]:
         count = 0
-        while True:
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                raise StudyError(f"line {reader.line_num}: not CSV: {error}") from None
-            if row is None:
-                return
-            if not any(row):
-                continue
-            count += 1
-            if len(row) != len(head):
-                raise StudyError(f"line {reader.line_num}: has {len(row)} fields, and the first line has {len(head)}")
-            if count > MOST_ROWS or any(len(field) > MOST_FIELD for field in row):
-                raise StudyError(
-                    f"line {reader.line_num}: more than {MOST_ROWS:,} rows, or than {MOST_FIELD:,} characters in a field"
-                )
-            yield reader.line_num, dict(zip(head, row, strict=True))
+        try:
+            for line, row in numbered:
+                if not any(row):
+                    continue
+                count += 1
+                if len(row) != len(head):
+                    raise StudyError(f"line {line}: has {len(row)} fields, and the first line has {len(head)}")
+                if count > MOST_ROWS or any(len(field) > MOST_FIELD for field in row):
+                    raise StudyError(
+                        f"line {line}: more than {MOST_ROWS:,} rows, or than {MOST_FIELD:,} characters in a field"
+                    )
+                yield line, dict(zip(head, row, strict=True))
+        except table.Broken as error:
+            raise StudyError(f"line {error.line}: {error}") from None
 
     return head, rows()
 

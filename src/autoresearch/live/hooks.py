@@ -21,27 +21,20 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from autoresearch.errors import StudyError
 from autoresearch.live import settings
 from autoresearch.live.mappings import SHAPES, SKEW_S, Event, UnitOf, too_early
 from autoresearch.live.records import AnyRecord
 
 LARGEST = 1 << 20  # bytes of a body
 MOST_EVENTS = 1000  # in one delivery
-SHORTEST_SECRET = 16  # characters
 
 
 class Source(settings.Hook, frozen=True):
     """Somebody who may tell us events, with the secret itself: `name` is also what their records are known by."""
 
     def __post_init__(self) -> None:
-        if not self.name.isascii() or not self.name.replace("-", "").replace("_", "").isalnum() or len(self.name) > 40:
-            raise StudyError(f"the source {self.name[:60]!r} must be named by letters, digits, - and _")
-        if len(self.secret) < SHORTEST_SECRET:
-            raise StudyError(
-                f"the secret of the source {self.name} must have {SHORTEST_SECRET} characters or more: python -c 'import secrets; "
-                "print(secrets.token_urlsafe(32))' makes one"
-            )
+        super().__post_init__()
+        settings.check_secret(self.secret)  # the word itself by now, whatever it begins with
 
     def __repr__(self) -> str:
         return f"Source({self.name!r}, shape={self.shape!r}, proof={self.proof!r})"

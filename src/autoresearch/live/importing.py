@@ -18,15 +18,18 @@ from autoresearch.live import counted, table
 from autoresearch.live.mappings import (
     CELL,
     CHANCE,
+    COSTS,
     EXPOSED,
     HELD,
     PLAN,
     SEGMENT,
+    STOPS,
     UnitOf,
     generic,
     too_early,
 )
-from autoresearch.live.records import AnyRecord
+from autoresearch.live.records import AnyRecord, Exposure, Fate, Outcome, Suppression
+from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.table import Problem, Unreadable
 
@@ -69,10 +72,15 @@ class Import(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """How many records were new, or would be, and how many were there already."""
+    """
+    How many records were new, or would be, and how many were there already. `refused`: how many are of people who asked to be forgotten.
+    `orphans`: how many of the file's outcomes belong to nobody, since no exposure of their unit is in the store or the file.
+    """
 
     new: int
     known: int
+    refused: int = 0
+    orphans: int = 0
 
 
 def read(
@@ -84,8 +92,8 @@ def read(
     event: str = "",
 ) -> Import:
     """
-    `columns`: our key -> the file's column, where it has a name of its own. `event`: what kind of event every row is, for files that do not
-    say; else the column says it. Of a file that counts, it is the outcome that is counted.
+    `columns`: our key -> the file's column, where it has a name of its own; "" where it has none, whatever its names look like. `event`: what kind
+    of event every row is, for files that do not say; a column that says it wins. Of a file that counts, it is the outcome that is counted.
     """
     try:
         header, rows = table.read(content)
@@ -96,13 +104,12 @@ def read(
         unused = tuple(name for name in header if name and name not in found.values())
         return _read(rows, len(header), places, source, unit_of, now, event, Import(columns=found, unused=unused))
     except Unreadable as error:
-        return Import(problems=(Problem(1, "", str(error)),))
+        return Import(problems=(Problem(error.line, "", str(error)),))
 
 
 def look(store: Store, found: Import) -> Result:
     """The dry run: what `bring_in` would do now."""
-    new = store.unknown(found.records)
-    return Result(new, len(found.records) - new)
+    return _result(store, found, store.fates(found.records))
 
 
 def bring_in(store: Store, found: Import) -> Result:
@@ -113,13 +120,36 @@ def bring_in(store: Store, found: Import) -> Result:
     if found.problems:
         raise ValueError(str(found.problems[0]))
     some = [found.records[i : i + AT_ONCE] for i in range(0, len(found.records), AT_ONCE)]
-    new = sum(store.add(part) for part in some)
-    return Result(new, len(found.records) - new)
+    return _result(store, found, [fate for part in some for fate in store.enter(part)])
+
+
+def stopped(found: Import) -> int:
+    """How many people the file says are not to be written to any more."""
+    return len({record.unit for record in found.records if isinstance(record, Suppression)})
+
+
+def uncounted(found: Import, live: Live) -> dict[str, int]:
+    """The kinds of event in the file that are neither what the study counts nor what a guardrail bounds, and how many there are of each."""
+    counted_here = {live.outcome, EXPOSED, COSTS, STOPS, *(guard.name for guard in live.bounds)}
+    return {kind: count for kind, count in found.kinds.items() if kind not in counted_here}
+
+
+def _result(store: Store, found: Import, fates: Sequence[Fate]) -> Result:
+    taken = [one for one, fate in zip(found.records, fates, strict=True) if fate is not Fate.REFUSED]
+    outcomes = [record.unit for record in taken if isinstance(record, Outcome)]
+    shown = {record.unit for record in taken if isinstance(record, Exposure)}
+    shown |= store.exposed(set(outcomes) - shown)
+    orphans = sum(unit not in shown for unit in outcomes)
+    return Result(fates.count(Fate.NEW), fates.count(Fate.KNOWN), fates.count(Fate.REFUSED), orphans)
 
 
 def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
     """Our key -> the file's name; and what is wrong with the header."""
-    problems = []
+    problems = [
+        Problem(1, name, "two columns have this name: rename one of them")
+        for name, count in Counter(header).items()
+        if name and count > 1
+    ]
     there = {name.lower().replace(" ", "_").replace("-", "_"): name for name in reversed(header) if name}
     found = {}
     for key, names in NAMES.items():
@@ -129,6 +159,8 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
     for key, name in said.items():
         if key not in NAMES:
             problems.append(Problem(1, name, f"{key!r} is nothing that a column can be; {', '.join(NAMES)} are"))
+        elif not name:
+            found.pop(key, None)
         elif name not in header:
             problems.append(Problem(1, name, f"there is no such column; the file has {', '.join(header)[:300]}"))
         else:
@@ -140,9 +172,7 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
             problems.append(Problem(1, found[counted.WON], "the file counts: say which outcome, as --event click"))
         if CELL not in found:
             problems.append(Problem(1, CELL, "no column says what was shown: name the one that holds the cell"))
-    elif event:
-        found.pop("event", None)
-    elif "event" not in found:
+    elif not event and "event" not in found:
         problems.append(Problem(1, "event", "no column says what happened: name it, or say what every row is"))
     if "at" not in found:
         problems.append(Problem(1, "at", "no column says when it happened: name it"))
@@ -197,7 +227,7 @@ def _read(
                 kinds[event] += one.won
                 summed.append(one)
             continue
-        if event:
+        if event and "event" not in places:
             told["event"] = event
         try:
             mapped = generic(told, source, unit_of).records

@@ -18,10 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from autoresearch.live.arriving import Side
 from autoresearch.live.counts import Counts
 from autoresearch.live.questions import ArrivedAs, Question, Tallied
-from autoresearch.live.records import Tally
 from autoresearch.live.rows import Words, read
 from autoresearch.live.schema import DAYS, EXPOSURE, OUTCOME, RECORDS, ROLLUPS, Database, insert
-from autoresearch.live.summing import Arrivals, Columns, Days, Table, Totals
+from autoresearch.live.summing import Arrivals, Columns, Days, Table
 
 A = TypeVar("A")
 D = TypeVar("D", bound=Days[Any])
@@ -58,12 +57,6 @@ class Ledger:
             ripe, other = self._answers(question, until, seen)
         both = ripe | other
         return [both[day] for day in sorted(both)]
-
-    def total(self, question: Tallied, until: float, seen: int | None = None) -> tuple[Tally, ...]:
-        """All days together; `day` is the last that counts."""
-        with self._lock:
-            ripe, rest = self._followed(question, until, seen, Totals)
-            return ripe.and_(rest)
 
     def counts(self, question: Tallied, until: float, seen: int | None = None) -> Counts:
         """Days by columns."""

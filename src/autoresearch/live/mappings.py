@@ -34,6 +34,8 @@ UnitOf = Callable[[str], str]  # an address or a first-party id -> its unit; see
 Event = dict[str, Any]
 
 EXPOSED, COSTS, STOPS = "exposure", "cost", "suppression"  # kinds of event of the plain shape that are no outcomes
+# Outcomes of the plain shape that are a suppression too, as they are in the tables below; in small letters.
+ENDS = frozenset({"unsubscribe", "unsubscribed", "bounce", "bounced", "complaint"})
 
 # Kind of event -> the outcomes that it is. `STOPS` among them: not to be written to any more.
 INSTANTLY: dict[str, tuple[str, ...]] = {
@@ -85,7 +87,7 @@ class Mapped(Struct, frozen=True):
 def generic(event: Event, source: str, unit_of: UnitOf) -> Mapped:
     """
     Our own shape: `event`, `person` (or `unit`), `at`, and where they apply `id`, `value`, `cell`, `amount`, `why`. An event that is no
-    exposure, cost or suppression is an outcome of the kind that it names.
+    exposure, cost or suppression is an outcome of the kind that it names, and where that is one of `ENDS`, a suppression too.
 
     Raises:
         ValueError: it is not of this shape; the message names the key.
@@ -109,9 +111,11 @@ def generic(event: Event, source: str, unit_of: UnitOf) -> Mapped:
     if kind == STOPS:
         why = str(event.get("why") or "")[:200]
         return Mapped((checked(Suppression(source=source, id=id, at=at, unit=unit, why=why)),))
-    return Mapped(
-        (checked(Outcome(source=source, id=id, at=at, unit=unit, kind=kind, value=1.0 if value is None else value)),)
-    )
+    outcome = checked(Outcome(source=source, id=id, at=at, unit=unit, kind=kind, value=1.0 if value is None else value))
+    if kind.lower() not in ENDS:
+        return Mapped((outcome,))
+    stop = Suppression(source=source, id=_digest(id, STOPS), at=at, unit=unit, why=kind)
+    return Mapped((outcome, checked(stop)))
 
 
 def instantly(event: Event, source: str, unit_of: UnitOf) -> Mapped:
@@ -247,8 +251,10 @@ def _needed(event: Event, key: str) -> object:
 
 
 def _text(value: object, key: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{key} must be words, not {_told(value)}")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(f"{key} is missing: say what happened, like click")
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be words, not {_told(value)}")  # noqa: TRY004 - what is told is wrong, not who calls
     if len(value) > LONGEST:
         raise ValueError(f"{key} has {len(value)} characters, and {LONGEST} is the most")
     return value.strip()

@@ -40,6 +40,10 @@ class Counts:
     def of(self, name: str, **labels: str) -> int:
         return self.told[name][tuple(sorted(labels.items()))]
 
+    def kinds(self, name: str) -> int:
+        """How many are told apart under this name."""
+        return len(self.told[name])
+
     def text(self, gauges: dict[str, tuple[str, float]]) -> str:
         """`gauges`: name -> what it says, and its value now."""
         return "\n".join(self._lines(gauges)) + "\n"

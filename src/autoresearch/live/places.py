@@ -6,6 +6,7 @@ Needs numpy, the extra `live`. What is given out is not to be changed.
 """
 
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -125,6 +126,18 @@ def having(columns: tuple[Column, ...], default: Default) -> Mapping[tuple[str, 
         for item in cell.items():
             found.setdefault(item, []).append(i)
     return {item: np.array(places, dtype=np.int64) for item, places in found.items()}
+
+
+@functools.lru_cache(maxsize=16)
+def pairs(columns: tuple[Column, ...], default: Default, named: tuple[tuple[str, str], ...]) -> "Places":
+    """(columns, pairs of variables but the named): the number of the pair of levels that a column has."""
+    import numpy as np
+
+    cells = cells_of(columns, default)
+    number: dict[tuple[str, str, str, str], int] = {}
+    apart = [pair for pair in itertools.combinations(sorted(dict(default)), 2) if pair not in named]
+    found = [[number.setdefault((a, cell[a], b, cell[b]), len(number)) for a, b in apart] for cell in cells]
+    return np.array(found, dtype=np.int64).reshape(len(columns), len(apart))
 
 
 def sums(counts: Counts, default: Default, pairs: tuple[tuple[str, str], ...]) -> dict[Key, tuple[float, float]]:

@@ -18,10 +18,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from autoresearch.errors import StudyError
 from autoresearch.live import settings
 from autoresearch.live.mappings import SHAPES, UnitOf, too_early
-from autoresearch.live.records import AnyRecord
+from autoresearch.live.records import AnyRecord, Fate
 from autoresearch.live.store import Store
 
 LARGEST = 8 << 20  # bytes of a page
@@ -35,16 +34,6 @@ class PollError(Exception):
 
 class Feed(settings.Feed, frozen=True):
     """One that study.toml names, with the secret itself."""
-
-    def __post_init__(self) -> None:
-        there = urllib.parse.urlsplit(self.address)
-        near = there.scheme == "http" and there.hostname in ("127.0.0.1", "localhost", "::1")
-        if there.scheme != "https" and not near:
-            raise StudyError(
-                f"the feed {self.name}: its address must begin with https://, or its secret can be read on the way"
-            )
-        if not 0 <= self.overlap_s < float("inf"):
-            raise StudyError(f"the feed {self.name}: overlap_s must be 0 or more")
 
     def __repr__(self) -> str:
         return f"Feed({self.name!r})"
@@ -63,13 +52,17 @@ class Cursor(Struct, frozen=True):
 
 
 class Polled(Struct, frozen=True):
-    """What a turn brought. `wrong`: events that could not be read, the first few of them in words. `done`: nothing is left for now."""
+    """
+    What a turn brought. `wrong`: events that could not be read, the first few of them in words. `done`: nothing is left for now. `refused`: records of
+    people who asked to be forgotten.
+    """
 
     new: int
     known: int
     ignored: dict[str, int]
     wrong: tuple[str, ...]
     done: bool
+    refused: int = 0
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -94,7 +87,7 @@ def poll(feed: Feed, store: Store, unit_of: UnitOf, now: float, most_pages: int 
     cursor = msgspec.json.decode(kept, type=Cursor) if kept else Cursor()
     if not cursor.page:
         cursor = Cursor(cursor.reached, max(0.0, cursor.reached - feed.overlap_s), cursor.reached)
-    new = told = 0
+    fates = Counter[Fate]()
     ignored: Counter[str] = Counter()
     wrong: list[str] = []
     for _ in range(most_pages):
@@ -105,8 +98,7 @@ def poll(feed: Feed, store: Store, unit_of: UnitOf, now: float, most_pages: int 
                 _keep(store, feed, Cursor(cursor.reached))
             raise
         records = _mapped(feed, items, unit_of, now, ignored, wrong)
-        new += store.add(records)
-        told += len(records)
+        fates.update(store.enter(records))
         # A clock that is ahead must not make us skip what is still to happen.
         ahead = max([cursor.ahead, *(min(record.at, now) for record in records)])
         more = page not in ("", cursor.page)
@@ -115,7 +107,8 @@ def poll(feed: Feed, store: Store, unit_of: UnitOf, now: float, most_pages: int 
         if not more:
             break
     store.ignore(feed.name, ignored)
-    return Polled(new, told - new, dict(ignored), tuple(wrong[:10]), not cursor.page)
+    new, known, refused = fates[Fate.NEW], fates[Fate.KNOWN], fates[Fate.REFUSED]
+    return Polled(new, known, dict(ignored), tuple(wrong[:10]), not cursor.page, refused)
 
 
 def _keep(store: Store, feed: Feed, cursor: Cursor) -> None:

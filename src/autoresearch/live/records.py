@@ -5,6 +5,7 @@ Whoever is shown something is a *unit*: a salted hash of a first-party id or of 
 by its source and that source's own id for it; the second of the same changes nothing.
 """
 
+from enum import IntEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -60,6 +61,14 @@ class Suppression(Record, frozen=True, kw_only=True, tag="suppression"):
 
 
 AnyRecord = Exposure | Outcome | Cost | Suppression
+
+
+class Fate(IntEnum):
+    """What becomes of a record that is told: one of somebody who asked to be forgotten is refused."""
+
+    NEW = 0
+    KNOWN = 1
+    REFUSED = 2
 
 
 class Tally(Struct, frozen=True):

@@ -5,6 +5,7 @@ The template is the person's, and frozen. A level's text is data: it is escaped 
 template, and a template has nothing but it to work with. In a plain-text template nothing is escaped, since nothing is markup there.
 """
 
+import difflib
 import os
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -173,6 +174,18 @@ def _read(rendered: str) -> _Reader:
     return reader
 
 
+def unknown(template: Template, variables: Variables) -> tuple[str, ...]:
+    """Names with which it cannot be rendered at all, one sentence each."""
+    known = {name.replace("-", "_") for name in variables.variables} | OWN
+    found = []
+    for name in sorted(template.names - known):
+        near = difflib.get_close_matches(name, known, 1)
+        found.append(
+            f"{template.name}: {{{{ {name} }}}} is no variable of {FILE}{f'; did you mean {near[0]}?' if near else ''}"
+        )
+    return tuple(found)
+
+
 def problems(
     template: Template, variables: Variables, outcome: str = "", rules: brand.Brand | None = None
 ) -> tuple[str, ...]:
@@ -181,10 +194,7 @@ def problems(
     the brand's rules forbid. Each level is rendered once, with as many defaults beside it as may be.
     """
     known = {name.replace("-", "_"): name for name in variables.variables}
-    found = [
-        f"{template.name}: {{{{ {name} }}}} is no variable of {FILE}"
-        for name in sorted(template.names - known.keys() - OWN)
-    ]
+    found = list(unknown(template, variables))
     found += [
         f"{FILE}: {known[name]} is not in {template.name}, so that nobody would see a difference; write {{{{ {name} }}}} there"
         for name in sorted(known.keys() - template.names)

@@ -167,8 +167,8 @@ class Addresses:
         person = self._person(request, said.id)
         if person is None:
             return as_json(wire.Recorded(False))
-        await self._stored(self.desk.happened(person, said.kind, said.value, said.event))
-        return as_json(wire.Recorded(True))
+        recorded = await self._stored(self.desk.happened(person, said.kind, said.value, said.event))
+        return as_json(wire.Recorded(recorded))
 
     def _person(self, request: Request, said: str | None) -> str | None:
         """Whom this is about; None where nothing is to be recorded."""

@@ -4,7 +4,9 @@ The table [live] of study.toml: a study whose measurement is real traffic.
 An address that begins with $ is the name of a variable, so that secrets need not be in a file that git tracks.
 """
 
+import contextlib
 import re
+import urllib.parse
 from typing import Literal
 
 from msgspec import Struct
@@ -13,9 +15,12 @@ from autoresearch.guard import METRIC_NAME, Guard
 from autoresearch.guard import read as read_guard
 
 LARGEST_HOLDOUT = 0.5
+SHORTEST_SECRET = 16  # characters
 _ORIGIN = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?", re.IGNORECASE)
 _FILE = re.compile(r"(?!.*\.\.)[\w][\w./-]*\.toml", re.ASCII)
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+_TOOL = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_NEAR = ("127.0.0.1", "localhost", "::1")
 
 
 class Hook(Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +33,12 @@ class Hook(Struct, frozen=True, forbid_unknown_fields=True):
     secret: str
     shape: Literal["generic", "instantly", "smartlead"] = "generic"
     proof: Literal["stamped", "signed", "token"] = "stamped"
+
+    def __post_init__(self) -> None:
+        if not _TOOL.fullmatch(self.name):
+            raise ValueError(f"name = {self.name[:60]!r} must be made of letters, digits, - and _, at most 40 of them")
+        if not self.secret.startswith("$"):
+            check_secret(self.secret)
 
 
 class Feed(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +58,19 @@ class Feed(Struct, frozen=True, forbid_unknown_fields=True):
     items: str = "items"
     next: str = "next"
     overlap_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        try:
+            there = urllib.parse.urlsplit(self.address)
+        except ValueError:
+            there = urllib.parse.urlsplit("")
+        near = there.scheme == "http" and there.hostname in _NEAR
+        if not (near or (there.scheme == "https" and there.hostname)):
+            raise ValueError(
+                "address must be a whole one that begins with https://, or its secret can be read on the way"
+            )
+        if not 0 <= self.overlap_s < float("inf"):
+            raise ValueError("overlap_s must be 0 or more")
 
 
 class Live(Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +121,8 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("false_winner must lie between 0 and 0.5, like 0.05")
         if any(len(pair) != 2 or pair[0] == pair[1] for pair in self.interactions):
             raise ValueError('interactions must be pairs of different variables, like [["headline", "tone"]]')
+        if len({frozenset(pair) for pair in self.interactions}) < len(self.interactions):
+            raise ValueError("interactions must name each pair once, in whichever order")
         if len(self.segments) > 2 or len(set(self.segments)) < len(self.segments):
             raise ValueError("segments must name two at most, each once: traffic is divided among their values")
         if self.store is not None and "://" not in self.store and not _VARIABLE.fullmatch(self.store):
@@ -129,10 +155,23 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def bounds(self) -> list[Guard]:
         """The guardrails, read."""
-        found = [read_guard(text) for text in self.guardrails]
-        wrong = next(
-            (text for text, guard in zip(self.guardrails, found, strict=True) if not isinstance(guard, Guard)), None
+        return [_bound(text) for text in self.guardrails]
+
+
+def check_secret(secret: str) -> None:
+    """
+    Raises:
+        ValueError: it could be guessed.
+    """
+    if len(secret) < SHORTEST_SECRET:
+        raise ValueError(
+            f"secret must have {SHORTEST_SECRET} characters or more: python -c 'import secrets; "
+            "print(secrets.token_urlsafe(32))' makes one"
         )
-        if wrong is not None:
-            raise ValueError(f"guardrails: {wrong!r} must bound a rate by a number, like 'unsubscribe <= 0.005'")
-        return [guard for guard in found if isinstance(guard, Guard)]
+
+
+def _bound(text: str) -> Guard:
+    with contextlib.suppress(ValueError):
+        if isinstance(found := read_guard(text), Guard):
+            return found
+    raise ValueError(f"guardrails: {text[:80]!r} must bound a rate by a number, like 'unsubscribe <= 0.005'")

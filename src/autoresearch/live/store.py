@@ -24,8 +24,8 @@ from autoresearch.live.counts import Counts
 from autoresearch.live.ledger import Ledger
 from autoresearch.live.plans import Plans
 from autoresearch.live.questions import ArrivedAs, Tallied, Waited
-from autoresearch.live.records import AnyRecord, Exposure, Plan, Tally
-from autoresearch.live.rows import Words, read
+from autoresearch.live.records import AnyRecord, Exposure, Fate, Plan, Tally
+from autoresearch.live.rows import Words, chunks, read
 from autoresearch.live.schema import (
     AUDITS,
     COST,
@@ -88,13 +88,17 @@ class Store:
             ValueError: a record cannot be kept; none of this call's were.
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
-        wanted = [checked(record) for record in records]
-        return self._together.add(wanted) if wanted else 0
+        return sum(fate is Fate.NEW for fate in self.enter(records))
 
-    def unknown(self, records: Iterable[AnyRecord]) -> int:
-        """How many of these `add` would add now."""
+    def enter(self, records: Iterable[AnyRecord]) -> Sequence[Fate]:
+        """As `add`; what became of each of these."""
+        told = [checked(record) for record in records]
+        return self._together.add(told) if told else ()
+
+    def fates(self, records: Iterable[AnyRecord]) -> Sequence[Fate]:
+        """What would become of each of these, if they were added now."""
         with self._database.reading() as connection:
-            return sum(writing.wanted(connection, self._study, [checked(record) for record in records]))
+            return writing.fates(connection, self._study, [checked(record) for record in records])
 
     def first(self, unit: str) -> Exposure | None:
         """What a unit was shown first, and is shown for ever."""
@@ -109,6 +113,25 @@ class Store:
         with self._database.reading() as connection:
             found = read(connection, self._words, RECORDS.c.unit.in_(raw) & (RECORDS.c.first == 1))
         return {record.unit: record for record in found if isinstance(record, Exposure)}
+
+    def exposed(self, units: Iterable[str]) -> frozenset[str]:
+        """Which of these were ever shown anything."""
+        c, found = RECORDS.c, set[str]()
+        asked = select(c.unit).where(c.study == self._study, c.first == 1)
+        with self._database.reading() as connection:
+            for some in chunks(bytes.fromhex(unit) for unit in set(units)):
+                found.update(raw.hex() for raw in connection.execute(asked.where(c.unit.in_(some))).scalars())
+        return frozenset(found)
+
+    def did(self, unit: str) -> tuple[int, dict[str, int]]:
+        """How many records there are of a unit; and of its outcomes, how many of each kind."""
+        c = RECORDS.c
+        asked = select(c.kind, func.count()).where(c.study == self._study, c.unit == bytes.fromhex(unit))
+        with self._database.reading() as connection:
+            rows = connection.execute(asked.group_by(c.kind)).all()
+            texts = self._words.texts(connection, {kind for kind, _ in rows if kind is not None})
+        kinds = {texts[kind]: count for kind, count in rows if kind is not None}
+        return sum(count for _, count in rows), kinds
 
     def check(self) -> str:
         """Why nothing can be written just now, in words; "" where it can. Leaves nothing behind."""
@@ -155,12 +178,6 @@ class Store:
         """
         answers = self._ledger.ask(Tallied(kind or live.outcome, live.window_s, came), until, seen)
         return tuple(one for answer in answers for one in answer)
-
-    def totals(
-        self, until: float, seen: int | None, live: Live, *, kind: str | None = None, came: Came | None = None
-    ) -> tuple[Tally, ...]:
-        """As `tallies`, with all days together: as much to read after a year as after a week. `day` is the last that counts."""
-        return self._ledger.total(Tallied(kind or live.outcome, live.window_s, came), until, seen)
 
     def rates(self, kind: str, until: float, seen: int | None, live: Live) -> Counts:
         """For a guardrail: all days as one, of another kind of outcome, with every unit counted from its exposure on."""
@@ -303,16 +320,16 @@ class Store:
             rows = connection.execute(asked.order_by(IGNORED.c.source, IGNORED.c.kind)).all()
         return {(source, kind): n for source, kind, n in rows}
 
-    def _commit(self, calls: Sequence[Sequence[AnyRecord]]) -> list[int]:
+    def _commit(self, calls: Sequence[Sequence[AnyRecord]]) -> list[list[Fate]]:
         with self._database.writing() as connection:
-            new, numbers = writing.enter(connection, self._words, [record for call in calls for record in call])
+            fates, numbers = writing.enter(connection, self._words, [record for call in calls for record in call])
         self._words.keep(numbers)
-        self._added += sum(new)
+        self._added += fates.count(Fate.NEW)
         if self._added >= self._looked_at:
             self._database.look()
             self._looked_at = 2 * self._added
-        told = iter(new)
-        return [sum(next(told) for _ in call) for call in calls]
+        told = iter(fates)
+        return [[next(told) for _ in call] for call in calls]
 
 
 def open_store(address: str | Path, study: str) -> Store:

@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 from autoresearch.live.arriving import Side, Sides
 from autoresearch.live.counts import Counts, counted, joined
 from autoresearch.live.records import Tally
-from autoresearch.live.tallying import Group, summed
 
 A = TypeVar("A")
 
@@ -36,29 +35,6 @@ class Days(Generic[A]):
 
     def add(self, answer: tuple[A, ...], sign: int) -> None:
         raise NotImplementedError
-
-
-class Totals(Days[Tally]):
-    """All days as one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: dict[Group, tuple[int, int]] = {}  # n, successes
-
-    def add(self, answer: tuple[Tally, ...], sign: int) -> None:
-        for one in answer:
-            group = Group(one.segment, one.cell, one.held)
-            n, won = self.groups.get(group, (0, 0))
-            n, won = n + sign * int(one.n), won + sign * one.successes
-            if n:
-                self.groups[group] = n, won
-            else:
-                self.groups.pop(group, None)
-
-    def and_(self, rest: list[Tally]) -> tuple[Tally, ...]:
-        last = max((day for day, answer in self.days.items() if answer), default=0)
-        ripe = [Tally(last, g.segment, g.cell, float(n), won, g.held) for g, (n, won) in self.groups.items()]
-        return summed([*ripe, *rest])
 
 
 class Table(Days[Tally]):

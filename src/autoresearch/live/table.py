@@ -1,10 +1,10 @@
 """
-Tables that people open in a spreadsheet: written so that no cell becomes a formula there, and read with bounds.
+Tables that people give us, read with bounds. Those for people are written by spreadsheet.py.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -13,8 +13,7 @@ LARGEST = 64 << 20  # bytes of a file
 MOST_ROWS = 500_000
 MOST_COLUMNS = 200
 LONGEST_CELL = 5000  # characters
-Rows = Iterator[tuple[int, list[str]]]  # each with the number of its last line
-_FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet may begin to compute at
+Rows = Iterator[tuple[int, list[str]]]  # each with the number of the line that it begins at
 
 
 class Problem(Struct, frozen=True, order=True):
@@ -29,29 +28,11 @@ class Problem(Struct, frozen=True, order=True):
 
 
 class Unreadable(ValueError):
-    """A file that is no table; the message says what to do."""
+    """A file that is no table; the message says what to do, and `line` where."""
 
-
-def defused(cell: Any) -> str:
-    """A cell as it is written: words that a spreadsheet would compute begin with an apostrophe."""
-    if cell is None:
-        return ""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, int | float):
-        return repr(cell)
-    # csv does not quote a lone carriage return, which begins a row of its own in a spreadsheet.
-    text = str(cell).replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def write(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A CSV file."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    for row in (header, *rows):
-        writer.writerow([defused(cell) for cell in row])
-    return file.getvalue()
+    def __init__(self, why: str, line: int = 1) -> None:
+        super().__init__(why)
+        self.line = line
 
 
 def read(content: bytes) -> tuple[list[str], Rows]:
@@ -67,7 +48,7 @@ def read(content: bytes) -> tuple[list[str], Rows]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise Unreadable(f"line {line}: not UTF-8; save the file as 'CSV UTF-8' in your spreadsheet") from None
+        raise Unreadable("not UTF-8; save the file as 'CSV UTF-8' in your spreadsheet", line) from None
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     rows = _rows(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -81,17 +62,44 @@ def read(content: bytes) -> tuple[list[str], Rows]:
 def _rows(reader: Any) -> Rows:
     n = 0
     try:
-        for row in reader:
+        for line, row in numbered(reader):
             if len(row) > MOST_COLUMNS or any(len(cell) > LONGEST_CELL for cell in row):
                 raise Unreadable(
-                    f"line {reader.line_num}: more than {MOST_COLUMNS} columns, or {LONGEST_CELL} characters in one; is a quotation "
-                    "mark not closed?"
+                    f"more than {MOST_COLUMNS} columns, or {LONGEST_CELL} characters in one; is a quotation mark not closed?",
+                    line,
                 )
             if not any(cell.strip() for cell in row):
                 continue
             n += 1
             if n > MOST_ROWS + 1:
-                raise Unreadable(f"line {reader.line_num}: {MOST_ROWS:,} rows is the most: divide the file")
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise Unreadable(f"line {reader.line_num}: not CSV: {error}") from None
+                raise Unreadable(f"{MOST_ROWS:,} rows is the most: divide the file", line)
+            yield line, row
+    except Broken as error:
+        raise Unreadable(str(error), error.line) from None
+
+
+class Broken(ValueError):
+    """A record that is no CSV: why, and the line that it begins at."""
+
+    def __init__(self, why: str, line: int) -> None:
+        super().__init__(why)
+        self.line = line
+
+
+def numbered(reader: Any) -> Rows:
+    """
+    What a `csv.reader` has left, each record with the line that it begins at: one in which a field has line breaks ends further down.
+
+    Raises:
+        Broken: a record is no CSV.
+    """
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            what = "a field is too long" if "field larger" in str(error) else str(error)
+            raise Broken(f"not CSV: {what}; is a quotation mark that opens a text not closed?", line) from None
+        if row is None:
+            return
+        yield line, row

@@ -118,18 +118,5 @@ def shown(records: Iterable[AnyRecord], until: float) -> tuple[Shown, ...]:
     return tuple(Shown(*where, n) for where, n in sorted(counted.items()))
 
 
-def summed(tallies: Iterable[Tally]) -> tuple[Tally, ...]:
-    """All days together; `day` is the last of them."""
-    parts: defaultdict[Group, list[float]] = defaultdict(list)
-    won: defaultdict[Group, int] = defaultdict(int)
-    last = 0
-    for one in tallies:
-        group = Group(one.segment, one.cell, one.held)
-        parts[group].append(one.n)
-        won[group] += one.successes
-        last = max(last, one.day)
-    return tuple(Tally(last, g.segment, g.cell, math.fsum(parts[g]), won[g], g.held) for g in sorted(parts))
-
-
 def _order(exposure: Exposure) -> tuple[float, str, str]:
     return exposure.at, exposure.source, exposure.id

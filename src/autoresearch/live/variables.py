@@ -28,12 +28,14 @@ from msgspec import Meta, Struct, field
 
 from autoresearch.errors import StudyError
 from autoresearch.keys import explain
+from autoresearch.live.settings import Live
 
 FILE = "variables.toml"
 FORBID = "forbid"
 MOST_VARIABLES, MOST_LEVELS, MOST_CELLS = 12, 16, 20_000
 LONGEST = 2000  # characters of a level
 NAME = r"^[a-z][a-z0-9_-]{0,39}\Z"
+_NAMED = "a name has lower-case letters, digits, - and _, at most 40 of them, and begins with a letter"
 
 Name = Annotated[str, Meta(pattern=NAME)]
 Cell = Mapping[str, str]  # variable -> the name of its level
@@ -51,7 +53,7 @@ class Variable(Struct, frozen=True, forbid_unknown_fields=True):
     is recorded.
     """
 
-    default: Name
+    default: str
     levels: Annotated[dict[Name, Annotated[str, Meta(max_length=LONGEST)]], Meta(min_length=1, max_length=MOST_LEVELS)]
     kind: Kind = "text"
     about: Annotated[str, Meta(max_length=400)] = ""
@@ -59,13 +61,15 @@ class Variable(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.default not in self.levels:
-            raise ValueError(f"default = {self.default!r} is not among its levels: {', '.join(self.levels)}")
+            raise ValueError(f"default = {self.default[:60]!r} is not among its levels: {', '.join(self.levels)}")
         for name, text in self.levels.items():
             if wrong := self.wrong(text):
                 raise ValueError(f"levels.{name} {wrong}")
 
     def wrong(self, text: str) -> str:
         """Why this cannot be a level, as the end of a sentence; "" where it can."""
+        if not text.strip():
+            return 'is empty; write what is shown, or make a variable of kind "choice" by which the template leaves the place out'
         if self.max_length is not None and len(text) > self.max_length:
             return f"has {len(text)} characters, and max_length is {self.max_length}"
         if any(ord(letter) < 32 and letter != "\n" for letter in text):
@@ -141,7 +145,11 @@ def parse(text: str, file: str = FILE, meet: bool = True) -> Variables:
     variables: dict[str, Variable] = {}
     for name, table in content.items():
         if not re.match(NAME, name):
-            raise StudyError(f"{file}: {name[:60]!r} is no name of a variable: lower-case letters, digits, - and _")
+            raise StudyError(f"{file}: {name[:60]!r} is no name of a variable: {_NAMED}")
+        levels = table.get("levels") if isinstance(table, dict) else None
+        for level in levels if isinstance(levels, dict) else ():
+            if not re.match(NAME, level):
+                raise StudyError(f"{file}, [{name}]: levels: {level[:60]!r} is no name of a level: {_NAMED}")
         try:
             variables[name] = msgspec.convert(table, Variable)
         except msgspec.ValidationError as error:
@@ -153,13 +161,13 @@ def parse(text: str, file: str = FILE, meet: bool = True) -> Variables:
             f"{file}: has {len(variables)} variables, and {MOST_VARIABLES} is the most: traffic is divided among them"
         )
     try:
-        pairs = msgspec.convert(forbid, tuple[dict[Name, Name], ...])
+        pairs = msgspec.convert(forbid, tuple[dict[str, str], ...])
     except msgspec.ValidationError as error:
         raise StudyError(f"{file}: forbid: {error}") from None
     for pair in pairs:
         for name, level in pair.items():
             if name not in variables or level not in variables[name].levels:
-                raise StudyError(f"{file}: forbid names {name} = {level!r}, which is not there")
+                raise StudyError(f"{file}: forbid names {name[:60]} = {level[:60]!r}, which is not there")
         if len(pair) < 2:
             raise StudyError(
                 f"{file}: forbid must name two levels or more; one that is never shown is taken out instead"
@@ -175,3 +183,15 @@ def parse(text: str, file: str = FILE, meet: bool = True) -> Variables:
             f"{file}: has {cells:,} combinations, and {MOST_CELLS:,} is the most: take levels or variables out"
         )
     return found
+
+
+def check_named(live: Live, known: Variables) -> None:
+    """
+    Raises:
+        StudyError: study.toml names a variable that is not there.
+    """
+    for name in (name for pair in live.interactions for name in pair):
+        if name not in known.variables:
+            raise StudyError(
+                f'study.toml: live.interactions names "{name[:60]}", which {FILE} does not have (it has: {", ".join(known.variables)})'
+            )

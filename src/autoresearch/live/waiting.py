@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from autoresearch.live.records import AnyRecord, Exposure, Plan
+from autoresearch.live.records import AnyRecord, Exposure, Fate, Plan
 
 MOST_AT_ONCE = 512  # requests in a commit
 MOST_WAITING = 4096  # requests; more are told to come again
@@ -23,9 +23,9 @@ _T = TypeVar("_T")
 class Store(Protocol):
     """What the server needs of a store; its methods are called from one thread."""
 
-    def add(self, records: Sequence[AnyRecord], /) -> int:
+    def enter(self, records: Sequence[AnyRecord], /) -> Sequence[Fate]:
         """
-        Record these, in one transaction, and return how many were new; those whose source and id are known change nothing. What was returned from is
+        Record these, in one transaction, and return what became of each; those whose source and id are known change nothing. What was returned from is
         on the disk.
 
         Raises:
@@ -61,14 +61,22 @@ class Crowded(Exception):
 class Job:
     """
     One request's business: `make` is told the first exposure of `unit` and returns what to record. It is called in the
-    store's thread.
+    store's thread. Afterwards `first` is the exposure that is in the store, `new` what was recorded of what was `told`, and `refused` whether any
+    of it was not taken, since its unit asked to be forgotten.
     """
 
     def __init__(self, unit: str | None, make: Callable[[Exposure | None], Sequence[AnyRecord]]) -> None:
         self.unit, self.make = unit, make
         self.first: Exposure | None = None
+        self.told: Sequence[AnyRecord] = ()
         self.new: Sequence[AnyRecord] = ()
+        self.refused = False
         self.error: ValueError | None = None
+
+    def end(self, fates: Sequence[Fate]) -> None:
+        """Note what became of what it told."""
+        self.new = [record for record, fate in zip(self.told, fates, strict=True) if fate is Fate.NEW]
+        self.refused = Fate.REFUSED in fates
 
 
 def settle(store: Store, jobs: Sequence[Job]) -> None:
@@ -81,22 +89,27 @@ def settle(store: Store, jobs: Sequence[Job]) -> None:
     records: list[AnyRecord] = []
     for job in jobs:
         job.first = firsts.get(job.unit) if job.unit else None
-        job.new = job.make(job.first)
-        for record in job.new:
+        job.told = job.make(job.first)
+        for record in job.told:
             if isinstance(record, Exposure) and record.unit not in firsts:
                 firsts[record.unit] = record
-        records += job.new
+        records += job.told
         job.first = job.first or (firsts.get(job.unit) if job.unit else None)
     try:
-        if records:
-            store.add(records)
+        fates = iter(store.enter(records) if records else ())
+        for job in jobs:
+            job.end([next(fates) for _ in job.told])
     except ValueError:
         for job in jobs:
             try:
-                if job.new:
-                    store.add(job.new)
+                job.end(store.enter(job.told) if job.told else ())
             except ValueError as error:
                 job.error = error
+    if any(job.refused for job in jobs):
+        refused = {record.unit for job in jobs if job.refused for record in job.told if isinstance(record, Exposure)}
+        for job in jobs:
+            if job.first is not None and job.first.unit in refused:
+                job.first = None
 
 
 class Waiting:

@@ -41,7 +41,10 @@ class Asked(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Decision(Struct, frozen=True):
-    """What to show. Without an id nothing is, or will be, recorded; the cell is the default then."""
+    """
+    What to show. Without an id nothing is, or will be, recorded; the cell is the default then. Of somebody who asked to be forgotten nothing
+    is recorded either.
+    """
 
     id: str | None
     cell: str

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome
+from autoresearch.live.records import AnyRecord, Cost, Exposure, Fate, Outcome
 from autoresearch.live.rows import Words, chunks, key, row_of, said
 from autoresearch.live.schema import AUDITS, DAYS, FORGOTTEN, RECORDS, STUDIES, SUPPRESSION, insert, mark
 from autoresearch.live.tallying import day_of
@@ -25,31 +25,31 @@ class First:
         self.day = day_of(order[0])
 
 
-def wanted(connection: Connection, study: int, records: Sequence[AnyRecord]) -> list[bool]:
-    """Whether each of these is new: not there, not twice among them, and of nobody who asked to be forgotten."""
+def fates(connection: Connection, study: int, records: Sequence[AnyRecord]) -> list[Fate]:
+    """Of each of these: it is new where it is not there, not twice among them, and of nobody who asked to be forgotten."""
     keys = [key(record) for record in records]
     known = set[bytes]()
     for some in chunks(set(keys)):
         asked = select(RECORDS.c.key).where(RECORDS.c.study == study, RECORDS.c.key.in_(some))
         known.update(connection.execute(asked).scalars())
     gone = _forgotten(connection, study, {record.unit for record in records if not isinstance(record, Cost)})
-    new = []
+    found = []
     for told, record in zip(keys, records, strict=True):
-        new.append(told not in known and (isinstance(record, Cost) or record.unit not in gone))
+        if not isinstance(record, Cost) and record.unit in gone:
+            found.append(Fate.REFUSED)
+            continue
+        found.append(Fate.KNOWN if told in known else Fate.NEW)
         known.add(told)
-    return new
+    return found
 
 
-def enter(connection: Connection, words: Words, records: Sequence[AnyRecord]) -> tuple[list[bool], dict[str, int]]:
-    """
-    Whether each of these was new, and the words that `Words.keep` may remember. Records of units that asked to be forgotten are
-    left out like those that are known.
-    """
+def enter(connection: Connection, words: Words, records: Sequence[AnyRecord]) -> tuple[list[Fate], dict[str, int]]:
+    """What became of each of these, and the words that `Words.keep` may remember. Only what is new is written."""
     study = words.study
-    new = wanted(connection, study, records)
-    fresh = [record for record, is_new in zip(records, new, strict=True) if is_new]
+    found = fates(connection, study, records)
+    fresh = [record for record, fate in zip(records, found, strict=True) if fate is Fate.NEW]
     if not fresh:
-        return new, {}
+        return found, {}
     numbers = words.numbers(connection, said(fresh), make=True)
     last, changes = connection.execute(select(STUDIES.c.last, STUDIES.c.changes).where(STUDIES.c.id == study)).one()
     rows = [row_of(study, last + i, record, numbers) for i, record in enumerate(fresh, 1)]
@@ -58,7 +58,7 @@ def enter(connection: Connection, words: Words, records: Sequence[AnyRecord]) ->
     last += len(rows)
     touch(connection, study, touched, changes + 1, last)
     connection.execute(update(STUDIES).where(STUDIES.c.id == study).values(last=last, changes=changes + 1))
-    return new, numbers
+    return found, numbers
 
 
 def touch(connection: Connection, study: int, days: Iterable[int], change: int, last: int | None = None) -> None:

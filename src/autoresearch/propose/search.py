@@ -252,11 +252,15 @@ class Plan:
 
     def mix(self) -> Iterator[Move]:
         """Many constants at once, so that each two meet, once each was looked at by itself."""
-        steps = [(knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value)]
-        if self.slots < waves.FEWEST or not all(self.was_looked_at(knob, value) for knob, value in steps):
+        if self.slots < waves.FEWEST or not all(self.was_looked_at(knob, value) for knob, value in self.steps):
             return
         values = mixing.mix(self.knobs.values(), self.history, self.mixed, self.rng)
         yield several("mix", self.knobs, values, "do any two of them do more together?")
+
+    @property
+    def steps(self) -> list[tuple[Knob, Value]]:
+        """What each constant may be set to next by itself."""
+        return [(knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value)]
 
     @property
     def mixed(self) -> set[frozenset[Way]]:
@@ -285,10 +289,9 @@ class Plan:
     def set_out(self) -> Iterator[Move]:
         """Another wave, once what each constant does by itself is known, and as much else was tried since the last."""
         last = self.history.wave
-        steps = [(knob, value) for knob in self.knobs.values() for value, _ in knob.range.steps(knob.value)]
         if self.slots < waves.FEWEST or any(
             self.history.alone(knob.key, knob.value, new) is None and not self.history.was_best(knob.key, new)
-            for knob, new in steps
+            for knob, new in self.steps
         ):
             return
         if last is None or self.history.last - min(self.history.waves[last]) >= 2 * len(waves.runs(last)):

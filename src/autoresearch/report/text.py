@@ -163,7 +163,7 @@ def status(
     steps = [value for _, value in staircase(state)]
     lines = [
         f"study     {state.opened.study}  (metric {state.metric.name}, {state.metric.direction})",
-        f"state     {_doing(running_pid, paused)}",
+        f"state     {doing(running_pid, paused)}",
         f"trials    {state.decided} decided ({counts(state)}), {len(state.unfinished)} unfinished",
         f"runs      {len(state.runs)}, {state.spent_s / 60:.1f} minutes of measuring",
         *cost.lines(state, left),
@@ -182,7 +182,7 @@ def status(
     return Text("\n".join(lines).rstrip())
 
 
-def _doing(running_pid: int | None, paused: bool) -> str:
+def doing(running_pid: int | None, paused: bool) -> str:
     now = f"running, process {running_pid}" if running_pid else "not running"
     return f"{now}, paused: `autoresearch resume`" if paused else now
 

@@ -205,7 +205,7 @@ def fit(
     for _step in range(most):
         shared = np.where(pooled, spreads[groups] ** 2, 0.0) if len(spreads) else np.zeros(len(groups))
         precision = 1 / (shared + prior_sd**2)
-        slope, weight, rate = _score(design, beta, factors @ shown, by_column, labels)
+        slope, weight, rate = score(design, beta, factors @ shown, by_column, labels)
         covariance = np.linalg.inv(design.gram(weight) + np.diag(precision))
         step = covariance @ (design.back(slope) - precision * (beta - prior_mean))
         step *= min(1.0, LONGEST_STEP / max(1e-9, float(np.abs(step).max())))
@@ -231,10 +231,10 @@ def fit(
     return Posterior(beta, (covariance + covariance.T) / 2, tuple(float(s) for s in spreads), factors, scatter)
 
 
-def _score(
+def score(
     design: Design, beta: "Numbers", shown: "Numbers", won: "Numbers", labels: Labels
 ) -> tuple["Numbers", "Numbers", "Numbers"]:
-    """Of each column, the slope of the log likelihood, the expected weight (Fisher's), and the labelled rate."""
+    """(C,) each: the slope of the log likelihood, the expected weight (Fisher's), and the labelled rate."""
     import numpy as np
 
     true = 1 / (1 + np.exp(-np.clip(design.times(beta), -30, 30)))
@@ -273,7 +273,7 @@ def _with_days(
     """
     import numpy as np
 
-    _, weight, rate = _score(design, beta, factors @ shown, np.zeros(shown.shape[1]), labels)
+    _, weight, rate = score(design, beta, factors @ shown, np.zeros(shown.shape[1]), labels)
     true = np.clip((rate - labels.false_positive) / labels.told, 0.0, 1.0)
     turn = labels.told * true * (1 - true)
     by_day = shown * factors[:, None]
@@ -290,13 +290,13 @@ def _with_labels(
     Newton's.
     """
 
-    here = design.back(_score(design, beta, shown, won, labels)[0])
+    here = design.back(score(design, beta, shown, won, labels)[0])
     small, large = labels.false_positive_sd / 100, labels.sensitivity_sd / 100
     more_false = labels._replace(false_positive=labels.false_positive + small, told=labels.told - small)
     more_found = labels._replace(told=labels.told + large)
     added: Numbers = covariance
     for sd, moved in ((small, more_false), (large, more_found)):
         if sd:
-            turn = 100 * covariance @ (design.back(_score(design, beta, shown, won, moved)[0]) - here)
+            turn = 100 * covariance @ (design.back(score(design, beta, shown, won, moved)[0]) - here)
             added = added + turn[:, None] * turn[None, :]
     return added

@@ -95,11 +95,6 @@ def ratio(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numb
     return bets(shown_a, won_a, shown_b, won_b).ratio(alpha)
 
 
-def compared(shown_a: "Numbers", won_a: "Numbers", shown_b: "Numbers", won_b: "Numbers") -> tuple[float, float]:
-    """The `better` and `worse` of `ratio`."""
-    return bets(shown_a, won_a, shown_b, won_b).evidence
-
-
 class Bets(NamedTuple):
     """
     a's outcomes in strata that have both sides and an outcome; outcomes of both in each, and a's share of its visitors. For each ratio

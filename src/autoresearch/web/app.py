@@ -30,7 +30,7 @@ from autoresearch.report import adoption
 from autoresearch.study import load
 from autoresearch.web import detail, machine, rows, token
 from autoresearch.web.answers import as_json, file, same_site, say
-from autoresearch.web.campaign import Campaign
+from autoresearch.web.campaign import Campaign, live_study
 from autoresearch.web.feed import Feed, Mark, running
 from autoresearch.web.peers import Peers
 from autoresearch.web.shown import Shown
@@ -114,7 +114,7 @@ class Page:
         self.folder, self.secret, self.closing = folder, secret, closing
         self.home = folder / HOME
         self.journal = self.home / "events.jsonl"
-        self.feed = Feed(self.journal)
+        self.feed = Feed(self.journal, live_study(folder) is not None)
         self.inbox = Inbox(self.home)
         self.peers = Peers(self.home)
         self.campaign = Campaign(folder, secret, self.feed)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from autoresearch.errors import AutoresearchError, StudyError, WorkspaceError
+from autoresearch.errors import AutoresearchError, StudyError
 from autoresearch.git import git
 from autoresearch.study import Study, load
 from autoresearch.web.feed import Feed
@@ -46,6 +46,14 @@ class Word(Struct, frozen=True, forbid_unknown_fields=True):
     why: str = ""
 
 
+def live_study(folder: Path) -> Study | None:
+    """The study in this folder, if it is one of real traffic. Whoever asks for a study is told elsewhere what is wrong with it."""
+    with contextlib.suppress(AutoresearchError):
+        found = load(folder)
+        return found if found.live is not None else None
+    return None
+
+
 class Campaign:
     """Of the study in `folder`. Thread-safe."""
 
@@ -54,14 +62,11 @@ class Campaign:
         self._lock, self._mapping = threading.Lock(), threading.Lock()
         self._store: Store | None = None
         self._variables: tuple[str, Variables] | None = None
-        self._files: tuple[str, Template, Brand | None] | None = None
+        self._files: tuple[str, Template | None, Brand | None] | None = None
         self._plan: tuple[float, Plan | None] = float("-inf"), None
         self._told: tuple[str, bytes, Atlas | None] | None = None
         self._next = 0.0
-        self.study: Study | None = None
-        with contextlib.suppress(AutoresearchError):  # whoever asks for the study is told what is wrong with it
-            found = load(folder)
-            self.study = found if found.live is not None else None
+        self.study = live_study(folder)
 
     @property
     def live(self) -> bool:
@@ -136,6 +141,7 @@ class Campaign:
             state, variables, (template, rules) = self._feed.state, self.variables(), self.files()
             found = queue.waits(state, variables, template, rules)
             commits = {one.trial: state.trials[one.trial].commit or "" for one in found}
+        is_page = template is not None and template.html
         left = [one for one in found if one.trial not in said]
         decided = [said[one.trial] for one in found if one.trial in said]
         rows = [
@@ -149,8 +155,8 @@ class Campaign:
                 "by": clean(one.by, 40),
                 "breaks": [clean(each, 500) for each in one.breaks[:5]],
                 "claims": [clean(each, 200) for each in one.claims[:5]],
-                "look": f"api/look/{one.trial}/{self.key(one.trial, commits[one.trial])}/" if template.html else None,
-                "seen": None if template.html else clean(one.seen, SEEN),
+                "look": f"api/look/{one.trial}/{self.key(one.trial, commits[one.trial])}/" if is_page else None,
+                "seen": None if is_page else clean(one.seen, SEEN),
             }
             for one in left[:MOST_WAITING]
         ]
@@ -193,40 +199,32 @@ class Campaign:
             self._variables = best.commit, parse(git(self.folder, "show", where).decode())
         return self._variables[1]
 
-    def _committed(self, name: str) -> bytes | None:
-        """A file of the study as it was committed when it began: while nobody runs it, it lies nowhere else."""
+    def _start(self) -> str:
+        """The commit that the study began from."""
         opened = self._feed.state.opened
         if self.study is None or opened is None:
             raise StudyError("this study was not run yet: `autoresearch live serve`")
-        where = f"{opened.start}:{Workspace(self.folder, self.study).prefix}{name}"
-        with contextlib.suppress(WorkspaceError):
-            return git(self.folder, "cat-file", "blob", where)
-        return None
+        return opened.start
 
     def _channel(self) -> str:
         assert self.study is not None
         assert self.study.live is not None
         return self.study.live.channel
 
-    def files(self) -> "tuple[Template, Brand | None]":
+    def files(self) -> "tuple[Template | None, Brand | None]":
         """
         The template, and the brand's rules. The feed's lock is held.
 
         Raises:
             StudyError: one of them cannot be read.
         """
-        from autoresearch.live import brand, render
+        from autoresearch.campaign import house
 
-        assert self.study is not None
-        assert self.study.live is not None
-        name, opened = self.study.live.template, self._feed.state.opened
-        start = opened.start if opened else ""
+        start = self._start()
         if self._files is None or self._files[0] != start:
-            text, rules = self._committed(name), self._committed(brand.FILE)
-            if text is None:
-                raise StudyError(f"{name} was not committed when the study began; live.template names it")
-            read = brand.parse(rules.decode(errors="replace")) if rules is not None else None
-            self._files = start, render.Template(text.decode(errors="replace"), name), read
+            assert self.study is not None
+            assert self.study.live is not None
+            self._files = start, *house.words(Workspace(self.folder, self.study), start, self.study.live)
         return self._files[1:]
 
     # -- how it would look -------------------------------------------------------------------------------
@@ -258,19 +256,23 @@ class Campaign:
             if level is None:
                 raise StudyError(f"trial {trial} is about no level")
             template, _ = self.files()
-            if not template.html:
-                raise StudyError(f"{template.name} is no page; the queue shows it as text")
+            if template is None or not template.html:
+                raise StudyError(
+                    f"{template.name if template else 'this study'} is no page; the queue shows it as text"
+                )
             return queue.look(self._feed.state, self.variables(), level, template, nonce), nonce
 
     def picture(self, name: str) -> tuple[bytes, str] | None:
         """A file that the page shows beside words, and its kind; None where it has none of that name that it could show."""
+        from autoresearch.campaign import house
         from autoresearch.live.pictures import KINDS, MOST
 
         kind = KINDS.get(Path(name).suffix.lower())
         if kind is None or any(not part or part.startswith(".") for part in name.split("/")):
             return None
         with self._feed.lock:
-            found = self._committed(f"static/{name}")
+            assert self.study is not None
+            found = house.committed(Workspace(self.folder, self.study), self._start(), f"static/{name}")
         return (found, kind) if found is not None and len(found) <= MOST else None
 
     # -- the map -----------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ class News(NamedTuple):
 class Feed:
     """Thread-safe. `path` is the journal."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, live: bool = False) -> None:
+        self._live = live
         self._follower = Follower(path)
         self._path = path
         self.lock = threading.RLock()  # hold it to read `state`
@@ -132,7 +133,7 @@ class Feed:
         """The head as JSON, and the number of events it was made after."""
         with self.lock:
             if self._head is None or self._head[0] != self._events:
-                self._head = self._events, msgspec.json.encode(rows.head(self.state))
+                self._head = self._events, msgspec.json.encode(rows.head(self.state, self._live))
             return self._head
 
 

@@ -16,6 +16,7 @@ from autoresearch.trial import Claim, Trial
 IDEA_LENGTH = 200  # characters of an idea in a row; the trial's own page has all of it
 LATEST = 20  # trials that the pace is taken from
 SENT = 50  # waiting ideas, notes and proposers at most
+PEOPLE = "Measured on people: who came, what they did and what resonates is in the map below."
 COLUMNS = (
     *("id", "word", "value", "gain", "error", "cost", "runs", "idea", "by", "parent", "at"),
     *("added", "removed", "flags", "baseline"),
@@ -51,15 +52,15 @@ def row(trial: Trial, parent: int | None) -> list[Any]:
     ]
 
 
-def head(state: State) -> dict[str, Any]:
-    """All but the trials. Without `study` where nothing was ever run."""
+def head(state: State, live: bool = False) -> dict[str, Any]:
+    """All but the trials. Without `study` where nothing was ever run. What people did to a live study is in its store, and told by its map."""
     if state.opened is None:
         return {"study": None, "summary": "This study has not been run yet: autoresearch run"}
     metric, noise = state.metric, state.noise
     return {
         "study": clean(state.opened.study, 80),
         "metric": {"name": clean(metric.name, 80), "direction": metric.direction, "unit": clean(metric.unit, 40)},
-        "summary": clean(text.summary(state)),
+        "summary": PEOPLE if live else clean(text.summary(state)),
         "remarks": [clean(one) for one in (text.held(state), text.drift(state)) if one],
         "start": text.start_value(state),
         "best": text.best_value(state),
