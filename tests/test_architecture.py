@@ -62,6 +62,7 @@ ALLOWED = {
     "git": {"errors"},
     "shape": set[str](),
     "spreadsheet": set[str](),
+    "wording": set[str](),
     "change": {"git", "shape"},
     "near": {"git", "trial"},
     "worktrees": {"errors", "files", "git"},
@@ -91,6 +92,7 @@ ALLOWED_IN = {
         "state",
         "stats",
         "trial",
+        "wording",
     },
     "propose": {
         "agent_table",
@@ -216,6 +218,7 @@ def test_help_imports_nothing_heavy() -> None:
         "autoresearch",
         "autoresearch.errors",
         "autoresearch.options",
+        "autoresearch.wording",
         *(f"autoresearch.{name}" for name in COMMANDS),
     }
 

@@ -11,7 +11,7 @@ pytest.importorskip("starlette", reason="the extra live is not installed")
 
 from autoresearch.campaign import house
 from autoresearch.cli import main
-from autoresearch.live import proof
+from autoresearch.live import proof, variables
 from autoresearch.live.plan import unit
 from autoresearch.study import load
 from autoresearch.workspace import HOME
@@ -71,6 +71,29 @@ def test_an_import_says_what_it_uses_whom_it_stops_and_what_counts(folder: Path)
     assert "1 record removed." in typed(folder, "forget", "c@example.org")
     assert "0 records are new, 4 known before, 1 refused, of people who asked" in typed(folder, "import", file)
     assert "--source must be a word" in typed(folder, "import", file, "--source", " ", code=2)
+
+
+def test_an_import_names_cells_that_the_study_never_had(folder: Path) -> None:
+    file = str(folder / "results.csv")
+    (folder / "results.csv").write_text(RESULTS.replace("headline=bold", "headline=bald"))
+    assert "Never shown" not in typed(folder, "import", file, "--dry-run"), "nobody knows, before anything may be shown"
+    house.publish(folder / HOME, variables.parse((folder / "variables.toml").read_text()))
+    assert "Never shown by this study: headline=bald (1). No verdict" in typed(folder, "import", file, "--dry-run")
+    (folder / "results.csv").write_text(RESULTS)
+    assert "Never shown" not in typed(folder, "import", file, "--dry-run")
+
+
+def test_a_file_of_costs_is_taken_as_the_docs_write_it_and_a_soft_bounce_stops_nobody(folder: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "live-data.md").read_text()
+    (folder / "costs.csv").write_text(text.partition("```csv\n")[2].partition("```")[0])
+    said = typed(folder, "import", str(folder / "costs.csv"), "--event", "cost")
+    assert "1 row: 1 cost" in said
+    assert "1 record is new, 0 known before." in said
+    assert "not used" not in said
+    (folder / "results.csv").write_text(RESULTS.replace("unsubscribe", "soft_bounce"))
+    said = typed(folder, "import", str(folder / "results.csv"))
+    assert "Not to be written to" not in said
+    assert "4 records are new" in said
 
 
 def test_nobody_is_forgotten_or_audited_by_a_slip(folder: Path) -> None:

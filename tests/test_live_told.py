@@ -22,7 +22,7 @@ pytest.importorskip("numpy")
 from autoresearch.campaign import house, tools
 from autoresearch.campaign.running import run
 from autoresearch.cli import main
-from autoresearch.live.records import AnyRecord, Exposure, Outcome
+from autoresearch.live.records import AnyRecord, Cost, Exposure, Outcome, Suppression
 from autoresearch.live.settings import Live
 from autoresearch.session import Goal
 from autoresearch.workspace import HOME
@@ -78,11 +78,47 @@ def test_status_and_log_of_a_live_study_say_what_the_map_says(study: Path) -> No
         "waiting": NEW,
         "outcomes": 2 * CLICKS,
         "plan": 1,
+        "kept": {"exposures": 10, "outcomes": {"click": 4}, "orphans": 0, "spent": 0.0, "suppressed": 0, "ignored": {}},
         "levels_shown": 0,
         "levels_waiting": 3,
     }
     seen = call("live", "map", "-C", study).output
     assert "7 people count, 28.57% of them with the outcome, in 1 day. 3 more wait until their 1 hour is over." in seen
+
+
+def test_what_was_stored_and_is_of_no_use_is_told_and_so_is_what_an_outcome_cost(tmp_path: Path) -> None:
+    folder = make(tmp_path / "s")
+    with begun(folder) as campaign:
+        store, plan = campaign.store, campaign.store.plan()
+        assert plan is not None
+        then, strange = time.time() - 30 * HOUR, plan.default.replace("plain", "nobodys")
+        store.add(visited(then, OLD, "ab", plan.default))
+        store.add(visited(then, NEW, "cd", strange))
+        spent = [(then, plan.default, 5.0), (then, strange, 3.0), (time.time() - 60, plan.default, 100.0)]
+        store.add([Cost(source="ads", id=f"{i}", at=at, cell=cell, amount=n) for i, (at, cell, n) in enumerate(spent)])
+        nobody = "9" * 32
+        store.add([Outcome(source="shop", id="o", at=then, unit=nobody, kind="click")])
+        store.add([Suppression(source="shop", id=f"s{i}", at=then, unit=nobody) for i in range(2)])
+        store.ignore("tool\x1b[2J", {"email_sent without ar_cell": 45, "opened": 2})
+    said = call("status", "-C", folder).output
+    assert "stored    10 exposures; 5 click; costs of 108.00; 1 person not to be written to" in said
+    assert "nobody's  1 outcome of people who were shown nothing: was `autoresearch live sent` typed" in said
+    assert "not used  45 email_sent without ar_cell, 2 opened, from tool\ufffd[2J" in said
+    kept = json.loads(call("status", "--json", "-C", folder).output)["live"]["kept"]
+    assert (kept["spent"], kept["orphans"], kept["suppressed"], kept["outcomes"]) == (108.0, 1, 1, {"click": 5})
+    seen = call("live", "map", "-C", folder).output
+    assert "cost each" in seen
+    rows = list(csv.DictReader(io.StringIO(call("live", "map", "--csv", "-C", folder).output)))
+    by_level = {row["level"]: row for row in rows if not row["segment"]}
+    # The cost of a minute ago is of people who do not count yet.
+    assert (by_level["plain"]["spent"], by_level["nobodys"]["spent"], by_level["go"]["spent"]) == ("5.0", "3.0", "8.0")
+    [plain] = [line for line in seen.splitlines() if " plain " in line]
+    assert " 2.50 " in plain
+    assert (by_level["nobodys"]["word"], by_level["nobodys"]["trial"]) == ("unknown here", "")
+    assert "never had it" in by_level["nobodys"]["why"]
+    assert "nobodys" not in seen.partition("Worth knowing next")[2]
+    assert call("live", "map", "--svg", tmp_path / "map.svg", "-C", folder).exit_code == 0
+    assert "2.50 each" in (tmp_path / "map.svg").read_text()
 
 
 def test_without_the_extra_or_a_store_status_has_words_and_no_figures(tmp_path: Path, study: Path) -> None:

@@ -5,14 +5,15 @@ be forgotten. As in cli.py, what takes time to import is imported inside.
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from autoresearch.errors import AutoresearchError
+from autoresearch.errors import AutoresearchError, StudyError
 from autoresearch.options import folder_option, read_state, write_file
+from autoresearch.wording import listed, many, shown
 
 if TYPE_CHECKING:
     from autoresearch.live.importing import Import, Result
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from autoresearch.study import Study
 
 file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-MOST_TOLD, LONGEST = 20, 60  # names of a list that are told, and characters of one
 NO_REPLIES = {"open", "click", "bounce", "unsubscribe", "complaint"}  # outcomes with nothing to read
 column_option = click.option("--column", default="email", show_default=True, help="The column with the addresses.")
 
@@ -113,9 +113,9 @@ def sent(folder: Path, file: Path, column: str) -> None:
         fates = list(desk.store.enter(records))
     refused = fates.count(Fate.REFUSED)
     click.echo(
-        f"{_many(fates.count(Fate.NEW), 'exposure')} recorded, {fates.count(Fate.KNOWN):,} known before"
+        f"{many(fates.count(Fate.NEW), 'exposure')} recorded, {fates.count(Fate.KNOWN):,} known before"
         + (f", {refused:,} refused, of people who asked to be forgotten" if refused else "")
-        + (f"; no proof in {_many(without, 'row')}." if without else ".")
+        + (f"; no proof in {many(without, 'row')}." if without else ".")
     )
 
 
@@ -141,10 +141,10 @@ def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[st
     named = dict(pair.split("=", 1) for pair in columns)
     with _opened(folder) as desk:
         found = importing.read(_bytes(file), source.strip(), tools.unit_of(desk.salt), time.time(), named, event)
-        for line in _said(found, event, desk.live):
+        for line in (*_said(found, event, desk.live), *_not_ours(found, folder)):
             click.echo(line)
         for problem in found.problems:
-            click.echo(f"{file}: {_printable(str(problem), len(str(problem)))}", err=True)
+            click.echo(f"{file}: {shown(str(problem), len(str(problem)))}", err=True)
         if found.problems:
             raise AutoresearchError(f"{file}: nothing was added; correct it, or name its columns with --map")
         result = importing.look(desk.store, found) if dry_run else importing.bring_in(desk.store, found)
@@ -156,30 +156,44 @@ def _said(found: "Import", event: str, live: "Live") -> Iterator[str]:
     """What a file says, before anything is added."""
     from autoresearch.live import importing
 
-    yield f"{_many(found.rows, 'row')}: {_listed(f'{n:,} {kind}' for kind, n in found.kinds.items()) or 'nothing'}"
+    yield f"{many(found.rows, 'row')}: {listed(f'{n:,} {kind}' for kind, n in found.kinds.items()) or 'nothing'}"
     column = found.columns.get("event")
     if event and column and found.kinds.keys() != {event}:
         yield (
-            f"The column {_printable(column)} says what happened, so --event {_printable(event)} is not used; where that column says "
+            f"The column {shown(column)} says what happened, so --event {shown(event)} is not used; where that column says "
             "something else: --map event="
         )
     if found.unused:
-        yield f"Columns that are not used: {_listed(found.unused)}"
+        yield f"Columns that are not used: {listed(found.unused)}"
     if stopped := importing.stopped(found):
-        yield f"Not to be written to any more: {_many(stopped, 'person', 'people')}"
+        yield f"Not to be written to any more: {many(stopped, 'person', 'people')}"
     if strange := importing.uncounted(found, live):
-        yield f"Not counted by this study: {_listed(f'{kind} ({n:,})' for kind, n in strange.items())}"
+        yield f"Not counted by this study: {listed(f'{kind} ({n:,})' for kind, n in strange.items())}"
+
+
+def _not_ours(found: "Import", folder: Path) -> Iterator[str]:
+    """Cells that the study never had; before it may show anything, nobody knows which those are."""
+    from autoresearch.campaign import house
+    from autoresearch.live import importing
+    from autoresearch.workspace import HOME
+
+    with contextlib.suppress(StudyError):
+        if strange := importing.strangers(found, house.published(folder / HOME)):
+            yield (
+                f"Never shown by this study: {listed(f'{cell} ({n:,})' for cell, n in strange.items())}. No verdict comes of them; is the column "
+                "with the cell as `live export` wrote it?"
+            )
 
 
 def _came(result: "Result", dry_run: bool) -> Iterator[str]:
     """What became of it, or would."""
     if result.orphans:
         yield (
-            f"{_many(result.orphans, 'outcome belongs', 'outcomes belong')} to nobody: no exposure of those people is known. Was `live sent` "
+            f"{many(result.orphans, 'outcome belongs', 'outcomes belong')} to nobody: no exposure of those people is known. Was `live sent` "
             "typed, and does the tool write addresses as the list does?"
         )
     yield (
-        f"{_many(result.new, 'record')} {'would be' if dry_run else 'is' if result.new == 1 else 'are'} new, {result.known:,} known before"
+        f"{many(result.new, 'record')} {'would be' if dry_run else 'is' if result.new == 1 else 'are'} new, {result.known:,} known before"
         + (f", {result.refused:,} refused, of people who asked to be forgotten." if result.refused else ".")
     )
 
@@ -233,7 +247,7 @@ def audit(folder: Path, person: str, said: str, truly: str) -> None:
         count = len(desk.store.audits())
     left = known.LEAST_AUDITED - count
     click.echo(
-        f"{_many(count, 'reply', 'replies')} read"
+        f"{many(count, 'reply', 'replies')} read"
         + (f"; rates are corrected from {known.LEAST_AUDITED} on." if left > 0 else "; rates are corrected by them.")
     )
 
@@ -254,7 +268,7 @@ def forget(folder: Path, person: str, unseen: bool) -> None:
                 "them all the same, which cannot be undone: --unseen"
             )
         removed = desk.store.forget(who)
-    click.echo(f"{_many(removed, 'record')} removed. What is told of them from now on is refused.")
+    click.echo(f"{many(removed, 'record')} removed. What is told of them from now on is refused.")
 
 
 @click.command("figures")
@@ -301,19 +315,3 @@ def _named(person: str) -> str:
     if not person.strip():
         raise AutoresearchError("the person is empty: give the address, or the id, by which they are known here")
     return person
-
-
-def _many(count: int, one: str, several: str = "") -> str:
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Names from a person's file, as far as a line holds them."""
-    told = list(names)
-    more = f" and {len(told) - MOST_TOLD:,} more" if len(told) > MOST_TOLD else ""
-    return ", ".join(_printable(name) for name in told[:MOST_TOLD]) + more
-
-
-def _printable(text: str, most: int = LONGEST) -> str:
-    cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(letter if letter.isprintable() else "�" for letter in cut)

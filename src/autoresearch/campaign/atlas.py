@@ -6,9 +6,11 @@ Pure data in the end: how it looks is in drawing.py.
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from autoresearch import log
@@ -18,7 +20,9 @@ from autoresearch.errors import StudyError
 from autoresearch.git import git
 from autoresearch.live import deciding
 from autoresearch.live.belief import Prior
+from autoresearch.live.counts import parts
 from autoresearch.live.deciding import Decision, Reading
+from autoresearch.live.places import CELL
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.variables import FILE, Variables, check_named, parse
@@ -28,14 +32,26 @@ from autoresearch.stats.misfit import Misfit
 from autoresearch.study import Study, load
 from autoresearch.workspace import HOME, Workspace
 
+NOBODYS = "a file or a webhook named it, and this study never had it"
+
 
 class Place(Struct, frozen=True):
-    """One reading (see deciding.Reading), with the words that the level stands for and what became of its trial: "" where it has none."""
+    """
+    One reading (see deciding.Reading), with the words that the level stands for and what became of its trial. `word` is "unknown" where a file or
+    a webhook named a level that this study never had. `spent`: what cells with this level cost, of the time that is counted; of no segment, and of
+    no pair.
+    """
 
     reading: Reading
     text: str
     trial: int | None
     word: str
+    spent: float = 0.0
+
+    @property
+    def each(self) -> float | None:
+        """What an outcome cost, where that is known."""
+        return self.spent / self.reading.won if self.spent and self.reading.won else None
 
 
 class Atlas(Struct, frozen=True):
@@ -123,13 +139,17 @@ def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading
         level.at: (number, level) for number, trial in state.trials.items() if (level := levels.of(trial)) is not None
     }
     everything = levels.joined(shelf.variables, (level for _, level in ever.values()))
+    costs = _spent(shelf, facts)
 
     def place(reading: Reading) -> Place:
         own = everything.variables.get(reading.variable)
         number = ever[reading.variable, reading.level][0] if (reading.variable, reading.level) in ever else None
-        now = state.trials[number].word if number is not None else reading.word
         text = own.levels.get(reading.level, "") if own else ""
-        return Place(reading, text, number, word(reading) if word else now)
+        spent = costs.get((reading.variable, reading.level), 0.0) if not reading.segment else 0.0
+        if own and reading.level not in own.levels:
+            return Place(msgspec.structs.replace(reading, why=NOBODYS), "", None, "unknown", spent)
+        now = state.trials[number].word if number is not None else reading.word
+        return Place(reading, text, number, word(reading) if word else now, spent)
 
     days = facts.counts.days
     return Atlas(
@@ -150,6 +170,16 @@ def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading
         shelf.live.window_hours,
         shelf.live.attribution == "hazard",
     )
+
+
+def _spent(shelf: Shelf, facts: Known) -> dict[tuple[str, str], float]:
+    """(variable, level) -> what its cells cost, and ("cell", cell); until people of then count."""
+    until = facts.until if shelf.live.attribution == "hazard" else facts.until - shelf.live.window_s
+    found: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for cell, amount in shelf.store.costs(until, facts.seen).items():
+        for at in ((CELL, cell), *parts(cell).items()):
+            found[at] += amount
+    return found
 
 
 def decided(

@@ -22,7 +22,14 @@ LINE, LETTERS = 18, 140  # pixels from one line of the summary to the next, and 
 MOST_TEXT = 44  # characters of a level's words
 SURE = 0.9  # chance that levels do something together, beyond which it is told
 REACHES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the axis, to either side; what goes beyond is cut
-COLOURS = {"keep": "#0f6b5c", "discard": "#a33b2b", "default": "#777777"}
+COLOURS = {"keep": "#0f6b5c", "discard": "#a33b2b", "default": "#777777", "unknown": "#777777"}
+VERDICTS = {
+    "keep": "kept",
+    "discard": "dropped",
+    "default": "default",
+    "rejected": "refused",
+    "unknown": "unknown here",
+}
 OPEN = "#2f5fa8"
 FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 HEAD = (
@@ -43,6 +50,7 @@ HEAD = (
     "told",
     "why",
     "fades",
+    "spent",
 )
 
 
@@ -86,7 +94,7 @@ def worth(atlas: Atlas, most: int) -> list[tuple[str, str, str, float]]:
     open_ = [
         place.reading
         for place in whole(atlas)
-        if place.word not in ("keep", "discard", "rejected") and not place.reading.enough
+        if place.word not in ("keep", "discard", "rejected", "unknown") and not place.reading.enough
     ]
     open_.sort(key=lambda one: (-one.value, one.variable, one.level))
     pairs = [(a, "", b, value) for a, b, value in atlas.pairs if value > 0]
@@ -96,9 +104,12 @@ def worth(atlas: Atlas, most: int) -> list[tuple[str, str, str, float]]:
 def verdict(place: Place) -> str:
     """One word or two for a person."""
     reading = place.reading
-    if place.word in ("keep", "discard", "default", "rejected"):
-        return {"keep": "kept", "discard": "dropped", "default": "default", "rejected": "refused"}[place.word]
-    return "learned enough" if reading.enough else "not yet"
+    return VERDICTS.get(place.word) or ("learned enough" if reading.enough else "not yet")
+
+
+def price(place: Place) -> str:
+    """What an outcome cost, in the currency of whoever told it; "" where that is not known."""
+    return f"{place.each:,.2f}" if place.each is not None else ""
 
 
 def table(atlas: Atlas) -> "Group":
@@ -108,6 +119,7 @@ def table(atlas: Atlas) -> "Group":
     from rich.text import Text
 
     found = Table(box=None, pad_edge=False, header_style="bold")
+    priced = any(map(price, whole(atlas)))
     for name, right in (
         ("variable", False),
         ("level", False),
@@ -115,6 +127,7 @@ def table(atlas: Atlas) -> "Group":
         ("95 %", True),
         ("best", True),
         ("people", True),
+        *([("cost each", True)] if priced else []),
         ("", False),
         ("says", False),
     ):
@@ -131,6 +144,7 @@ def table(atlas: Atlas) -> "Group":
             "" if is_default else f"{reading.low:+.0%} to {reading.high:+.0%}",
             f"{reading.p_best:.0%}",
             f"{reading.shown:,.0f}" if reading.shown else "",
+            *([price(place)] if priced else []),
             verdict(place),
             Text(short(place.text), no_wrap=True, overflow="ellipsis"),
         )
@@ -155,7 +169,7 @@ def as_csv(atlas: Atlas) -> str:
         (
             *(one.variable, one.level, one.segment, place.text, place.trial, verdict(place)),
             *(round(x, 4) for x in (one.effect, one.low, one.high, one.p_best, one.shown, one.won, one.value)),
-            *(one.enough, one.told, _sentence(one.why), one.fades),
+            *(one.enough, one.told, _sentence(one.why), one.fades, round(place.spent, 4)),
         )
         for place in atlas.places
         for one in (place.reading,)
@@ -214,6 +228,12 @@ def svg(atlas: Atlas) -> str:
                 f'<line x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3" stroke-linecap="round" opacity="0.45"/>'
             )
             parts.append(f'<circle cx="{x(one.effect):.1f}" cy="{y - 4}" r="5" fill="{colour}"/>')
-        told = f"{verdict(place)}, {one.shown:,.0f} people" if one.shown else verdict(place)
+        told = ", ".join(
+            [
+                verdict(place),
+                *([f"{one.shown:,.0f} people"] if one.shown else []),
+                *([f"{price(place)} each"] if price(place) else []),
+            ]
+        )
         parts.append(f'<text x="{LEFT + WIDE + 18}" y="{y}" fill="#555">{escape(told)}</text>')
     return "\n".join([*parts, "</svg>", ""])

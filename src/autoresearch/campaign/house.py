@@ -141,7 +141,7 @@ def material(home: Path, frozen: Path, live: Live) -> Material:
     """
     rules = frozen / brand.FILE
     own = brand.parse(rules.read_text()) if rules.exists() else None
-    return Material(_published(home), template(frozen, live), own)
+    return Material(published(home), template(frozen, live), own)
 
 
 def words(workspace: Workspace, start: str, live: Live) -> tuple[Template | None, brand.Brand | None]:
@@ -163,10 +163,16 @@ def words(workspace: Workspace, start: str, live: Live) -> tuple[Template | None
 
 def material_of(workspace: Workspace, start: str, live: Live) -> Material:
     """As `material`, for whom no session keeps files; errors as there and in `words`."""
-    return Material(_published(workspace.home), *words(workspace, start, live))
+    return Material(published(workspace.home), *words(workspace, start, live))
 
 
-def _published(home: Path) -> Variables:
+def published(home: Path) -> Variables:
+    """
+    The variables with every level that was ever approved.
+
+    Raises:
+        StudyError: nothing was published yet.
+    """
     path = folder(home) / SHOWN
     try:
         return msgspec.json.decode(path.read_bytes(), type=Variables)

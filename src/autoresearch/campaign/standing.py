@@ -5,21 +5,26 @@ The store is asked for sums that it keeps, so this costs little beside the map. 
 """
 
 import contextlib
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autoresearch.campaign import levels
 from autoresearch.errors import AutoresearchError, MissingExtra
 from autoresearch.live.settings import Live
-from autoresearch.report.live import Figures, Standing
+from autoresearch.report.live import Figures, Kept, Standing
 from autoresearch.state import State
 from autoresearch.study import Study
 from autoresearch.workspace import HOME
+
+if TYPE_CHECKING:
+    from autoresearch.live.store import Store
 
 
 def standing(folder: Path, study: Study, state: State) -> Standing:
     """Of the live study in this folder, as it is now."""
     live = study.need_live()
-    figures, why = _figures(study.name, live, folder / HOME)
+    figures, kept, why = _asked(study.name, live, folder / HOME)
     return Standing(
         live.outcome,
         live.window_hours,
@@ -29,6 +34,7 @@ def standing(folder: Path, study: Study, state: State) -> Standing:
         figures,
         why,
         begin(live),
+        kept,
     )
 
 
@@ -37,25 +43,40 @@ def begin(live: Live) -> str:
     return "autoresearch live serve" if live.channel == "page" else "autoresearch run"
 
 
-def _figures(name: str, live: Live, home: Path) -> tuple[Figures | None, str]:
-    """What the store says; or why it says nothing."""
+def _asked(name: str, live: Live, home: Path) -> tuple[Figures | None, Kept | None, str]:
+    """What the store says, and what it has; or why it says nothing."""
     try:
         from sqlalchemy.exc import DBAPIError
 
         from autoresearch.campaign import atlas, house
         from autoresearch.campaign.known import people
     except ImportError:
-        return None, str(MissingExtra("sqlalchemy", "live", "a study of real traffic"))
+        return None, None, str(MissingExtra("sqlalchemy", "live", "a study of real traffic"))
     except MissingExtra as error:
-        return None, str(error)
+        return None, None, str(error)
     if live.store is None and not (house.folder(home) / house.STORE).exists():
-        return None, f"nothing was recorded yet (`{begin(live)}` begins it)"
+        return None, None, f"nothing was recorded yet (`{begin(live)}` begins it)"
     try:
         with contextlib.closing(house.store_of(name, live, home)) as store:
             plan = store.plan()
             found = people(store, live, atlas.latest(store, None), store.seen())
-            return Figures(*found, plan.number if plan else None), ""
+            return Figures(*found, plan.number if plan else None), _kept(store), ""
     except AutoresearchError as error:
-        return None, str(error)
+        return None, None, str(error)
     except DBAPIError as error:
-        return None, f"the store does not answer ({str(error.orig).strip().partition(chr(10))[0][:200]})"
+        return None, None, f"the store does not answer ({str(error.orig).strip().partition(chr(10))[0][:200]})"
+
+
+def _kept(store: "Store") -> Kept:
+    found = store.summary()
+    ignored: dict[str, dict[str, int]] = {}
+    for (source, kind), n in store.ignored().items():
+        ignored.setdefault(source, {})[kind] = n
+    return Kept(
+        found.exposures,
+        found.outcomes,
+        found.orphans,
+        math.fsum(store.costs(math.inf).values()),
+        found.suppressed,
+        ignored,
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autoresearch.campaign import house, levels
 from autoresearch.campaign.atlas import Atlas, Place, drawn_from, latest, open_shelf
-from autoresearch.campaign.drawing import summary, verdict, whole, worth
+from autoresearch.campaign.drawing import price, summary, verdict, whole, worth
 from autoresearch.errors import MissingExtra, StudyError
 from autoresearch.live import brand
 from autoresearch.live.brand import Brand
@@ -88,7 +88,7 @@ def _levels(atlas: Atlas, variables: Variables, text: int) -> list[str]:
 def _level(place: Place, text: int) -> str:
     one = place.reading
     said = f"{quote(one.level, PHRASE)[1:-1]} {quote(place.text, text)}" if place.text else quote(one.level, TEXT[0])
-    seen = f"{one.shown:,.0f} people"
+    seen = f"{one.shown:,.0f} people" + (f", {price(place)} an outcome" if price(place) else "")
     if one.word == "default":
         return f"{said}: the default, {seen}"
     fades = f"; {quote(one.fades, WHY)[1:-1]}" if one.fades else ""

@@ -228,7 +228,7 @@ class Desk:
             return [found[0].record] if found[0].record else []
 
         job = await self._do(Job(unit(self.salt, person), make))
-        self.counts.add("exposures_total", len(job.new))
+        self._count(job.new)
         return found[0], job.first is not None
 
     async def seen(self, person: str, word: str) -> bool | None:
@@ -238,7 +238,7 @@ class Desk:
         if exposure is None:
             return None
         job = await self._do(Job(who, lambda first: [] if first else [exposure]))
-        self.counts.add("exposures_total", len(job.new))
+        self._count(job.new)
         return job.first is not None
 
     # -- what is recorded ------------------------------------------------------------------------------
@@ -266,9 +266,11 @@ class Desk:
         return len(found.records)
 
     def _count(self, new: Sequence[AnyRecord]) -> None:
-        """Count outcomes that were stored. A source may name kinds without end, and a counter for each would be too many."""
+        """Count what was stored. A source may name kinds of outcomes without end, and a counter for each would be too many."""
         for record in new:
-            if isinstance(record, Outcome):
+            if isinstance(record, Exposure):
+                self.counts.add("exposures_total")
+            elif isinstance(record, Outcome):
                 known = (
                     self.counts.of("outcomes_total", kind=record.kind)
                     or self.counts.kinds("outcomes_total") < MOST_KINDS

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.live import counted, table
+from autoresearch.live.counts import parts
 from autoresearch.live.mappings import (
     CELL,
     CHANCE,
@@ -28,10 +29,11 @@ from autoresearch.live.mappings import (
     generic,
     too_early,
 )
-from autoresearch.live.records import AnyRecord, Exposure, Fate, Outcome, Suppression
+from autoresearch.live.records import AnyRecord, Cost, Exposure, Fate, Outcome, Suppression
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.table import Problem, Unreadable
+from autoresearch.live.variables import Variables
 
 MOST_PROBLEMS = 50  # that are told
 AT_ONCE = 1000  # records
@@ -132,6 +134,17 @@ def uncounted(found: Import, live: Live) -> dict[str, int]:
     """The kinds of event in the file that are neither what the study counts nor what a guardrail bounds, and how many there are of each."""
     counted_here = {live.outcome, EXPOSED, COSTS, STOPS, *(guard.name for guard in live.bounds)}
     return {kind: count for kind, count in found.kinds.items() if kind not in counted_here}
+
+
+def strangers(found: Import, variables: Variables) -> dict[str, int]:
+    """The cells in the file that name a variable or a level which the study never had, and how many records name each."""
+    known = {name: variable.levels.keys() for name, variable in variables.variables.items()}
+    cells = Counter(record.cell for record in found.records if isinstance(record, Exposure | Cost))
+    return {
+        cell: n
+        for cell, n in cells.items()
+        if any(level not in known.get(name, ()) for name, level in parts(cell).items())
+    }
 
 
 def _result(store: Store, found: Import, fates: Sequence[Fate]) -> Result:

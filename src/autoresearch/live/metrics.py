@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 HELP = {
-    "exposures_total": "First exposures that were stored.",
+    "exposures_total": "Exposures that were stored: the first of each visitor, and those that webhooks told.",
     "outcomes_total": "Outcomes that were stored, by kind.",
     "quiet_total": "Requests of which nothing was recorded, by reason.",
     "refused_total": "Requests that were refused, by reason.",

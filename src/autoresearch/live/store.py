@@ -50,13 +50,15 @@ OTHERS = "(others)"
 
 
 class Summary(Struct, frozen=True):
-    """How much there is. `orphans` are outcomes of units that were never exposed, such as an address that is written otherwise elsewhere."""
+    """
+    How much there is. `orphans` are outcomes of units that were never exposed, such as an address that is written otherwise elsewhere; `suppressed`
+    are units, but for those that were forgotten.
+    """
 
     exposures: int
     units: int
     outcomes: dict[str, int]  # by kind
-    costs: int
-    suppressions: int
+    suppressed: int
     orphans: int
     last: int  # number of the last record
 
@@ -210,7 +212,7 @@ class Store:
     def costs(self, until: float, seen: int | None = None) -> dict[str, float]:
         """Cell -> what showing it cost until then."""
         c = RECORDS.c
-        where = [c.study == self._study, c.what == COST, c.at <= until]
+        where = [c.study == self._study, c.unit.is_(None), c.what == COST, c.at <= until]  # by the index of units
         if seen is not None:
             where.append(c.number <= seen)
         with self._database.reading() as connection:
@@ -222,19 +224,20 @@ class Store:
         c, o = RECORDS.c, RECORDS.alias("o").c
         exposed = select(c.key).where(c.study == o.study, c.unit == o.unit, c.first == 1).exists()
         orphans = select(func.count()).where(o.study == self._study, o.kind.is_not(None), ~exposed)
+        ended = select(func.count(c.unit.distinct())).where(c.study == self._study, c.what == SUPPRESSION)
         asked = select(c.what, c.kind, func.count(), func.sum(c.first)).where(c.study == self._study)
         with self._database.reading() as connection:
             rows = connection.execute(asked.group_by(c.what, c.kind)).all()
             texts = self._words.texts(connection, {kind for _, kind, _, _ in rows if kind is not None})
             lost = connection.execute(orphans).scalar_one()
+            stopped = connection.execute(ended).scalar_one()
             last = connection.execute(select(STUDIES.c.last).where(STUDIES.c.id == self._study)).scalar_one()
         n = {what: (count, first or 0) for what, _, count, first in rows if what != OUTCOME}
         outcomes = {texts[kind]: count for what, kind, count, _ in rows if what == OUTCOME}
         return Summary(
             *n.get(EXPOSURE, (0, 0)),
             dict(sorted(outcomes.items())),
-            n.get(COST, (0, 0))[0],
-            n.get(SUPPRESSION, (0, 0))[0],
+            stopped,
             lost,
             last,
         )

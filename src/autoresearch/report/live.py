@@ -14,6 +14,7 @@ from rich.text import Text
 from autoresearch.report import cost, proposers, text
 from autoresearch.report.brief import Left
 from autoresearch.state import State
+from autoresearch.wording import listed, many, shown
 
 MAP = "What resonates, and how surely: `autoresearch live map`."
 
@@ -32,6 +33,20 @@ class Figures(Struct, frozen=True):
     plan: int | None
 
 
+class Kept(Struct, frozen=True):
+    """
+    What was recorded. `outcomes`: kind -> how many; `orphans` of them belong to nobody who was shown anything. `spent`: the sum of all costs.
+    `suppressed`: people who are not to be written to. `ignored`: source -> kind of event -> how many came that mean nothing here.
+    """
+
+    exposures: int
+    outcomes: dict[str, int]
+    orphans: int
+    spent: float
+    suppressed: int
+    ignored: dict[str, dict[str, int]]
+
+
 class Standing(Struct, frozen=True):
     """
     `in_part`: those whose window is open count in part, by `live.attribution`. `levels_shown` beside the defaults; `levels_waiting` for a
@@ -46,6 +61,7 @@ class Standing(Struct, frozen=True):
     figures: Figures | None
     why: str = ""
     begin: str = "autoresearch run"
+    kept: Kept | None = None
 
 
 def windows(waiting: int, hours: float, in_part: bool, more: str = "") -> str:
@@ -87,6 +103,7 @@ def status(
             f"people    {_people(standing, found)}",
             f"outcomes  {_outcomes(standing, found)}",
             f"plan      {'none yet' if found.plan is None else f'{found.plan}, the latest'}",
+            *(_kept(standing.kept) if standing.kept else ()),
         ]
     )
     lines = [
@@ -112,6 +129,7 @@ def data(standing: Standing) -> dict[str, Any]:
     return {
         "outcome": standing.outcome,
         **figures,
+        "kept": msgspec.to_builtins(standing.kept),
         "levels_shown": standing.levels_shown,
         "levels_waiting": standing.levels_waiting,
     }
@@ -128,6 +146,25 @@ def _people(standing: Standing, found: Figures) -> str:
 
 def _outcomes(standing: Standing, found: Figures) -> str:
     return f"{found.outcomes:,} with the outcome ({standing.outcome}) so far, {found.successes:,} among the counted"
+
+
+def _kept(kept: Kept) -> list[str]:
+    """Only what there is any of."""
+    stored = [
+        many(kept.exposures, "exposure"),
+        *([listed(f"{n:,} {kind}" for kind, n in kept.outcomes.items())] if kept.outcomes else []),
+        *([f"costs of {kept.spent:,.2f}"] if kept.spent else []),
+        *([f"{many(kept.suppressed, 'person', 'people')} not to be written to"] if kept.suppressed else []),
+    ]
+    lines = [f"stored    {'; '.join(stored)}"]
+    if kept.orphans:
+        lines.append(
+            f"nobody's  {many(kept.orphans, 'outcome')} of people who were shown nothing: was `autoresearch live sent` typed, and does the "
+            "tool write addresses as the list does?"
+        )
+    for source, kinds in kept.ignored.items():
+        lines.append(f"not used  {listed(f'{n:,} {kind}' for kind, n in kinds.items())}, from {shown(source)}")
+    return lines
 
 
 def _levels(standing: Standing, noun: str = "") -> str:

@@ -72,6 +72,7 @@ def _row(place: Place) -> dict[str, Any]:
         "p_best": one.p_best,
         "shown": one.shown,
         "told": one.told,
+        "each": place.each,
         "why": clean(one.fades or one.why, WHY),
     }
 

@@ -8,6 +8,7 @@ const percent = (share, digits = 0) => `${(share * 100).toFixed(digits).replace(
 const change = (effect) => { const rounded = Math.round(effect * 100); return `${rounded > 0 ? "+" : ""}${percent(rounded / 100)}`; };
 const span = (low, high) => `${change(low).replace(" %", "")} to ${change(high)}`;
 const count = (n) => Math.round(n).toLocaleString("en");
+const price = (n) => n.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const all = "all visitors";
 const plain = (name) => name.replaceAll("=", ": ").replaceAll(";", ", ");
 
@@ -108,9 +109,11 @@ function now() {
 function places() {
   const rows = found.rows.filter((one) => one.segment === segment);
   if (!rows.length) return el("p", { class: "quiet" }, segment ? "Nothing is known of these visitors by themselves yet." : "Nothing is known yet.");
-  const titles = [["words"], ["stands"], ["effect, 95 %", "r"], ["likely best", "r likely"], ["people", "r"]];
+  const priced = rows.some((one) => one.each != null);
+  const titles = [["words"], ["stands"], ["effect, 95 %", "r"], ["likely best", "r likely"], ["people", "r"], ...(priced ? [["cost each", "r"]] : [])];
   return table(`What resonates with ${segment ? plain(segment) : all}`, titles, rows, (one) => el("tr", {}, words(one),
     el("td", { class: `stands s-${one.word.split(" ")[0]}`, title: one.why }, one.word, one.default || !one.why ? null : el("small", { class: "unseen" }, one.why)),
     el("td", { class: "r" }, ...(one.default ? [""] : [change(one.effect), el("small", {}, span(one.low, one.high))])),
-    el("td", { class: "r likely" }, percent(one.p_best)), el("td", { class: "r" }, one.shown ? count(one.shown) : "")));
+    el("td", { class: "r likely" }, percent(one.p_best)), el("td", { class: "r" }, one.shown ? count(one.shown) : ""),
+    ...(priced ? [el("td", { class: "r" }, one.each == null ? "" : price(one.each))] : [])));
 }
