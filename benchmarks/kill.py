@@ -13,6 +13,7 @@ best branch where the fold of the log says, the person's checkout byte-identical
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -28,7 +29,8 @@ from autoresearch.state import State
 from benchmarks.tables import markdown, report
 
 STEPS = 60  # proposals in one study
-LONGEST_S = 1.2  # a round is killed at the latest after this
+LONGEST_S = 1.2  # a round is killed at the latest after this, from the start or from the first write on
+BEGINS_S = 30.0  # within which the program has written something, on however busy a machine
 STUDY = """
 name = "kill"
 asset = ["candidate.sh"]
@@ -111,14 +113,21 @@ class Rounds:
         return False
 
     def _wait(self, process: subprocess.Popen[bytes], size: int) -> None:
-        """Until a random instant, or right after the log was written for the n-th time."""
-        deadline = time.monotonic() + self.random.uniform(0.15, LONGEST_S)
-        writes = self.random.randrange(1, 40) if self.random.random() < 0.5 else 1 << 30
-        while time.monotonic() < deadline and writes and process.poll() is None:
+        """Until a random instant from the start on; or from the first write to the log on, or right after the n-th."""
+        longest = self.random.uniform(0.15, LONGEST_S)
+        by_writes = self.random.random() < 0.5
+        left = self.random.randrange(1, 40) if by_writes else math.inf
+        # On a busy machine the program may need longer than that to begin: a round that waits for writes waits for the first.
+        deadline = time.monotonic() + (BEGINS_S if by_writes else longest)
+        written = False
+        while time.monotonic() < deadline and left > 0 and process.poll() is None:
             now = self.log.stat().st_size if self.log.exists() else 0
-            writes -= now != size
+            if now != size:
+                left -= 1
+                if by_writes and not written:
+                    written, deadline = True, time.monotonic() + longest
             size = now
-            time.sleep(0 if writes < 1 << 20 else 0.005)
+            time.sleep(0 if by_writes else 0.005)
 
     def _no_survivor(self) -> None:
         deadline = time.monotonic() + 5
