@@ -34,7 +34,7 @@ from autoresearch.live.serve import serving
 from autoresearch.live.variables import FILE, cell_of, parse
 from autoresearch.study import load
 from autoresearch.web import serve
-from autoresearch.workspace import HOME
+from autoresearch.workspace import HOME, Workspace
 
 DOCS = Path(__file__).parent.parent / "docs"
 DAYS, EACH_DAY, SEED = 21, 1500, 2
@@ -101,8 +101,8 @@ def visited(folder: Path) -> Iterator[str]:
     study = load(folder)
     assert study.live is not None
     with contextlib.closing(house.store_of(study.name, study.live, folder / HOME)) as store:
-        desk = running.desk_of(study.name, study.live, folder / HOME, folder, store)
-        with serving(desk, Settings(port=0), folder) as there:
+        desk = running.desk_of(Workspace(folder, study), study.live, store)
+        with serving(desk, Settings(port=0)) as there:
             yield there.address
 
 

@@ -21,7 +21,7 @@ from autoresearch.live.desk import Desk, Material
 from autoresearch.live.door import Settings
 from autoresearch.live.plan import unit
 from autoresearch.live.records import AnyRecord, Plan, Suppression
-from autoresearch.live.render import read
+from autoresearch.live.render import Template
 from autoresearch.live.serve import serving
 from autoresearch.live.settings import Live
 from autoresearch.live.store import open_store
@@ -59,8 +59,9 @@ def run(program: str, examples: int, seed: int) -> tuple[str, int, str]:
         cells = {key(cell): 1.0 for cell in variables.cells()}
         store.add_plan(Plan(1, time.time(), 0, 1, key(variables.default), 0.1, {"": cells}))
         live = Live("click", guardrails=["unsubscribe <= 0.01"], segments=["device", "source"])
-        desk = Desk("s", live, SALT, store, lambda: Material(variables, read(TEMPLATE, "page.html")), {"tool": hook})
-        with serving(desk, Settings(port=0, each_second=1e6, burst=10**6), Path(folder)) as served:
+        template = Template((TEMPLATE / "page.html").read_text(encoding="utf-8"))
+        desk = Desk("s", live, SALT, store, lambda: Material(variables, template), {"tool": hook})
+        with serving(desk, Settings(port=0, each_second=1e6, burst=10**6)) as served:
             command = [
                 program,
                 "run",

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from autoresearch.live import render, variables
+from autoresearch.live import pictures, render, variables
 from autoresearch.live.brand import Brand
 from autoresearch.live.desk import Desk, Hook, Material
 from autoresearch.live.door import Settings
@@ -56,7 +56,7 @@ class Study:
         folder.mkdir(exist_ok=True)
         self.folder, self.live = folder, live
         self.variables = words()
-        self.template: render.Template | None = render.Template(page) if page else render.read(TEMPLATE, "page.html")
+        self.template: render.Template | None = render.Template(page or (TEMPLATE / "page.html").read_text())
         self.path = folder / "live.db"
         self.store = open_store(self.path, "s")
         self.between = Breakable(self.store)
@@ -64,7 +64,11 @@ class Study:
         self.now = 1.8e9
 
     def material(self) -> Material:
-        return Material(self.variables, self.template, self.rules)
+        return Material(self.variables, self.template, self.rules, self.picture)
+
+    def picture(self, name: str) -> tuple[bytes, str] | None:
+        kind, path = pictures.kind(name), self.folder / "static" / name
+        return (path.read_bytes(), kind) if kind and path.is_file() else None
 
     def desk(self, hooks: Mapping[str, Hook] | None = None) -> Desk:
         store = cast(Store, self.between)
@@ -96,7 +100,7 @@ def running(
     study = Study(folder, live or Live("click", origins=["http://shop.example"], segments=["device"]), page)
     if planned:
         study.store.add_plan(planned(study.variables))
-    with serving(study.desk(hooks), Settings(**{"port": 0} | settings), folder) as served:
+    with serving(study.desk(hooks), Settings(**{"port": 0} | settings)) as served:
         yield study, served
     study.store.close()
 

@@ -170,7 +170,7 @@ def nasty(folder: Path, live: Live) -> Study:
 @contextmanager
 def serving_at(study: Study, port: int) -> Iterator[None]:
     study.template = None  # decisions only
-    with serving(study.desk(), Settings(port=port), study.folder):
+    with serving(study.desk(), Settings(port=port)):
         yield
 
 

@@ -77,7 +77,7 @@ def test_an_import_names_cells_that_the_study_never_had(folder: Path) -> None:
     file = str(folder / "results.csv")
     (folder / "results.csv").write_text(RESULTS.replace("headline=bold", "headline=bald"))
     assert "Never shown" not in typed(folder, "import", file, "--dry-run"), "nobody knows, before anything may be shown"
-    house.publish(folder / HOME, variables.parse((folder / "variables.toml").read_text()))
+    house.publish(folder / HOME, "", variables.parse((folder / "variables.toml").read_text()))
     assert "Never shown by this study: headline=bald (1). No verdict" in typed(folder, "import", file, "--dry-run")
     (folder / "results.csv").write_text(RESULTS)
     assert "Never shown" not in typed(folder, "import", file, "--dry-run")

@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def export(store: Store, text: str = PEOPLE, **also: Any) -> Exported:
-    template = render.read(TEMPLATE.parent / "cold-email", "mail.txt")
+    template = render.Template((TEMPLATE.parent / "cold-email" / "mail.txt").read_text(), "mail.txt")
     return addresses(text, "s", LIVE, SALT, store, also.pop("words", words("cold-email")), template, **also)
 
 

@@ -78,9 +78,8 @@ def serve(
             running.run(folder, Goal(hours=hours), screen, door, opened)
     except Busy as busy:
         console.print(f"{busy}. That process decides who sees what; this one serves.", soft_wrap=True)
-        frozen = house.frozen(Workspace(folder, study))
         store = house.store_of(study.name, study.live, folder / HOME)
-        with serving(running.desk_of(study.name, study.live, folder / HOME, frozen, store), door, frozen) as there:
+        with serving(running.desk_of(Workspace(folder, study), study.live, store), door) as there:
             opened(there)
             there.wait()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from autoresearch.errors import AutoresearchError, StudyError
-from autoresearch.options import folder_option, read_state, write_file
+from autoresearch.options import folder_option, write_file
 from autoresearch.wording import listed, many, shown
 
 if TYPE_CHECKING:
@@ -77,19 +77,16 @@ def export(folder: Path, file: Path, column: str, out: Path) -> None:
     if out.exists():
         raise AutoresearchError(f"{out} is there already; name another file, and nothing is overwritten")
     with _opened(folder) as desk:
-        opened = read_state(folder).opened
-        if opened is None:
-            raise AutoresearchError("this study was not begun yet: `autoresearch run` makes the first plan")
-        shown = house.material_of(Workspace(folder, desk.study), opened.start, desk.live)
+        material = house.shown(Workspace(folder, desk.study), desk.live)()
         made = exporting.addresses(
             _text(file),
             desk.study.name,
             desk.live,
             desk.salt,
             desk.store,
-            shown.variables,
-            shown.template,
-            shown.rules,
+            material.variables,
+            material.template,
+            material.rules,
             column,
         )
     write_file(out, made.text, new=True)
@@ -178,7 +175,7 @@ def _not_ours(found: "Import", folder: Path) -> Iterator[str]:
     from autoresearch.workspace import HOME
 
     with contextlib.suppress(StudyError):
-        if strange := importing.strangers(found, house.published(folder / HOME)):
+        if strange := importing.strangers(found, house.published(folder / HOME).variables):
             yield (
                 f"Never shown by this study: {listed(f'{cell} ({n:,})' for cell, n in strange.items())}. No verdict comes of them; is the column "
                 "with the cell as `live export` wrote it?"

@@ -201,7 +201,7 @@ class Workspace:
         A line of mode, content and path for each file that no candidate may change. study.toml itself is left
         out: what it says about measuring is part of the digest word by word.
         """
-        files = self._files(commit)
+        files = self.files(commit)
         return [line for line, path in files if path is None or not (path == FILE or self.study.may_change(path))]
 
     def asset_files(self, commit: str) -> list[Path]:
@@ -214,10 +214,10 @@ class Workspace:
 
     def _asset(self, commit: str) -> dict[str, str]:
         """The same from the study's folder, each with git's line for it."""
-        files = ((path, line) for line, path in self._files(commit) if path is not None)
+        files = ((path, line) for line, path in self.files(commit) if path is not None)
         return {path: line for path, line in files if self.study.may_change(path)}
 
-    def _files(self, commit: str) -> Iterator[tuple[str, str | None]]:
+    def files(self, commit: str) -> Iterator[tuple[str, str | None]]:
         """Every file of a commit: its line, and its path from the study's folder (None outside it)."""
         listed = git(self.folder, "ls-tree", "-r", "-z", "--full-tree", commit).decode(errors="surrogateescape")
         for line in filter(None, listed.split("\0")):
@@ -246,8 +246,8 @@ class Workspace:
         """The study's folder in a worktree of the study's own commit: where frozen code runs from."""
         top = self.home / "trees" / REFEREE
         self.add_worktree(top, commit)
-        self._referee = traces(top / line.partition("\t")[2] for line, _ in self._files(commit))
-        return top / self.prefix  # where house.frozen looks for it, too
+        self._referee = traces(top / line.partition("\t")[2] for line, _ in self.files(commit))
+        return top / self.prefix
 
     def restore_referee(self, commit: str) -> list[Path]:
         """Make frozen code what it was committed as, before each run of it; the files that were not."""

@@ -5,23 +5,25 @@ All of it lies in .autoresearch/live, but for a store that study.toml names.
 """
 
 import contextlib
+import functools
 import os
 import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from autoresearch import files
-from autoresearch.errors import StudyError, WorkspaceError
-from autoresearch.git import git
-from autoresearch.live import brand
+from autoresearch.campaign.own import Own
+from autoresearch.errors import StudyError
 from autoresearch.live.desk import Material
-from autoresearch.live.render import Template, read
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
 from autoresearch.live.variables import Variables
-from autoresearch.workspace import REFEREE, Workspace
+from autoresearch.workspace import Workspace
 
 if TYPE_CHECKING:
     from autoresearch.live.belief import Prior
@@ -75,19 +77,6 @@ def salt(home: Path, store: Store) -> bytes:
     return found
 
 
-def frozen(workspace: Workspace) -> Path:
-    """Where the study's own files lie as they were committed, once the study was begun."""
-    return workspace.home / "trees" / REFEREE / workspace.prefix
-
-
-def committed(workspace: Workspace, start: str, name: str) -> bytes | None:
-    """One of the study's own files as it was when the study began; None where it was not there."""
-    try:
-        return git(workspace.folder, "cat-file", "blob", f"{start}:{workspace.prefix}{name}")
-    except WorkspaceError:
-        return None
-
-
 def prior(workspace: Workspace, start: str, live: Live) -> "Prior | None":
     """
     What the study begins from, as it was committed at `start`; None where study.toml names nothing.
@@ -100,83 +89,59 @@ def prior(workspace: Workspace, start: str, live: Live) -> "Prior | None":
     from autoresearch.live import prior as handed
 
     name = live.prior
-    if (found := committed(workspace, start, name)) is None:
+    if (found := Own(workspace, start, live).read(name, handed.LARGEST)) is None:
         raise StudyError(
             f"study.toml: live.prior names {name}, which is not in the commit that the study began from ({start[:10]}): `git add` and "
             "commit it before the study begins, or take the key out"
         )
-    if len(found) > handed.LARGEST:
-        raise StudyError(f"{name}: has {len(found):,} bytes, and {handed.LARGEST:,} is the most; take effects out")
     try:
         return handed.accepted(found.decode(), name, live)
     except UnicodeDecodeError:
         raise StudyError(f"{name}: is no text; write it with `autoresearch live map --prior {name}`") from None
 
 
-def template(frozen: Path, live: Live) -> Template | None:
-    """
-    The page, mail or ad; None where study.toml says that there is none.
+class Published(Struct, frozen=True):
+    """What may be shown: the study's own files of the commit `start`, and the variables with every level that was ever approved."""
 
-    Raises:
-        StudyError: see render.read.
-    """
-    return read(frozen, live.template) if live.template else None
+    start: str
+    variables: Variables
 
 
-def publish(home: Path, variables: Variables) -> None:
-    """What the server may show, whole or not at all."""
-    path, told = folder(home) / SHOWN, msgspec.json.encode(variables)
+def publish(home: Path, start: str, variables: Variables) -> None:
+    """For servers, whole or not at all."""
+    path, told = folder(home) / SHOWN, msgspec.json.encode(Published(start, variables))
     with contextlib.suppress(OSError):
         if path.read_bytes() == told:
             return
     files.put(path, told)
 
 
-def material(home: Path, frozen: Path, live: Live) -> Material:
+def published(home: Path) -> Published:
     """
-    The same, as the server reads it; `frozen` is where the study's own files lie as they were committed.
-
-    Raises:
-        StudyError: nothing was published yet, or the template cannot be used.
-    """
-    rules = frozen / brand.FILE
-    own = brand.parse(rules.read_text()) if rules.exists() else None
-    return Material(published(home), template(frozen, live), own)
-
-
-def words(workspace: Workspace, start: str, live: Live) -> tuple[Template | None, brand.Brand | None]:
-    """
-    The template and the brand's rules as they were when the study began: while no session runs it, they lie nowhere else.
-
-    Raises:
-        StudyError: the template was not there, or one of them cannot be used.
-    """
-    text, rules = (
-        committed(workspace, start, live.template) if live.template else None,
-        committed(workspace, start, brand.FILE),
-    )
-    if live.template and text is None:
-        raise StudyError(f"{live.template} was not committed when the study began; live.template names it")
-    made = Template(text.decode(errors="replace"), live.template) if text is not None else None
-    return made, brand.parse(rules.decode(errors="replace")) if rules is not None else None
-
-
-def material_of(workspace: Workspace, start: str, live: Live) -> Material:
-    """As `material`, for whom no session keeps files; errors as there and in `words`."""
-    return Material(published(workspace.home), *words(workspace, start, live))
-
-
-def published(home: Path) -> Variables:
-    """
-    The variables with every level that was ever approved.
-
     Raises:
         StudyError: nothing was published yet.
     """
     path = folder(home) / SHOWN
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Variables)
+        return msgspec.json.decode(path.read_bytes(), type=Published)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         raise StudyError(
             f"{path}: nothing may be shown yet: `autoresearch live serve` or `autoresearch run` begins the study"
         ) from None
+
+
+def shown(workspace: Workspace, live: Live) -> Callable[[], Material]:
+    """
+    What may be shown, as it is whenever it is asked for; whether a session is there or not.
+
+    Raises, when it is asked:
+        StudyError: nothing was published yet, or a file of the study cannot be used.
+    """
+    own = functools.lru_cache(maxsize=1)(partial(Own, workspace, live=live))
+
+    def read() -> Material:
+        found = published(workspace.home)
+        files_of = own(found.start)
+        return Material(found.variables, files_of.template, files_of.rules, files_of.picture)
+
+    return read

@@ -7,7 +7,6 @@ The parts are a session's, as every study has them; what is done with them is in
 import contextlib
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from autoresearch.loop import heed
 from autoresearch.state import State
 from autoresearch.study import load
 from autoresearch.tell.listening import told
+from autoresearch.workspace import Workspace
 
 if TYPE_CHECKING:
     from autoresearch.live.desk import Desk
@@ -61,11 +61,9 @@ def run(
         if door is not None:
             from autoresearch.live.serve import serving
 
-            frozen = campaign.frozen
             served = house.store_of(study.name, study.live, home)
             stack.callback(served.close)
-            desk = desk_of(study.name, study.live, home, frozen, served, clock)
-            opened(stack.enter_context(serving(desk, door, frozen)))
+            opened(stack.enter_context(serving(desk_of(lab.workspace, study.live, served, clock), door)))
         else:
             page = " No page is served: `autoresearch live serve` does both." if study.live.channel == "page" else ""
             listener.say(
@@ -109,12 +107,9 @@ def _turn(campaign: Campaign, away: bool) -> bool:
     return False
 
 
-def desk_of(
-    name: str, live: Live, home: Path, frozen: Path, store: "Store", clock: Callable[[], float] = time.time
-) -> "Desk":
+def desk_of(workspace: Workspace, live: Live, store: "Store", clock: Callable[[], float] = time.time) -> "Desk":
     """What a server works at."""
     from autoresearch.live.desk import Desk
 
-    salt = house.salt(home, store)
-    read = partial(house.material, home, frozen, live)
-    return Desk(name, live, salt, store, read, tools.called(live, salt), clock)
+    salt = house.salt(workspace.home, store)
+    return Desk(workspace.study.name, live, salt, store, house.shown(workspace, live), tools.called(live, salt), clock)

@@ -7,11 +7,11 @@ Lines for the brief (report/brief.py). Every word in them is somebody's, visitor
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoresearch.campaign import house, levels
+from autoresearch.campaign import levels
 from autoresearch.campaign.atlas import Atlas, Place, drawn_from, latest, open_shelf
 from autoresearch.campaign.drawing import price, summary, verdict, whole, worth
+from autoresearch.campaign.own import Own
 from autoresearch.errors import MissingExtra, StudyError
-from autoresearch.live import brand
 from autoresearch.live.brand import Brand
 from autoresearch.live.variables import Variables
 from autoresearch.report.quoting import quote, word
@@ -31,9 +31,8 @@ def told(folder: Path) -> tuple[str, ...]:
             if shelf.store.plan() is None:
                 return ()
             assert shelf.state.opened is not None
-            rules = house.committed(Workspace(folder, shelf.study), shelf.state.opened.start, brand.FILE)
-            parsed = None if rules is None else brand.parse(rules.decode("utf-8", "replace"))
-            return lines(drawn_from(shelf, latest(shelf.store, None)), shelf.variables, shelf.state, parsed)
+            rules = Own(Workspace(folder, shelf.study), shelf.state.opened.start, shelf.live).rules
+            return lines(drawn_from(shelf, latest(shelf.store, None)), shelf.variables, shelf.state, rules)
     except (StudyError, MissingExtra):
         return ()  # a brief without its map is one all the same
 

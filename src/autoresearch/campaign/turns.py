@@ -17,6 +17,7 @@ from autoresearch.campaign import house, levels
 from autoresearch.campaign.atlas import decided
 from autoresearch.campaign.known import Known, known
 from autoresearch.campaign.levels import Level
+from autoresearch.campaign.own import Own
 from autoresearch.errors import NothingLeft, ProposerError, StudyError
 from autoresearch.events import (
     IdeaAsked,
@@ -68,12 +69,11 @@ class Campaign:
         self._planned: dict[str, set[str]] | None = None  # levels of the latest plan
         self._texts: dict[str, str] = {}  # commit -> the file
         self._parsed = functools.lru_cache(maxsize=64)(parse)
-        self.frozen = lab.workspace.referee(self.opened.start)
-        rules = self.frozen / brand.FILE
-        self.brand = brand.parse(rules.read_text()) if rules.exists() else None
+        own = Own(lab.workspace, self.opened.start, self.live)
+        self.brand = own.rules
         check_named(self.live, self._parsed(self._text(self.opened.start)))
         self.prior = house.prior(lab.workspace, self.opened.start, self.live)
-        self._meet(house.template(self.frozen, self.live))
+        self._meet(own.template)
 
     def _meet(self, template: Template | None) -> None:
         """
@@ -373,7 +373,7 @@ class Campaign:
         everything = levels.ever_approved(state, self.variables())
         number, now, seen = before.number + 1 if before else 1, facts.until, facts.seen
         allowed = levels.allowed(self.variables(), levels.shown(state).values())
-        house.publish(self.home, everything)
+        house.publish(self.home, self.opened.start, everything)
         if self.lab.log.stopping:
             default = key(self.variables().default)
             plan = Plan(number, now, seen, self.opened.seed, default, self.live.holdout, {"": {default: 1.0}})

@@ -58,12 +58,13 @@ Hook = Callable[[bytes, Mapping[str, str], float, str], Delivered | Refused]
 class Material(Struct, frozen=True):
     """
     What can be shown: the study's files as they are now. Without a template there is no page, only decisions. A cell that the rules forbid
-    is not shown, whatever the plan says; the defaults are the person's own.
+    is not shown, whatever the plan says; the defaults are the person's own. `picture`: a name under static/ -> the file and its kind.
     """
 
     variables: Variables
     template: Template | None = None
     rules: Brand | None = None
+    picture: Callable[[str], tuple[bytes, str] | None] = lambda name: None
 
 
 class Shown(Struct, frozen=True):

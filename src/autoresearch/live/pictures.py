@@ -3,8 +3,6 @@ What a page shows beside words: files under the study's folder `static`, and pic
 """
 
 import os
-import stat
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from autoresearch.live.variables import Variables
@@ -25,28 +23,11 @@ KINDS = {
 }
 
 
-def read(root: Path, name: str) -> tuple[bytes, str] | None:
-    """
-    A file's bytes and kind. None for what is not there, lies elsewhere (by .. or by a link), begins with a dot anywhere, is too large or
-    of no kind that a page needs.
-    """
-    parts = name.split("/")
-    kind = KINDS.get(os.path.splitext(name)[1].lower())
-    if kind is None or "\0" in name or any(not part or part.startswith(".") for part in parts):
+def kind(name: str) -> str | None:
+    """What a file of this name under static/ is; None where it begins with a dot anywhere, or is of no kind that a page needs."""
+    if any(not part or part.startswith(".") for part in name.split("/")):
         return None
-    try:
-        path = root.joinpath(*parts).resolve(strict=True)
-        if not path.is_relative_to(root.resolve(strict=True)):
-            return None
-        # Not waiting: a pipe that nobody writes to would be waited for for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
-        with open(fd, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MOST:
-                return None
-            return file.read(MOST), kind
-    except (OSError, ValueError, RuntimeError):
-        return None
+    return KINDS.get(os.path.splitext(name)[1].lower())
 
 
 def origins(variables: Variables) -> tuple[str, ...]:

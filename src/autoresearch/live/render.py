@@ -6,10 +6,8 @@ template, and a template has nothing but it to work with. In a plain-text templa
 """
 
 import difflib
-import os
 from collections.abc import Mapping
 from html.parser import HTMLParser
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -78,25 +76,6 @@ class Template:
         if len(made) > MOST_WHOLE:
             raise StudyError(f"{self.name}: renders to {len(made):,} characters, and {MOST_WHOLE:,} is the most")
         return made
-
-
-def read(folder: Path, name: str) -> Template:
-    """
-    The template of a study's folder.
-
-    Raises:
-        StudyError: it is not there, is too long, or is no template.
-    """
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise StudyError(f"live.template = {name!r} must be a file in the study's folder")
-    try:
-        with open(path, encoding="utf-8") as file:
-            if os.fstat(file.fileno()).st_size > MOST_TEMPLATE:
-                raise StudyError(f"{name}: is larger than {MOST_TEMPLATE:,} bytes")
-            return Template(file.read(), name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{name}: cannot be read ({error}); live.template names the page, mail or ad") from None
 
 
 def values(texts: Mapping[str, str]) -> dict[str, str]:

@@ -54,8 +54,8 @@ class Refusal(Exception):
 class Addresses:
     """What each address answers, from one desk."""
 
-    def __init__(self, desk: Desk, folder: Path | None) -> None:
-        self.desk, self.folder = desk, folder
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
         self.has_page = desk.material.template is not None and desk.live.channel == "page"
         described = wire.openapi(desk.study, desk.kinds, tuple(desk.hooks), self.has_page)
         self.described = msgspec.json.encode(described)
@@ -204,9 +204,7 @@ class Addresses:
         return Response(self.desk.metrics(), headers={"cache-control": "no-store"}, media_type="text/plain")
 
     async def static(self, request: Request) -> Response:
-        found = None
-        if self.folder is not None:
-            found = await asyncio.to_thread(pictures.read, self.folder / "static", request.path_params["path"])
+        found = await asyncio.to_thread(self.desk.material.picture, request.path_params["path"])
         if found is None:
             raise Refusal(404, "static", "no such file")
         content, kind = found
@@ -257,8 +255,8 @@ async def read(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-def application(desk: Desk, settings: Settings | None = None, folder: Path | None = None) -> Starlette:
-    """The ASGI application of a desk; `folder` is the study's, for what lies under static/ in it."""
+def application(desk: Desk, settings: Settings | None = None) -> Starlette:
+    """The ASGI application of a desk."""
     settings = settings or Settings()
 
     @contextlib.asynccontextmanager
@@ -278,7 +276,7 @@ def application(desk: Desk, settings: Settings | None = None, folder: Path | Non
 
     door = Middleware(Door, settings=settings, origins=desk.live.origins, counts=desk.counts)
     made = Starlette(
-        routes=Addresses(desk, folder).routes(),
+        routes=Addresses(desk).routes(),
         middleware=[door],
         exception_handlers={Refusal: refused, HTTPException: wrong},
         lifespan=lifespan,
@@ -299,9 +297,7 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(
-    desk: Desk, settings: Settings | None = None, folder: Path | None = None, search: bool = False
-) -> Iterator[Serving]:
+def serving(desk: Desk, settings: Settings | None = None, search: bool = False) -> Iterator[Serving]:
     """
     Serve a desk until the block is left; what was taken by then is in the store. Port 0 takes any; with `search`, the next free one.
 
@@ -309,7 +305,7 @@ def serving(
         StudyError: the port is taken, or this machine has no such address.
     """
     settings = settings or Settings()
-    app = application(desk, settings, folder)
+    app = application(desk, settings)
     listening = ports.bind(settings.port, search, settings.host, backlog=1024)
     port = listening.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -27,9 +27,8 @@ from autoresearch.workspace import HOME, Workspace
 
 if TYPE_CHECKING:
     from autoresearch.campaign.atlas import Atlas
-    from autoresearch.live.brand import Brand
+    from autoresearch.campaign.own import Own
     from autoresearch.live.records import Plan
-    from autoresearch.live.render import Template
     from autoresearch.live.store import Store
     from autoresearch.live.variables import Variables
 
@@ -62,7 +61,7 @@ class Campaign:
         self._lock, self._mapping = threading.Lock(), threading.Lock()
         self._store: Store | None = None
         self._variables: tuple[str, Variables] | None = None
-        self._files: tuple[str, Template | None, Brand | None] | None = None
+        self._own: Own | None = None
         self._plan: tuple[float, Plan | None] = float("-inf"), None
         self._told: tuple[str, bytes, Atlas | None] | None = None
         self._next = 0.0
@@ -138,7 +137,8 @@ class Campaign:
         said = self._said()
         self._feed.poll()
         with self._feed.lock:
-            state, variables, (template, rules) = self._feed.state, self.variables(), self.files()
+            state, variables = self._feed.state, self.variables()
+            template, rules = self.own().template, self.own().rules
             found = queue.waits(state, variables, template, rules)
             commits = {one.trial: state.trials[one.trial].commit or "" for one in found}
         is_page = template is not None and template.html
@@ -211,21 +211,21 @@ class Campaign:
         assert self.study.live is not None
         return self.study.live.channel
 
-    def files(self) -> "tuple[Template | None, Brand | None]":
+    def own(self) -> "Own":
         """
-        The template, and the brand's rules. The feed's lock is held.
+        The study's own files. The feed's lock is held.
 
         Raises:
-            StudyError: one of them cannot be read.
+            StudyError: the study was not run yet.
         """
-        from autoresearch.campaign import house
+        from autoresearch.campaign.own import Own
 
         start = self._start()
-        if self._files is None or self._files[0] != start:
+        if self._own is None or self._own.start != start:
             assert self.study is not None
             assert self.study.live is not None
-            self._files = start, *house.words(Workspace(self.folder, self.study), start, self.study.live)
-        return self._files[1:]
+            self._own = Own(Workspace(self.folder, self.study), start, self.study.live)
+        return self._own
 
     # -- how it would look -------------------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class Campaign:
             level = levels.of(self._feed.state.trials[trial])
             if level is None:
                 raise StudyError(f"trial {trial} is about no level")
-            template, _ = self.files()
+            template = self.own().template
             if template is None or not template.html:
                 raise StudyError(
                     f"{template.name if template else 'this study'} is no page; the queue shows it as text"
@@ -264,16 +264,8 @@ class Campaign:
 
     def picture(self, name: str) -> tuple[bytes, str] | None:
         """A file that the page shows beside words, and its kind; None where it has none of that name that it could show."""
-        from autoresearch.campaign import house
-        from autoresearch.live.pictures import KINDS, MOST
-
-        kind = KINDS.get(Path(name).suffix.lower())
-        if kind is None or any(not part or part.startswith(".") for part in name.split("/")):
-            return None
         with self._feed.lock:
-            assert self.study is not None
-            found = house.committed(Workspace(self.folder, self.study), self._start(), f"static/{name}")
-        return (found, kind) if found is not None and len(found) <= MOST else None
+            return self.own().picture(name)
 
     # -- the map -----------------------------------------------------------------------------------------
 

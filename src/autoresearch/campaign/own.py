@@ -1,0 +1,96 @@
+"""
+A study's own files, as they were committed when it began: its page, mail or ad, the brand's rules, pictures.
+
+They are read from git, so they are there whether or not a session is, and nobody who has the folder can change what is shown by a slip. What was
+read is kept, since nothing changes it.
+"""
+
+import contextlib
+import functools
+
+from autoresearch.errors import StudyError, WorkspaceError
+from autoresearch.git import git
+from autoresearch.live import brand, pictures, render
+from autoresearch.live.settings import Live
+from autoresearch.workspace import Workspace
+
+MOST_KEPT = 64_000_000  # bytes of what was read
+
+
+class Own:
+    """
+    Of the study that began at `start`. Thread-safe.
+
+    Raises:
+        WorkspaceError: the repository has no such commit.
+    """
+
+    def __init__(self, workspace: Workspace, start: str, live: Live) -> None:
+        self.workspace, self.start, self.live = workspace, start, live
+        lines = ((path, line) for line, path in workspace.files(start) if path is not None)
+        self._names = frozenset(path for path, line in lines if line.startswith("100"))  # no links, no submodules
+        self._kept: dict[str, bytes] = {}
+
+    def read(self, name: str, most: int) -> bytes | None:
+        """
+        A file; None where none of that name was there.
+
+        Raises:
+            StudyError: it has more than `most` bytes.
+            WorkspaceError: git did not answer.
+        """
+        if name not in self._names:
+            return None
+        if (known := self._kept.get(name)) is not None:
+            return known
+        at = f"{self.start}:{self.workspace.prefix}{name}"
+        size = int(git(self.workspace.folder, "cat-file", "-s", at))
+        # Filtered as a checkout is: a large picture may be kept elsewhere.
+        found = git(self.workspace.folder, "cat-file", "--filters", at) if size <= most else b""
+        if max(size, len(found)) > most:
+            raise StudyError(f"{name}: has more than {most:,} bytes, which is the most; make it smaller and commit it")
+        if len(found) + sum(map(len, tuple(self._kept.values()))) <= MOST_KEPT:
+            self._kept[name] = found
+        return found
+
+    @functools.cached_property
+    def template(self) -> render.Template | None:
+        """
+        The page, mail or ad; None where study.toml says that there is none.
+
+        Raises:
+            StudyError: it was not there, is too large, or is no template.
+        """
+        if not self.live.template:
+            return None
+        if (found := self.read(self.live.template, render.MOST_TEMPLATE)) is None:
+            raise StudyError(
+                f"{self.live.template} was not committed when the study began; live.template names the page, mail or ad"
+            )
+        return render.Template(_text(found, self.live.template), self.live.template)
+
+    @functools.cached_property
+    def rules(self) -> brand.Brand | None:
+        """
+        The brand's; None where there are none.
+
+        Raises:
+            StudyError: they cannot be used.
+        """
+        found = self.read(brand.FILE, brand.LARGEST)
+        return brand.parse(_text(found, brand.FILE)) if found is not None else None
+
+    def picture(self, name: str) -> tuple[bytes, str] | None:
+        """A file under static/ and its kind; None for what is not there, is too large, or of no kind that a page needs."""
+        kind = pictures.kind(name)
+        with contextlib.suppress(StudyError, WorkspaceError):
+            if kind is not None and (found := self.read(f"static/{name}", pictures.MOST)) is not None:
+                return found, kind
+        return None
+
+
+def _text(found: bytes, name: str) -> str:
+    try:
+        return found.decode()
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{name}: is not in UTF-8 ({error.reason}); save it as UTF-8 and commit it") from None
