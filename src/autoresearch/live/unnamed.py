@@ -22,5 +22,5 @@ def allowed_for(belief: Belief, counts: Counts, labels: Errors | None = None) ->
     _, design = layout(counts.columns, belief.blocks, default, belief.pairs, tuple(belief.weights))
     having = places.pairs(counts.columns, default, belief.pairs)
     posterior, found = misfit.widened(belief.posterior, design, having, counts.shown, counts.won, labels_of(labels))
-    # Student's quantile on top would be too much: intervals held 97 to 99 % where no pair does anything, and hold 95 to 98 without (docs/dev/LOG.md).
-    return belief._replace(posterior=posterior, dof=NORMAL if found.size else belief.dof), found
+    # Student's quantile on top would be too much, whether pairs are allowed for just now or not (docs/dev/LOG.md).
+    return belief._replace(posterior=posterior, dof=NORMAL if having.size else belief.dof), found
