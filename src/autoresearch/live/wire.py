@@ -2,6 +2,7 @@
 What is said over HTTP, as records: strict, bounded, and the source of /openapi.json.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -109,53 +110,26 @@ def openapi(study: str, kinds: tuple[str, ...], hooks: tuple[str, ...], page: bo
         "/decide": {"post": decide},
         "/seen": {"post": {"operationId": "seen", **_post("Seen", "Recorded", "It was seen: count it.", {503})}},
         "/event": {"post": {"operationId": "event", **_post("Happened", "Recorded", "An outcome.", {503})}},
-        "/health": {
-            "get": {
-                "summary": "Whether the server can record.",
-                "responses": {"200": _answer("Health"), "503": _answer("Health"), **_refusals({421, 429})},
-            }
-        },
-        "/metrics": {
-            "get": {
-                "summary": "Counts since the start, for Prometheus; answered to the server's own machine.",
-                "responses": {"200": _text("text/plain"), **_refusals({403, 421, 429})},
-            }
-        },
-        "/script.js": {
-            "get": {
-                "summary": "The script for pages elsewhere.",
-                "responses": {"200": _text("text/javascript"), **_refusals({421, 429})},
-            }
-        },
-        "/openapi.json": {
-            "get": {
-                "summary": "This description.",
-                "responses": {
-                    "200": {"description": "OK", "content": {"application/json": {"schema": {"type": "object"}}}},
-                    **_refusals({421, 429}),
-                },
-            }
-        },
-        "/static/{path}": {
-            "get": {
-                "summary": "A picture, a style or a font of the study.",
-                "parameters": [
-                    {"name": "path", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-                ],
-                "responses": {"200": {"description": "OK"}, **_refusals({404, 421, 429})},
-            }
-        },
+        "/health": _get("Whether the server can record.", {"200": _answer("Health"), "503": _answer("Health")}),
+        "/metrics": _get(
+            "Counts since the start, for Prometheus; answered to the server's own machine.",
+            {"200": _text("text/plain")},
+            {403},
+        ),
+        "/script.js": _get("The script for pages elsewhere.", {"200": _text("text/javascript")}),
+        "/openapi.json": _get(
+            "This description.",
+            {"200": {"description": "OK", "content": {"application/json": {"schema": {"type": "object"}}}}},
+        ),
+        "/static/{path}": _get(
+            "A picture, a style or a font of the study.", {"200": {"description": "OK"}}, {404}, [_in_path("path")]
+        ),
     }
     if page:
-        paths["/"] = {
-            "get": {
-                "summary": "The page, as this visitor is to see it.",
-                "responses": {"200": _text("text/html"), **_refusals({421, 429})},
-            }
-        }
+        paths["/"] = _get("The page, as this visitor is to see it.", {"200": _text("text/html")})
     if hooks:
         source = {"name": "source", "in": "path", "required": True, "schema": {"enum": list(hooks), "type": "string"}}
-        token = {"name": "token", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        token = _in_path("token")
         about = "What a sending tool reports, "
         paths["/hooks/{source}"] = {
             "post": _hook(f"{about}signed with the secret that it shares with the study.", [source])
@@ -171,6 +145,17 @@ def openapi(study: str, kinds: tuple[str, ...], hooks: tuple[str, ...], page: bo
         "paths": paths,
         "components": {"schemas": parts},
     }
+
+
+def _get(
+    about: str, answers: dict[str, Any], further: set[int] | None = None, parameters: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    told = {"parameters": list(parameters)} if parameters else {}
+    return {"get": {"summary": about, **told, "responses": {**answers, **_refusals({421, 429} | (further or set()))}}}
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
 def _post(body: str, answer: str, about: str, further: set[int]) -> dict[str, Any]:
