@@ -107,7 +107,7 @@ def test_what_was_stored_and_is_of_no_use_is_told_and_so_is_what_an_outcome_cost
     kept = json.loads(call("status", "--json", "-C", folder).output)["live"]["kept"]
     assert (kept["spent"], kept["orphans"], kept["suppressed"], kept["outcomes"]) == (108.0, 1, 1, {"click": 5})
     seen = call("live", "map", "-C", folder).output
-    assert "cost each" in seen
+    assert "per outcome" in seen
     rows = list(csv.DictReader(io.StringIO(call("live", "map", "--csv", "-C", folder).output)))
     by_level = {row["level"]: row for row in rows if not row["segment"]}
     # The cost of a minute ago is of people who do not count yet.
@@ -118,7 +118,7 @@ def test_what_was_stored_and_is_of_no_use_is_told_and_so_is_what_an_outcome_cost
     assert "never had it" in by_level["nobodys"]["why"]
     assert "nobodys" not in seen.partition("Worth knowing next")[2]
     assert call("live", "map", "--svg", tmp_path / "map.svg", "-C", folder).exit_code == 0
-    assert "2.50 each" in (tmp_path / "map.svg").read_text()
+    assert "2.50 an outcome" in (tmp_path / "map.svg").read_text()
 
 
 def test_without_the_extra_or_a_store_status_has_words_and_no_figures(tmp_path: Path, study: Path) -> None:

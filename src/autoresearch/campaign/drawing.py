@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 SIMULATED = "SIMULATED AUDIENCE: nothing here says what real people like"
-ROW, TOP, LEFT, RIGHT, WIDE = 30, 92, 330, 230, 520  # pixels
+ROW, TOP, LEFT, RIGHT, WIDE, PRICE = 30, 92, 330, 230, 520, 130  # pixels
 LINE, LETTERS = 18, 140  # pixels from one line of the summary to the next, and letters of one
 MOST_TEXT = 44  # characters of a level's words
 SURE = 0.9  # chance that levels do something together, beyond which it is told
@@ -127,7 +127,7 @@ def table(atlas: Atlas) -> "Group":
         ("95 %", True),
         ("best", True),
         ("people", True),
-        *([("cost each", True)] if priced else []),
+        *([("per outcome", True)] if priced else []),
         ("", False),
         ("says", False),
     ):
@@ -195,7 +195,7 @@ def svg(atlas: Atlas) -> str:
     def x(effect: float) -> float:
         return LEFT + WIDE / 2 * (1 + max(-1.0, min(1.0, effect / reach)))
 
-    wide = LEFT + WIDE + RIGHT
+    wide = LEFT + WIDE + RIGHT + (PRICE if any(map(price, places)) else 0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {height}" width="{wide}" height="{height}" {FONT}>',
         '<rect width="100%" height="100%" fill="white"/>',
@@ -232,7 +232,7 @@ def svg(atlas: Atlas) -> str:
             [
                 verdict(place),
                 *([f"{one.shown:,.0f} people"] if one.shown else []),
-                *([f"{price(place)} each"] if price(place) else []),
+                *([f"{price(place)} an outcome"] if price(place) else []),
             ]
         )
         parts.append(f'<text x="{LEFT + WIDE + 18}" y="{y}" fill="#555">{escape(told)}</text>')

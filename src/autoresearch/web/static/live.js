@@ -109,11 +109,9 @@ function now() {
 function places() {
   const rows = found.rows.filter((one) => one.segment === segment);
   if (!rows.length) return el("p", { class: "quiet" }, segment ? "Nothing is known of these visitors by themselves yet." : "Nothing is known yet.");
-  const priced = rows.some((one) => one.each != null);
-  const titles = [["words"], ["stands"], ["effect, 95 %", "r"], ["likely best", "r likely"], ["people", "r"], ...(priced ? [["cost each", "r"]] : [])];
+  const titles = [["words"], ["stands"], ["effect, 95 %", "r"], ["likely best", "r likely"], ["people", "r"]];
   return table(`What resonates with ${segment ? plain(segment) : all}`, titles, rows, (one) => el("tr", {}, words(one),
     el("td", { class: `stands s-${one.word.split(" ")[0]}`, title: one.why }, one.word, one.default || !one.why ? null : el("small", { class: "unseen" }, one.why)),
     el("td", { class: "r" }, ...(one.default ? [""] : [change(one.effect), el("small", {}, span(one.low, one.high))])),
-    el("td", { class: "r likely" }, percent(one.p_best)), el("td", { class: "r" }, one.shown ? count(one.shown) : ""),
-    ...(priced ? [el("td", { class: "r" }, one.each == null ? "" : price(one.each))] : [])));
+    el("td", { class: "r likely" }, percent(one.p_best)), el("td", { class: "r" }, one.shown ? count(one.shown) : "", one.each == null ? null : el("small", { class: "each" }, `${price(one.each)} an outcome`))));
 }
