@@ -399,7 +399,10 @@ def alive(pid: int) -> bool:
     return False
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
+PATIENCE_S = 30.0  # on a busy machine a process may need seconds to begin
+
+
+def eventually(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > deadline:

@@ -122,7 +122,7 @@ def ask(
     """A browser's request, but for the headers that are given; `body` as JSON."""
     usual = {"user-agent": BROWSER} | ({"content-type": "application/json"} if body is not None else {})
     told = usual | {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     try:
         sent = raw if raw is not None else json.dumps(body).encode() if body is not None else None
         connection.request(method, path, sent, {name: value for name, value in told.items() if value})

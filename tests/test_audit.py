@@ -349,9 +349,9 @@ def test_a_hundred_thousand_lines_are_graded_in_seconds_and_a_hundred_at_once(tm
     rows = [(1 + r.random(), r.choice(["keep", "discard"]), f"change {i}") for i in range(100_000)]
     for some_rows, at_most_s in ((rows[:126], 1.0), (rows, 20.0)):
         (tmp_path / "results.tsv").write_text(table(*some_rows))
-        started = time.monotonic()
+        started = time.process_time()
         assert call(tmp_path / "results.tsv").exit_code == 0
-        assert time.monotonic() - started < at_most_s
+        assert time.process_time() - started < at_most_s
 
 
 CELL = st.sampled_from(["keep", "discard", "crash", "", "KEEP", "\x1b[31m", "x" * 500])
@@ -379,9 +379,9 @@ def test_any_table_is_graded_or_refused(tmp_path: Path, rows: list[Row], noise: 
 
 @pytest.mark.skipif(not KARPATHY.exists(), reason="the data is not in the repository")
 def test_of_karpathys_night_the_total_is_real_and_most_keeps_are_not() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     output = " ".join(call(KARPATHY).output.split())
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert "The total gain is real: val_bpb went from 0.9979 to 0.969686, a gain of 0.0282" in output
     assert "of 22 kept gains only 3 exceed 0.0014" in output
     assert "14 are smaller than the 0.000695 that a mere change of the seed made" in output

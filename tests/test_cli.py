@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from helpers import (
+    PATIENCE_S,
     PYTHON,
     WITHOUT_PRIVILEGE,
     autoresearch,
@@ -331,7 +332,7 @@ def test_status_works_while_the_study_runs(tmp_path: Path) -> None:
         assert done.exit_code == 2
         assert f"already running, in process {process.pid}" in done.stderr
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=5)
+        process.communicate(timeout=PATIENCE_S)
     assert json.loads(call("status", "--json", "-C", folder).output)["pid"] is None
 
 
@@ -436,7 +437,7 @@ def test_check_runs_beside_a_study_that_runs(tmp_path: Path) -> None:
         assert call("check", "-C", folder).exit_code == 0
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=5)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import PYTHON, alive, eventually
+from helpers import PATIENCE_S, PYTHON, alive, eventually
 from msgspec import structs
 
 from autoresearch.errors import Stopped
@@ -344,8 +344,8 @@ def test_stopping_ends_what_runs_and_starts_nothing_more(bench: Bench) -> None:
     pid = bench.pid()
     begun = time.monotonic()
     bench.keepers.stop()
-    thread.join(5)
-    assert time.monotonic() - begun < 5
+    thread.join(PATIENCE_S)
+    assert time.monotonic() - begun < PATIENCE_S
     assert len(ended) == 1
     assert not alive(pid)
     with pytest.raises(Stopped):
@@ -395,8 +395,8 @@ def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
         assert all(map(alive, [*pids, nursery]))
         owner.kill()
         owner.wait()
-        assert eventually(lambda: not any(map(alive, [*pids, nursery])), within_s=2.0)
-    assert eventually(lambda: not processes_in(tmp_path), within_s=2.0)
+        assert eventually(lambda: not any(map(alive, [*pids, nursery])))
+    assert eventually(lambda: not processes_in(tmp_path))
 
 
 def test_output_that_cannot_be_stored_leaves_no_process_behind(bench: Bench, tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ def test_output_that_cannot_be_stored_leaves_no_process_behind(bench: Bench, tmp
 def test_a_command_that_kills_its_keeper_is_ended_all_the_same(bench: Bench) -> None:
     ending = bench.sh("echo $$ > pid; kill -9 $PPID; exec sleep 60")
     assert ending.how == "failed"
-    assert eventually(lambda: not alive(bench.pid()), within_s=2.0)
+    assert eventually(lambda: not alive(bench.pid()))
 
 
 def test_closing_takes_the_nursery_along() -> None:
@@ -527,7 +527,7 @@ def test_stopping_while_asking_again_comes_back_at_once(machine: Machine1) -> No
     thread.start()
     assert eventually((machine.tree / "asked").exists)
     machine.local.stop()
-    thread.join(3)
+    thread.join(PATIENCE_S)
     assert [m.status for m in found] == ["stopped"]
 
 

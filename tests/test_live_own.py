@@ -117,7 +117,7 @@ def test_what_cannot_be_used_is_named_with_its_remedy(folder: Path) -> None:
 
 def answer(port: int, path: str) -> tuple[int, bytes]:
     """Status and body; 0 while nobody is there."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as there:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as there:
         try:
             there.request("GET", path)
             found = there.getresponse()

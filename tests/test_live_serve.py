@@ -283,7 +283,7 @@ def test_what_is_no_json_or_too_much_of_it_is_refused(served: Any, raw: bytes, k
 
 
 def test_a_long_body_without_a_length_is_cut_off(served: Any) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", served[1].port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", served[1].port, timeout=60)
     pieces = (b"x" * 4096 for _ in range(1000))
     try:
         connection.request("POST", "/event", pieces, {"content-type": "application/json"}, encode_chunked=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import PYTHON, WITHOUT_PRIVILEGE, History, eventually, histories
+from helpers import PATIENCE_S, PYTHON, WITHOUT_PRIVILEGE, History, eventually, histories
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -450,7 +450,7 @@ def test_the_baseline_is_claimed_first_and_alone(desk: Desk) -> None:
     waiting.start()
     assert not eventually(lambda: bool(others), 0.2), "nobody else starts before there is a value to beat"
     desk.decide(baseline, "keep")
-    waiting.join(5)
+    waiting.join(PATIENCE_S)
     assert not others[0].is_baseline
 
 
@@ -543,7 +543,7 @@ def test_stopping_wakes_whoever_waits_for_the_baseline(desk: Desk) -> None:
     waiting = threading.Thread(target=lambda: found.append(desk.journal.claim(always, incumbent)))
     waiting.start()
     desk.journal.stop("enough")
-    waiting.join(5)
+    waiting.join(PATIENCE_S)
     assert found == [None]
 
 

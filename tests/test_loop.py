@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from helpers import (
+    PATIENCE_S,
     PYTHON,
     Recorder,
     alive,
@@ -505,7 +506,7 @@ def test_a_polite_signal_stops_now(tmp_path: Path) -> None:
     with started("run", cwd=folder) as process:
         assert eventually((tmp_path / "runs").exists)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=5)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert words(state_of(folder)) == ["running"]
 
@@ -517,7 +518,7 @@ def test_ctrl_c_while_a_program_thinks_takes_its_trial_back(tmp_path: Path) -> N
     with started("run", cwd=folder) as process:
         assert eventually((tmp_path / "thinks").exists)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=5)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert words(state_of(folder)) == []
     assert journal_lines(folder)[-2]["event"] == "trial_withdrawn"
@@ -528,7 +529,7 @@ def test_a_killed_session_goes_on_and_nothing_of_it_survives(tmp_path: Path) -> 
     with started("run", cwd=folder) as process:
         assert eventually((tmp_path / "runs").exists)
         process.kill()
-        process.communicate(timeout=5)
+        process.communicate(timeout=PATIENCE_S)
     assert not alive(process.pid)
     (tmp_path / "go").touch()
     state = play(folder)

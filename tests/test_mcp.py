@@ -371,7 +371,7 @@ def post(port: int, body: bytes = HELLO, path: str = "/mcp", **headers: str) -> 
     """Status and text of the answer to a request, with headers that may replace the usual ones; Host among them."""
     usual = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     given = usual | {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, body, given)
         answer = connection.getresponse()

@@ -81,7 +81,7 @@ def test_loopback_by_any_name_and_port_is_served_and_so_is_a_name_that_was_allow
 
 
 def test_two_hosts_in_one_request_are_refused(page: serve.Serving) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
     connection.putrequest("GET", "/api/study", skip_host=True)
     connection.putheader("Host", "localhost")
     connection.putheader("Host", "evil.example")
@@ -279,7 +279,7 @@ def test_a_trial_is_told_in_full(page: serve.Serving) -> None:
 
 def stream(page: serve.Serving, since: str, until: str, header: str = "") -> list[tuple[str, str, Any]]:
     """(event, id, data) of a stream, up to the first event of a name."""
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
     connection.request("GET", f"/api/events?since={since}", headers={"Last-Event-ID": header} if header else {})
     answer = connection.getresponse()
     assert answer.status == 200
@@ -317,7 +317,7 @@ def test_a_reader_hears_of_what_it_missed_and_of_nothing_else(tmp_path: Path) ->
 def test_the_server_ends_while_somebody_reads(folder: Path) -> None:
     with serve.serving(folder, 0) as page:
         mark = ask(page, "/api/study")[2]["mark"]
-        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
         connection.request("GET", f"/api/events?since={mark}")
         answer = connection.getresponse()
         assert answer.readline()
