@@ -41,7 +41,7 @@ def visitor(browser: Any, dnt: bool = False, gpc: bool = False) -> Iterator[Any]
     """Somebody new, with storage of his own; the page remembers what went wrong, and whom it asked."""
     headers = {name: "1" for name, told in (("DNT", dnt), ("Sec-GPC", gpc)) if told}
     context = browser.new_context(user_agent=BROWSER, extra_http_headers=headers)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     for name, value, told in (("doNotTrack", "'1'", dnt), ("globalPrivacyControl", "true", gpc)):
         if told:
             context.add_init_script(f"Object.defineProperty(navigator, '{name}', {{ value: {value} }})")

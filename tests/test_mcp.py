@@ -455,7 +455,7 @@ def waiting_for(path: Path, value: object, before: str = "") -> list[dict[str, A
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not await holds():
             await anyio.sleep(0.05)
 
