@@ -29,7 +29,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 from autoresearch.web import machine, serve  # noqa: E402 -- once the extra is known to be there
 
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 SHIFTS = """
 window.shifts = [];
 new PerformanceObserver((list) => { for (const one of list.getEntries()) window.shifts.push(one.value); })

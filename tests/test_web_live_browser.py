@@ -22,7 +22,7 @@ from autoresearch.inbox import Inbox  # noqa: E402
 from autoresearch.web import serve  # noqa: E402
 from autoresearch.workspace import HOME  # noqa: E402
 
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 VISITORS = 60  # in a row who see the other level: one in 10^13
 REASON = NASTY.format("reason")
 LEVEL = NASTY.format("level")
