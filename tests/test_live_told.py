@@ -67,6 +67,9 @@ def test_status_and_log_of_a_live_study_say_what_the_map_says(study: Path) -> No
     assert "`autoresearch live map`" in said
     assert "minutes of measuring" not in said
     end = call("log", "-C", study).output
+    assert re.search(r"^ *0  defaults +the code as it stands *$", end, re.MULTILINE)
+    assert re.search(r"^ *1  waits for your word +headline: ", end, re.MULTILINE)
+    assert re.search(r"^trial  stands +idea *$", end, re.MULTILINE), "and no column that a live study leaves empty"
     assert "10 people came: 7 counted by now" in end
     assert "Nothing is measured yet." not in said + end
     told = json.loads(call("status", "--json", "-C", study).output)

@@ -185,6 +185,7 @@ def status(folder: Path, as_json: bool) -> None:
 @json_option
 def log_(folder: Path, last: int | None, as_json: bool) -> None:
     """The table of trials."""
+    from autoresearch.report import live as living
     from autoresearch.report import text
     from autoresearch.study import load
 
@@ -194,10 +195,10 @@ def log_(folder: Path, last: int | None, as_json: bool) -> None:
         for trial in trials[-last:] if last else trials:
             _print_json(text.row_data(trial), indent=None)
         return
-    console = _console()
-    console.print(text.table(state, last))
-    if state.opened:
-        console.print(in_short(folder, load(folder), state), soft_wrap=True)
+    console, study = _console(), load(folder) if state.opened else None
+    console.print((living if study and study.live else text).table(state, last))
+    if study:
+        console.print(in_short(folder, study, state), soft_wrap=True)
         console.print(text.notes(state), soft_wrap=True, style="yellow", end="")
 
 

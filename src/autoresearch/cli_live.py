@@ -217,7 +217,7 @@ def demonstrate(folder: Path, template: str, minutes: float) -> None:
     """`autoresearch demo --template landing-page`."""
     from autoresearch.campaign import drawing, showing
     from autoresearch.campaign.atlas import learnt
-    from autoresearch.report import text
+    from autoresearch.report import live as living
     from autoresearch.terminal import Screen
 
     console = make_console()
@@ -227,7 +227,7 @@ def demonstrate(folder: Path, template: str, minutes: float) -> None:
         showing.make(folder, template, screen)
         state, found = showing.play(folder, minutes, screen)
     console.print()
-    console.print(text.table(state))
+    console.print(living.table(state))
     console.print()
     console.print(drawing.table(learnt(folder)))
     console.print()

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from rich.table import Table
 from rich.text import Text
 
 from autoresearch.report import cost, proposers, text
 from autoresearch.report.brief import Left
 from autoresearch.state import State
+from autoresearch.trial import Trial
 from autoresearch.wording import listed, many, shown
 
 MAP = "What resonates, and how surely: `autoresearch live map`."
@@ -120,6 +122,29 @@ def status(
         text.asked(state),
     ]
     return Text("\n".join(lines).rstrip())
+
+
+def table(state: State, last: int | None = None) -> Table:
+    """The log as a table: a line per level, and one for the defaults that everything began with."""
+    trials = list(state.trials.values())
+    told = [(trial, text.row(trial)) for trial in (trials[-last:] if last else trials)]
+    gained = any(gain for _, (_, _, _, gain, *_) in told)
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    found.add_column("trial", justify="right", no_wrap=True)
+    found.add_column("stands", no_wrap=True)
+    if gained:
+        found.add_column("gain", justify="right", no_wrap=True)
+    found.add_column("idea", overflow="fold", ratio=1)
+    for trial, (number, word, _, gain, _, _, idea) in told:
+        stands = word if trial.verdict else Text(_open(trial), text.COLORS[trial.word])
+        found.add_row(number, stands, *([gain] if gained else []), idea)
+    return found
+
+
+def _open(trial: Trial) -> str:
+    if trial.is_baseline:
+        return "defaults"
+    return "shown" if trial.approved else "waits for your word"
 
 
 def data(standing: Standing) -> dict[str, Any]:
