@@ -68,7 +68,6 @@ def main() -> None:
 def init(folder: Path, template: str, size: str | None) -> None:
     """Write a study: a git repository of its own, or new files in an existing one."""
     from autoresearch import starter
-    from autoresearch.campaign.standing import begin
     from autoresearch.mcp import register
     from autoresearch.study import load
 
@@ -81,7 +80,7 @@ def init(folder: Path, template: str, size: str | None) -> None:
         click.echo(register.hint(folder))
     go = "" if folder == Path.cwd() else f"cd {_short(folder)} && "
     if made.committed:
-        click.echo(f"Committed. Next: {go}{begin(of_people) if of_people else 'autoresearch run'}")
+        click.echo(f"Committed. Next: {go}{of_people.begins if of_people else 'autoresearch run'}")
     else:
         click.echo(
             f"Nothing else was touched. A study starts from a commit: {go}git add {' '.join(made.files)} && git commit"

@@ -103,20 +103,24 @@ def refuse(folder: Path, trials: tuple[int, ...], why: str) -> None:
 
 
 def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why: str) -> None:
+    from autoresearch import log
     from autoresearch.campaign import levels, queue
+    from autoresearch.inbox import Inbox
     from autoresearch.options import read_state
+    from autoresearch.session import journal
     from autoresearch.workspace import HOME
 
     study = _study(folder)
     state = read_state(folder)
     if state.opened is None:
-        from autoresearch.campaign.standing import begin
-
         assert study.live is not None
         raise AutoresearchError(
-            f"this study was not begun yet, so nothing waits for your word: `{begin(study.live)}` begins it, and then its levels do"
+            f"this study was not begun yet, so nothing waits for your word: `{study.live.begins}` begins it, and then its levels do"
         )
-    waiting = levels.waiting(state)
+    inbox, nobody = Inbox(folder / HOME), log.holder(journal(folder)) is None
+    waiting = {
+        number: level for number, level in levels.waiting(state).items() if number not in dict(inbox.approvals())
+    }
     if yes and not trials and not everything:
         for number, level in waiting.items():
             click.echo(f"{number}  {level.variable} = {level.name}: {level.text}")
@@ -127,12 +131,13 @@ def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why
         click.echo("Nothing waits for your word.")
         return
     queue.say(folder / HOME, state, trials or waiting, yes, why)
-    if yes:
-        click.echo(
-            "Approved. They are shown with the next plan, which the process that runs the study makes within seconds."
-        )
-    else:
+    assert study.live is not None
+    if not yes:
         click.echo("Refused; they are not shown.")
+    elif nobody:
+        click.echo(f"Approved. Nobody runs the study just now: they are shown once `{study.live.begins}` does.")
+    else:
+        click.echo("Approved. They are shown with the next plan, which is made within seconds.")
 
 
 @live.command("map")

@@ -30,6 +30,7 @@ from autoresearch.session import journal
 from autoresearch.state import State
 from autoresearch.stats.misfit import Misfit
 from autoresearch.study import Study, load
+from autoresearch.trial import Trial
 from autoresearch.workspace import HOME, Workspace
 
 NOBODYS = "a file or a webhook named it, and this study never had it"
@@ -38,7 +39,7 @@ NOBODYS = "a file or a webhook named it, and this study never had it"
 class Place(Struct, frozen=True):
     """
     One reading (see deciding.Reading), with the words that the level stands for and what became of its trial. `word` is "unknown" where a file or
-    a webhook named a level that this study never had. `spent`: what cells with this level cost, of the time that is counted; of no segment, and of
+    a webhook named a level that this study never had, and "waits" where it did one that waits for a person's word. `spent`: what cells with this level cost, of the time that is counted; of no segment, and of
     no pair.
     """
 
@@ -103,7 +104,7 @@ def open_shelf(folder: Path) -> Iterator[Shelf]:
     live = study.need_live()
     state = log.read(journal(folder))
     if state.best is None or state.opened is None:
-        raise StudyError("this study was not run yet: `autoresearch live serve`")
+        raise StudyError(f"this study was not run yet: `{live.begins}` begins it")
     workspace = Workspace(folder, study)
     text = git(folder, "show", f"{state.best.commit}:{workspace.prefix}{FILE}").decode()
     variables = parse(text)
@@ -148,7 +149,7 @@ def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading
         spent = costs.get((reading.variable, reading.level), 0.0) if not reading.segment else 0.0
         if own and reading.level not in own.levels:
             return Place(msgspec.structs.replace(reading, why=NOBODYS), "", None, "unknown", spent)
-        now = state.trials[number].word if number is not None else reading.word
+        now = _stands(state.trials[number]) if number is not None else reading.word
         return Place(reading, text, number, word(reading) if word else now, spent)
 
     days = facts.counts.days
@@ -170,6 +171,11 @@ def made_of(shelf: Shelf, found: Decision, facts: Known, word: Callable[[Reading
         shelf.live.window_hours,
         shelf.live.attribution == "hazard",
     )
+
+
+def _stands(trial: Trial) -> str:
+    """A level that was not approved may have been shown elsewhere all the same."""
+    return trial.word if trial.verdict or trial.approved else "waits"
 
 
 def _spent(shelf: Shelf, facts: Known) -> dict[tuple[str, str], float]:

@@ -15,6 +15,7 @@ from autoresearch.report.live import windows
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.text import Text
 
 SIMULATED = "SIMULATED AUDIENCE: nothing here says what real people like"
 ROW, TOP, LEFT, RIGHT, WIDE, PRICE = 30, 92, 330, 230, 520, 130  # pixels
@@ -29,6 +30,7 @@ VERDICTS = {
     "default": "default",
     "rejected": "refused",
     "unknown": "unknown here",
+    "waits": "waits",
 }
 OPEN = "#2f5fa8"
 FONT = 'font-family="system-ui, sans-serif" font-size="13"'
@@ -94,7 +96,7 @@ def worth(atlas: Atlas, most: int) -> list[tuple[str, str, str, float]]:
     open_ = [
         place.reading
         for place in whole(atlas)
-        if place.word not in ("keep", "discard", "rejected", "unknown") and not place.reading.enough
+        if place.word not in ("keep", "discard", "rejected", "unknown", "waits") and not place.reading.enough
     ]
     open_.sort(key=lambda one: (-one.value, one.variable, one.level))
     pairs = [(a, "", b, value) for a, b, value in atlas.pairs if value > 0]
@@ -119,7 +121,6 @@ def table(atlas: Atlas) -> "Group":
     from rich.text import Text
 
     found = Table(box=None, pad_edge=False, header_style="bold")
-    priced = any(map(price, whole(atlas)))
     for name, right in (
         ("variable", False),
         ("level", False),
@@ -127,7 +128,6 @@ def table(atlas: Atlas) -> "Group":
         ("95 %", True),
         ("best", True),
         ("people", True),
-        *([("per outcome", True)] if priced else []),
         ("", False),
         ("says", False),
     ):
@@ -144,7 +144,6 @@ def table(atlas: Atlas) -> "Group":
             "" if is_default else f"{reading.low:+.0%} to {reading.high:+.0%}",
             f"{reading.p_best:.0%}",
             f"{reading.shown:,.0f}" if reading.shown else "",
-            *([price(place)] if priced else []),
             verdict(place),
             Text(short(place.text), no_wrap=True, overflow="ellipsis"),
         )
@@ -155,7 +154,19 @@ def table(atlas: Atlas) -> "Group":
         for name, level, other, value in worth(atlas, 3)
     )
     last_line = [Text(""), Text(f"Worth knowing next, in shares of the rate: {further}.")] if further else []
-    return Group(*lines, Text(summary(atlas)), Text(""), found, *last_line)
+    return Group(*lines, Text(summary(atlas)), Text(""), found, *_prices(atlas), *last_line)
+
+
+def _prices(atlas: Atlas) -> "list[Text]":
+    """A line of its own for each variable: a further column would not fit a narrow terminal."""
+    from rich.text import Text
+
+    named: dict[str, list[str]] = {}
+    for place in whole(atlas):
+        if price(place):
+            named.setdefault(place.reading.variable, []).append(f"{short(place.reading.level, 24)} {price(place)}")
+    lines = [Text(f"{short(name, 24)}: {', '.join(each)}") for name, each in named.items()]
+    return [Text(""), Text("What an outcome costs with", style="bold"), *lines] if lines else []
 
 
 def as_data(atlas: Atlas) -> Any:

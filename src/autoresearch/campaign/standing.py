@@ -33,14 +33,9 @@ def standing(folder: Path, study: Study, state: State) -> Standing:
         len(levels.waiting(state)),
         figures,
         why,
-        begin(live),
+        live.begins,
         kept,
     )
-
-
-def begin(live: Live) -> str:
-    """The command that begins a study of this channel: only a page needs a server."""
-    return "autoresearch live serve" if live.channel == "page" else "autoresearch run"
 
 
 def _asked(name: str, live: Live, home: Path) -> tuple[Figures | None, Kept | None, str]:
@@ -55,7 +50,7 @@ def _asked(name: str, live: Live, home: Path) -> tuple[Figures | None, Kept | No
     except MissingExtra as error:
         return None, None, str(error)
     if live.store is None and not (house.folder(home) / house.STORE).exists():
-        return None, None, f"nothing was recorded yet (`{begin(live)}` begins it)"
+        return None, None, f"nothing was recorded yet (`{live.begins}` begins it)"
     try:
         with contextlib.closing(house.store_of(name, live, home)) as store:
             plan = store.plan()

@@ -303,7 +303,8 @@ class Campaign:
             return
         rate = least.won / least.shown
         self._measured(trial, rate, least.shown, least.won, "record")
-        why = f"the rate of the defaults: {rate:.2%} of {least.shown:.0f}"
+        # Of the default that the fewest saw: whole pages of defaults alone are the holdout's, and few.
+        why = f"the rate with {least.variable} = {least.level}, the default: {rate:.2%} of {least.shown:.0f}, whatever stood beside it"
         log.append(TrialDecided(trial=trial.id, verdict=Verdict("keep", why, value=rate), kept_as=trial.base))
 
     def _close(self, number: int, reading: Reading | None, word: str, why: str) -> None:

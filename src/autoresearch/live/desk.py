@@ -304,7 +304,7 @@ class Desk:
         if age is None:
             said = said or "there is no plan yet: everybody sees the default, and nobody counts"
         elif age > 2 * 60 * self.live.every_minutes:
-            said = said or "the plan is old: does `autoresearch run` still make plans?"
+            said = said or "the plan is old: the process that makes plans is gone, or busy"
         return Health(not store and not self.trouble, store or "writable", plan.number if plan else None, age, said)
 
     def metrics(self) -> str:

@@ -149,6 +149,11 @@ class Live(Struct, frozen=True, forbid_unknown_fields=True):
         return [self.outcome, self.channel, self.window_hours, self.attribution]
 
     @property
+    def begins(self) -> str:
+        """The command that begins a study of this channel, and goes on with it: only a page needs a server."""
+        return "autoresearch live serve" if self.channel == "page" else "autoresearch run"
+
+    @property
     def window_s(self) -> float:
         return self.window_hours * 3600
 
