@@ -73,19 +73,33 @@ def test_an_import_says_what_it_uses_whom_it_stops_and_what_counts(folder: Path)
     assert "--source must be a word" in typed(folder, "import", file, "--source", " ", code=2)
 
 
-def test_an_import_names_cells_that_the_study_never_had(folder: Path) -> None:
-    file = str(folder / "results.csv")
-    (folder / "results.csv").write_text(RESULTS.replace("headline=bold", "headline=bald"))
-    assert "Never shown" not in typed(folder, "import", file, "--dry-run"), "nobody knows, before anything may be shown"
-    house.publish(folder / HOME, "", variables.parse((folder / "variables.toml").read_text()))
-    assert "Never shown by this study: headline=bald (1). No verdict" in typed(folder, "import", file, "--dry-run")
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("headline=bald", "headline = bald was never shown by this study; plain, bold may have been"),
+        ("hedline=bold", "hedline is no variable of this study; it has headline, tone"),
+    ],
+)
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_the_study_can_never_have_shown_is_refused_with_its_line(
+    folder: Path, cell: str, said: str, begun: bool
+) -> None:
+    words = folder / "variables.toml"
+    words.write_text(words.read_text() + '[tone]\ndefault = "warm"\n[tone.levels]\nwarm = "Dear"\n')
+    if begun:
+        house.publish(folder / HOME, "", variables.parse(words.read_text()))
+        words.unlink()
+    (folder / "results.csv").write_text(RESULTS.replace("headline=bold", cell))
+    assert f"line 2, column cell: {said}" in typed(folder, "import", str(folder / "results.csv"), code=2)
     (folder / "results.csv").write_text(RESULTS)
-    assert "Never shown" not in typed(folder, "import", file, "--dry-run")
+    said = typed(folder, "import", str(folder / "results.csv"))
+    assert "Not named in the cell, so taken to be as the default: tone" in said
+    assert "5 records are new" in said
 
 
 def test_a_file_of_costs_is_taken_as_the_docs_write_it_and_a_soft_bounce_stops_nobody(folder: Path) -> None:
     text = (Path(__file__).parent.parent / "docs" / "live-data.md").read_text()
-    (folder / "costs.csv").write_text(text.partition("```csv\n")[2].partition("```")[0])
+    (folder / "costs.csv").write_text(text.partition("```csv\n")[2].partition("```")[0].replace(";tone=warm", ""))
     said = typed(folder, "import", str(folder / "costs.csv"), "--event", "cost")
     assert "1 row: 1 cost" in said
     assert "1 record is new, 0 known before." in said

@@ -10,7 +10,7 @@ pytest.importorskip("sqlalchemy")
 
 from autoresearch.live import importing
 from autoresearch.live.importing import Import, Result
-from autoresearch.live.records import Tally
+from autoresearch.live.records import Cost, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import open_store
 
@@ -61,13 +61,42 @@ def test_counts_are_taken_up_once_and_again_only_as_far_as_they_grew(tmp_path: P
         ("ar_cell", "cells", "click", "no column says what was shown"),
         ("200,9", "200,9", "", "say which outcome"),
         ("2026-03-01,one", "2076-03-01,one", "click", "column Day"),
-        ("200,9", "200,9", "x" * 200, "kind"),
+        ("200,9", "200,9", "signup", "counts Impressions and Clicks, and no column counts signup: say which one does"),
+        ("Clicks", "Link clicks", "click", "counts Impressions, and no column counts click"),
     ],
 )
 def test_a_count_that_is_none_is_named_by_line_and_column(was: str, now: str, event: str, why: str) -> None:
     found = read(FILE.replace(was, now), event)
     assert found.problems
     assert why in "; ".join(map(str, found.problems))
+
+
+MIXED = "Day,ar_cell,Impressions,Clicks,Sign-ups,Conversions,Cost\n2026-03-01,headline=bold,200,9,4,2,12.40\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "kinds"),
+    [
+        ("click", {"exposure": 200, "click": 9}),
+        ("conversion", {"exposure": 200, "conversion": 2}),
+        ("sign_up", {"exposure": 200, "sign_up": 4}),
+        ("cost", {"cost": 1}),
+    ],
+)
+def test_an_accounts_whole_table_is_read_for_what_is_asked_of_it(event: str, kinds: dict[str, int]) -> None:
+    found = read(MIXED, event)
+    assert (found.problems, found.kinds) == ((), kinds)
+    if event == "cost":
+        assert [one.amount for one in found.records if isinstance(one, Cost)] == [12.4]
+
+
+def test_a_column_is_named_by_our_word_or_by_the_usual_one() -> None:
+    for key in ("won", "clicks"):
+        found = read(MIXED, "reply", **{key: "Sign-ups"})
+        assert (found.problems, found.kinds) == ((), {"exposure": 200, "reply": 4})
+    assert "no row below them" in str(read(MIXED.splitlines()[0] + "\n").problems)
+    assert "is below 0" in str(read(MIXED.replace("12.40", "-1"), "cost").problems)
+    assert "write it like 1240.50" in str(read(MIXED.replace("12.40", '"12,40"'), "cost").problems)
 
 
 def test_a_file_of_persons_that_has_such_columns_too_is_one_of_persons() -> None:

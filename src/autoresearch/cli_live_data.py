@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from autoresearch.errors import AutoresearchError, StudyError
+from autoresearch.errors import AutoresearchError
 from autoresearch.options import folder_option, write_file
 from autoresearch.wording import listed, many, shown
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autoresearch.live.importing import Import, Result
     from autoresearch.live.settings import Live
     from autoresearch.live.store import Store
+    from autoresearch.live.variables import Variables
     from autoresearch.study import Study
 
 file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
@@ -127,7 +128,7 @@ def sent(folder: Path, file: Path, column: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be added and what is wrong, and add nothing.")
 def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[str, ...], dry_run: bool) -> None:
     """Add what a CSV of results says; the same file twice adds nothing."""
-    from autoresearch.campaign import tools
+    from autoresearch.campaign import house, tools
     from autoresearch.live import importing
     from autoresearch.live.mappings import LONGEST as LONGEST_WORD
 
@@ -137,8 +138,10 @@ def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[st
         raise AutoresearchError(f"--source must be a word of {LONGEST_WORD} characters at most, like crm")
     named = dict(pair.split("=", 1) for pair in columns)
     with _opened(folder) as desk:
-        found = importing.read(_bytes(file), source.strip(), tools.unit_of(desk.salt), time.time(), named, event)
-        for line in (*_said(found, event, desk.live), *_not_ours(found, folder)):
+        known = house.ever_shown(folder)
+        unit_of = tools.unit_of(desk.salt)
+        found = importing.read(_bytes(file), source.strip(), unit_of, time.time(), named, event, known)
+        for line in () if found.problems else _said(found, event, desk.live, known):
             click.echo(line)
         for problem in found.problems:
             click.echo(f"{file}: {shown(str(problem), len(str(problem)))}", err=True)
@@ -149,7 +152,7 @@ def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[st
         click.echo(line)
 
 
-def _said(found: "Import", event: str, live: "Live") -> Iterator[str]:
+def _said(found: "Import", event: str, live: "Live", known: "Variables | None") -> Iterator[str]:
     """What a file says, before anything is added."""
     from autoresearch.live import importing
 
@@ -166,20 +169,10 @@ def _said(found: "Import", event: str, live: "Live") -> Iterator[str]:
         yield f"Not to be written to any more: {many(stopped, 'person', 'people')}"
     if strange := importing.uncounted(found, live):
         yield f"Not counted by this study: {listed(f'{kind} ({n:,})' for kind, n in strange.items())}"
-
-
-def _not_ours(found: "Import", folder: Path) -> Iterator[str]:
-    """Cells that the study never had; before it may show anything, nobody knows which those are."""
-    from autoresearch.campaign import house
-    from autoresearch.live import importing
-    from autoresearch.workspace import HOME
-
-    with contextlib.suppress(StudyError):
-        if strange := importing.strangers(found, house.published(folder / HOME).variables):
-            yield (
-                f"Never shown by this study: {listed(f'{cell} ({n:,})' for cell, n in strange.items())}. No verdict comes of them; is the column "
-                "with the cell as `live export` wrote it?"
-            )
+    missing, cells = importing.partial(found, known) if known else ({}, 0)
+    if missing:
+        told = listed(name if n == cells else f"{name} ({n:,} of {cells:,})" for name, n in missing.items())
+        yield f"Not named in the cell, so taken to be as the default: {told}"
 
 
 def _came(result: "Result", dry_run: bool) -> Iterator[str]:

@@ -22,8 +22,8 @@ from autoresearch.errors import StudyError
 from autoresearch.live.desk import Material
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store, open_store
-from autoresearch.live.variables import Variables
-from autoresearch.workspace import Workspace
+from autoresearch.live.variables import FILE, Variables, parse
+from autoresearch.workspace import HOME, Workspace
 
 if TYPE_CHECKING:
     from autoresearch.live.belief import Prior
@@ -128,6 +128,16 @@ def published(home: Path) -> Published:
         raise StudyError(
             f"{path}: nothing may be shown yet: `autoresearch live serve` or `autoresearch run` begins the study"
         ) from None
+
+
+def ever_shown(folder: Path) -> Variables | None:
+    """With every level that somebody may have seen: before the study began, all of the file; None where there is none that can be read."""
+    try:
+        return published(folder / HOME).variables
+    except StudyError:
+        with contextlib.suppress(OSError, UnicodeDecodeError, StudyError):
+            return parse((folder / FILE).read_text(encoding="utf-8"))
+    return None
 
 
 def shown(workspace: Workspace, live: Live) -> Callable[[], Material]:

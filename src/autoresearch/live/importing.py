@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoresearch.live import counted, table
+from autoresearch.live.counted import SHOWN, WON
 from autoresearch.live.counts import parts
 from autoresearch.live.mappings import (
     CELL,
@@ -43,7 +44,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "event": ("event", "event_type", "type", "status"),
     "person": ("person", "email", "lead_email", "to_email", "email_address", "address", "recipient", "visitor"),
     "unit": ("unit", "ar_unit"),
-    "at": ("at", "time", "timestamp", "event_timestamp", "date", "datetime", "created_at"),
+    "at": ("at", "time", "timestamp", "event_timestamp", "date", "day", "datetime", "created_at"),
     "id": ("id", "event_id"),
     "value": ("value", "revenue"),
     "amount": ("amount", "cost", "spend"),
@@ -53,10 +54,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     PLAN: (PLAN, "plan"),
     CHANCE: (CHANCE, "chance"),
     HELD: (HELD, "held"),
-    counted.SHOWN: ("shown", "impressions", "impr.", "delivered"),
-    counted.WON: ("won", "clicks", "results", "conversions"),
+    SHOWN: ("shown", "impressions", "impr.", "delivered"),
+    WON: ("won", "clicks", "results", "conversions"),
 }
-COUNTS = (counted.SHOWN, counted.WON)
+COUNTS = (SHOWN, WON)
+NAMED = {"person", "unit"}
 
 
 class Import(Struct, frozen=True):
@@ -92,9 +94,10 @@ def read(
     now: float,
     columns: Mapping[str, str] | None = None,
     event: str = "",
+    variables: Variables | None = None,
 ) -> Import:
     """
-    `columns`: our key -> the file's column, where it has a name of its own; "" where it has none, whatever its names look like. `event`: what kind
+    `variables`: with all levels that may have been shown, where that is known; a cell with another is wrong. `columns`: our key -> the file's column, where it has a name of its own; "" where it has none, whatever its names look like. `event`: what kind
     of event every row is, for files that do not say; a column that says it wins. Of a file that counts, it is the outcome that is counted.
     """
     try:
@@ -104,7 +107,10 @@ def read(
             return Import(problems=lacking, columns=found)
         places = {key: header.index(name) for key, name in found.items()}
         unused = tuple(name for name in header if name and name not in found.values())
-        return _read(rows, len(header), places, source, unit_of, now, event, Import(columns=found, unused=unused))
+        empty = Import(columns=found, unused=unused)
+        result = _read(rows, len(header), places, source, unit_of, now, event, empty, variables)
+        nothing = Problem(1, "", "only names of columns are here, and no row below them")
+        return result if result.rows else replace(result, problems=(nothing,))
     except Unreadable as error:
         return Import(problems=(Problem(error.line, "", str(error)),))
 
@@ -136,15 +142,28 @@ def uncounted(found: Import, live: Live) -> dict[str, int]:
     return {kind: count for kind, count in found.kinds.items() if kind not in counted_here}
 
 
-def strangers(found: Import, variables: Variables) -> dict[str, int]:
-    """The cells in the file that name a variable or a level which the study never had, and how many records name each."""
-    known = {name: variable.levels.keys() for name, variable in variables.variables.items()}
+def partial(found: Import, variables: Variables) -> tuple[dict[str, int], int]:
+    """Variables that cells in the file do not name, which are the defaults there, each with how many records that are; and how many all are."""
     cells = Counter(record.cell for record in found.records if isinstance(record, Exposure | Cost))
-    return {
-        cell: n
-        for cell, n in cells.items()
-        if any(level not in known.get(name, ()) for name, level in parts(cell).items())
-    }
+    missing = {name: sum(n for cell, n in cells.items() if name not in parts(cell)) for name in variables.variables}
+    return {name: n for name, n in missing.items() if n}, cells.total()
+
+
+def _wrong(records: Sequence[AnyRecord], now: float, variables: Variables | None) -> tuple[str, str] | None:
+    """What these cannot be, our key and why: of the future, or of a cell that this study can never have shown."""
+    if why := too_early(records, now):
+        return "at", why
+    if variables is None:
+        return None
+    for record in records:
+        for name, level in parts(record.cell).items() if isinstance(record, Exposure | Cost) else ():
+            own = variables.variables.get(name)
+            if own is None:
+                return CELL, f"{name} is no variable of this study; it has {', '.join(variables.variables)}"
+            if level not in own.levels:
+                may = f"{name} = {level} was never shown by this study; {', '.join(own.levels)} may have been"
+                return CELL, f"{may}. `autoresearch live approve` lists what waits for your word"
+    return None
 
 
 def _result(store: Store, found: Import, fates: Sequence[Fate]) -> Result:
@@ -169,7 +188,7 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
         name = next((there[one] for one in names if one in there), None)
         if name is not None:
             found[key] = name
-    for key, name in said.items():
+    for key, name in ((_ours(key), name) for key, name in said.items()):
         if key not in NAMES:
             problems.append(Problem(1, name, f"{key!r} is nothing that a column can be; {', '.join(NAMES)} are"))
         elif not name:
@@ -178,11 +197,18 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
             problems.append(Problem(1, name, f"there is no such column; the file has {', '.join(header)[:300]}"))
         else:
             found[key] = name
+    if event in (COSTS, STOPS, EXPOSED):  # of all that such a table has, no count is wanted
+        for key in COUNTS:
+            found.pop(key, None)
+    elif event and SHOWN in found and not NAMED & found.keys() and WON not in map(_ours, said):
+        won, unclear = _won(found, there, event)
+        problems += [Problem(1, "", unclear)] if unclear else []
+        found = {**found, WON: won} if won else {key: name for key, name in found.items() if key != WON}
     if _counts(found):
         for key in ("event", "id", "value", "amount", "why"):
             found.pop(key, None)
         if not event:
-            problems.append(Problem(1, found[counted.WON], "the file counts: say which outcome, as --event click"))
+            problems.append(Problem(1, found[WON], "the file counts: say which outcome, as --event click"))
         if CELL not in found:
             problems.append(Problem(1, CELL, "no column says what was shown: name the one that holds the cell"))
     elif not event and "event" not in found:
@@ -194,9 +220,27 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
     return found, tuple(problems)
 
 
+def _ours(key: str) -> str:
+    """Our key, or one of the columns that usually hold it."""
+    return next((own for own, names in NAMES.items() if key.lower() in names), key) if key not in NAMES else key
+
+
+def _won(found: Mapping[str, str], there: Mapping[str, str], event: str) -> tuple[str, str]:
+    """The column of such a table that counts this outcome; or why none can be said to."""
+    own = there.get(f"{event}s".lower()) or there.get(event.lower())
+    before = found.get(WON, "")
+    if own or before.lower() in ("won", "results"):
+        return own or before, ""
+    counts = " and ".join([found[SHOWN], *([before] if before else [])])
+    return (
+        "",
+        f"counts {counts}, and no column counts {event[:40]}: say which one does, as --map clicks={before or 'NAME'}",
+    )
+
+
 def _counts(columns: Mapping[str, object]) -> bool:
     """Whether a file with these columns counts, and names nobody."""
-    return all(key in columns for key in COUNTS) and not {"person", "unit"} & columns.keys()
+    return all(key in columns for key in COUNTS) and not NAMED & columns.keys()
 
 
 def _read(
@@ -208,6 +252,7 @@ def _read(
     now: float,
     event: str,
     empty: Import,
+    variables: Variables | None,
 ) -> Import:
     records: list[AnyRecord] = []
     problems: list[Problem] = []
@@ -229,11 +274,11 @@ def _read(
                 problems.append(Problem(line, _blamed(str(error), empty.columns), str(error)))
                 continue
             total += one.shown
-            if why := too_early([one.exposure], now):
-                problems.append(Problem(line, empty.columns.get("at", ""), why))
+            if wrong := _wrong([one.exposure], now, variables):
+                problems.append(Problem(line, empty.columns.get(wrong[0], ""), wrong[1]))
             elif total > counted.MOST:
                 most = f"the file counts more than {counted.MOST:,} showings: cut it into several, by days"
-                problems.append(Problem(line, empty.columns[counted.SHOWN], most))
+                problems.append(Problem(line, empty.columns[SHOWN], most))
                 break
             else:
                 kinds[EXPOSED] += one.shown
@@ -247,8 +292,8 @@ def _read(
         except ValueError as error:
             problems.append(Problem(line, _blamed(str(error), empty.columns), str(error)))
             continue
-        if why := too_early(mapped, now):
-            problems.append(Problem(line, empty.columns.get("at", ""), why))
+        if wrong := _wrong(mapped, now, variables):
+            problems.append(Problem(line, empty.columns.get(wrong[0], ""), wrong[1]))
             continue
         kinds[told["event"]] += 1
         records += mapped if "id" in told else _numbered(mapped, said)

@@ -103,6 +103,8 @@ def generic(event: Event, source: str, unit_of: UnitOf) -> Mapped:
     if kind == COSTS:
         if cell is None or amount is None:
             raise ValueError("a cost has a cell and an amount")
+        if amount < 0:
+            raise ValueError(f"amount = {amount:g} is below 0, and a cost is what was spent")
         return Mapped((checked(Cost(source=source, id=id, at=at, cell=cell, amount=amount)),))
     if kind == EXPOSED:
         if cell is None:
@@ -300,7 +302,7 @@ def _number(event: Event, *keys: str) -> float | None:
         except (ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            raise ValueError(f"{key} = {_told(value)} is no number")
+            raise ValueError(f"{key} = {_told(value)} is no number; write it like 1240.50")
         return number
     return None
 
