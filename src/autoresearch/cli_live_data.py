@@ -61,7 +61,7 @@ def _opened(folder: Path) -> Iterator[Desk]:
 
 @click.command("export")
 @folder_option
-@file_argument
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @column_option
 @click.option(
     "--out",
@@ -69,16 +69,35 @@ def _opened(folder: Path) -> Iterator[Desk]:
     required=True,
     help="The list to give to the sending tool.",
 )
-def export(folder: Path, file: Path, column: str, out: Path) -> None:
-    """Say for each address of a list which words it gets; nothing is recorded before `live sent`."""
+def export(folder: Path, file: Path | None, column: str, out: Path) -> None:
+    """
+    Say for each address of a list which words it gets; nothing is recorded before `live sent`. Of advertisements, without a list: which to run, and
+    how much of each.
+    """
     from autoresearch.campaign import house
-    from autoresearch.live import exporting
+    from autoresearch.live import advertising, exporting
     from autoresearch.workspace import Workspace
 
     if out.exists():
         raise AutoresearchError(f"{out} is there already; name another file, and nothing is overwritten")
     with _opened(folder) as desk:
         material = house.shown(Workspace(folder, desk.study), desk.live)()
+        if file is None and desk.live.channel == "ad":
+            booked = advertising.advertisements(
+                desk.store.plan(), material.variables, material.template, material.rules
+            )
+            write_file(out, booked.text, new=True)
+            click.echo(
+                f"{many(booked.ads, 'advertisement')} in {out}, for the {booked.cells:,} of the plan; and the holdout."
+            )
+            click.echo(
+                "Run each with its share of what is shown, named by its ar_cell. What came of them: autoresearch live import"
+            )
+            return
+        if file is None:
+            raise AutoresearchError(
+                "name the list of addresses, as a CSV file: autoresearch live export people.csv --out ..."
+            )
         made = exporting.addresses(
             _text(file),
             desk.study.name,

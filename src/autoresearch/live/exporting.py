@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
+import msgspec
 from msgspec import Struct
 
 from autoresearch.errors import StudyError
@@ -31,7 +32,7 @@ COLUMN = "email"
 MOST_ROWS, MOST_FIELD = 1_000_000, 20_000
 PREFIX = "ar_"  # of every column of ours
 UNIT, CELL, PROOF = f"{PREFIX}unit", f"{PREFIX}cell", f"{PREFIX}proof"
-SUBJECT_LINE, BODY = f"{PREFIX}subject_line", f"{PREFIX}body"
+SUBJECT_LINE, BODY, TEXT = f"{PREFIX}subject_line", f"{PREFIX}body", f"{PREFIX}text"
 BATCH = 5000  # addresses that the store is asked about at once
 _ADDRESS = re.compile(r"[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]{1,189}")
 
@@ -58,7 +59,8 @@ def addresses(
     column: str = COLUMN,
 ) -> Exported:
     """
-    The list with `ar_unit`, `ar_cell`, `ar_proof` and a column for each variable; where the template is a mail, its `ar_subject_line` and `ar_body` too.
+    The list with `ar_unit`, `ar_cell`, `ar_proof` and a column for each variable; where the template is a mail, its `ar_subject_line` and `ar_body`
+    too, and where it is another text, that as `ar_text`.
     Left out and counted: who is suppressed, what is no address, and an address that stood there before.
 
     Raises:
@@ -70,7 +72,7 @@ def addresses(
     head, rows = _read(text, column)
     if ours := [name for name in head if name.startswith(PREFIX)]:
         raise StudyError(f"the list has the column {ours[0]} already: export from the list as it was before")
-    made = _Rendered(variables, template, rules)
+    made = Rendered(variables, template, rules)
     out, left, lines, known = io.StringIO(), Counter[str](), dict[str, int](), 0
     write = csv.writer(out, lineterminator="\n")
     write.writerow([defused(name) for name in head] + [UNIT, CELL, PROOF, *made.columns])
@@ -127,18 +129,16 @@ def sent(text: str, salt: bytes, at: float, column: str = COLUMN) -> tuple[list[
     return list(found.values()), without
 
 
-class _Rendered:
+class Rendered:
     """The columns of texts for each cell, made once. A level is not altered, so one that would be run is refused."""
 
     def __init__(self, variables: Variables, template: Template | None, rules: Brand | None) -> None:
         self.variables, self.template, self.rules = variables, template, rules
-        self.is_mail = (
-            template is not None
-            and template.name.endswith(".txt")
-            and SUBJECT in template.render(shown(variables, variables.default))
-        )
+        self.is_text = template is not None and template.name.endswith(".txt")
+        default = template.render(shown(variables, variables.default)) if template and self.is_text else ""
+        self.is_mail = SUBJECT in default
         self.columns = [PREFIX + name.replace("-", "_") for name in sorted(variables.variables)]
-        self.columns += [SUBJECT_LINE, BODY] if self.is_mail else []
+        self.columns += [SUBJECT_LINE, BODY] if self.is_mail else [TEXT] if self.is_text else []
         if twice := [name for name, count in Counter([UNIT, CELL, PROOF, *self.columns]).items() if count > 1]:
             raise StudyError(
                 f"variables.toml: {twice[0].removeprefix(PREFIX)} would make a second column {twice[0]}; rename it"
@@ -167,14 +167,15 @@ class _Rendered:
                     "begin it with a word"
                 )
         made = [texts[name] for name in sorted(texts)]
-        if self.is_mail:
+        if self.is_text:
             assert self.template is not None
-            whole = mail(self.template.render(texts, cell), self.template.name)
-            if is_formula(whole.subject) or is_formula(whole.body):
+            whole = self.template.render(texts, cell)
+            fields = msgspec.structs.astuple(mail(whole, self.template.name)) if self.is_mail else (whole,)
+            if any(map(is_formula, fields)):
                 raise StudyError(
                     f"{self.template.name}: begins like a formula, which a spreadsheet would run; begin it with a word"
                 )
-            made += [whole.subject, whole.body]
+            made += fields
         return [one_line_end(text) for text in made]
 
 

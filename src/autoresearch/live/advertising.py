@@ -1,0 +1,74 @@
+"""
+Which advertisements to run: the latest plan as a list for whoever books them, each with its words and its share of what is shown.
+
+An account takes some advertisements and not hundreds. So few stand for the plan: first such that every level of it is in one, and then
+those with the largest shares.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from autoresearch import spreadsheet
+from autoresearch.errors import StudyError
+from autoresearch.live.brand import Brand
+from autoresearch.live.counts import parts
+from autoresearch.live.exporting import CELL, PREFIX, Rendered
+from autoresearch.live.records import Plan
+from autoresearch.live.render import Template
+from autoresearch.live.variables import Variables
+
+MOST = 20  # advertisements for each kind of people
+SEGMENT, HELD, SHARE = f"{PREFIX}segment", f"{PREFIX}held", "share"
+
+
+class Booked(Struct, frozen=True):
+    """`text` is the CSV, `ads` how many it lists beside the holdout, `cells` how many the plan has, for all kinds of people."""
+
+    text: str
+    ads: int
+    cells: int
+
+
+def advertisements(
+    plan: Plan | None,
+    variables: Variables,
+    template: Template | None = None,
+    rules: Brand | None = None,
+    most: int = MOST,
+) -> Booked:
+    """
+    A row for each, at most so many for each kind of people, and one for the holdout, which has the defaults. Shares add up to one for each kind.
+
+    Raises:
+        StudyError: there is no plan yet, a level reads as a formula, or the rules forbid a cell.
+    """
+    if plan is None:
+        raise StudyError("there is no plan yet; `autoresearch run` makes the first one")
+    made = Rendered(variables, template, rules)
+    rows = []
+    for segment, shares in sorted(plan.shares.items()):
+        chosen = few({cell: share for cell, share in shares.items() if made.of(cell) is not None}, most)
+        told = [(plan.default, True, plan.holdout), *((cell, False, share) for cell, share in chosen.items())]
+        rows += [
+            (cell, segment, held, round(share if held else (1 - plan.holdout) * share, 4), *(made.of(cell) or ()))
+            for cell, held, share in told
+        ]
+    cells = sum(map(len, plan.shares.values()))
+    return Booked(
+        spreadsheet.text((CELL, SEGMENT, HELD, SHARE, *made.columns), rows), len(rows) - len(plan.shares), cells
+    )
+
+
+def few(shares: Mapping[str, float], most: int) -> dict[str, float]:
+    """At most so many cells, more only if it takes more to have every level in one; their shares add up to one, the largest first."""
+    by_share = sorted(shares, key=lambda cell: (-shares[cell], cell))
+    missing = {level for cell in by_share for level in parts(cell).items()}
+    chosen = set[str]()
+    while missing:
+        best = max(by_share, key=lambda cell: len(missing & parts(cell).items()))
+        chosen.add(best)
+        missing -= parts(best).items()
+    chosen |= set([cell for cell in by_share if cell not in chosen][: max(0, most - len(chosen))])
+    total = sum(shares[cell] for cell in chosen)
+    return {cell: shares[cell] / total for cell in by_share if cell in chosen}
