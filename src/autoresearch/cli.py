@@ -95,8 +95,16 @@ def check(folder: Path, as_json: bool) -> None:
     import msgspec
 
     from autoresearch import check as checking
+    from autoresearch.study import load
     from autoresearch.terminal import JsonLines, Screen
 
+    if load(folder).live is not None:
+        from autoresearch.campaign import checking as living
+
+        seen = living.check(folder)
+        words = f"{living.page(seen)}\nReady: {seen.begins}"
+        click.echo(msgspec.json.encode(seen).decode() if as_json else words)
+        return
     console = _console(stderr=as_json)
     listener = JsonLines(console) if as_json else Screen(console)
     found = checking.check(folder, listener)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from autoresearch import log
 from autoresearch.campaign import house, levels
 from autoresearch.campaign.known import Known, known, people
+from autoresearch.campaign.own import Own
 from autoresearch.errors import StudyError
 from autoresearch.git import git
 from autoresearch.live import deciding
@@ -109,7 +110,7 @@ def open_shelf(folder: Path) -> Iterator[Shelf]:
     text = git(folder, "show", f"{state.best.commit}:{workspace.prefix}{FILE}").decode()
     variables = parse(text)
     check_named(live, variables)
-    prior = house.prior(workspace, state.opened.start, live)
+    prior = house.prior(Own(workspace, state.opened.start, live))
     with contextlib.closing(house.store_of(study.name, live, folder / HOME)) as store:
         yield Shelf(study, live, state, variables, store, prior)
 

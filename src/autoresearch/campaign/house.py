@@ -77,27 +77,24 @@ def salt(home: Path, store: Store) -> bytes:
     return found
 
 
-def prior(workspace: Workspace, start: str, live: Live) -> "Prior | None":
+def prior(own: Own) -> "Prior | None":
     """
-    What the study begins from, as it was committed at `start`; None where study.toml names nothing.
+    What the study begins from, as it was committed when it did; None where study.toml names nothing.
 
     Raises:
         StudyError: the file was not there, or is no such file, or is of another outcome.
     """
-    if live.prior is None:
+    if own.live.prior is None:
         return None
     from autoresearch.live import prior as handed
 
-    name = live.prior
-    if (found := Own(workspace, start, live).read(name, handed.LARGEST)) is None:
+    name = own.live.prior
+    if (found := own.text(name, handed.LARGEST)) is None:
         raise StudyError(
-            f"study.toml: live.prior names {name}, which is not in the commit that the study began from ({start[:10]}): `git add` and "
+            f"study.toml: live.prior names {name}, which is not in the commit that the study began from ({own.start[:10]}): `git add` and "
             "commit it before the study begins, or take the key out"
         )
-    try:
-        return handed.accepted(found.decode(), name, live)
-    except UnicodeDecodeError:
-        raise StudyError(f"{name}: is no text; write it with `autoresearch live map --prior {name}`") from None
+    return handed.accepted(found, name, own.live)
 
 
 class Published(Struct, frozen=True):

@@ -14,6 +14,7 @@ from autoresearch.live import brand, pictures, render
 from autoresearch.live.settings import Live
 from autoresearch.workspace import Workspace
 
+LARGEST = 1 << 20  # bytes of a text
 MOST_KEPT = 64_000_000  # bytes of what was read
 
 
@@ -53,6 +54,20 @@ class Own:
             self._kept[name] = found
         return found
 
+    def text(self, name: str, most: int = LARGEST) -> str | None:
+        """
+        The same as text.
+
+        Raises:
+            StudyError: as `read`, or it is not in UTF-8.
+            WorkspaceError: as `read`.
+        """
+        found = self.read(name, most)
+        try:
+            return found.decode() if found is not None else None
+        except UnicodeDecodeError as error:
+            raise StudyError(f"{name}: is not in UTF-8 ({error.reason}); save it as UTF-8 and commit it") from None
+
     @functools.cached_property
     def template(self) -> render.Template | None:
         """
@@ -63,11 +78,11 @@ class Own:
         """
         if not self.live.template:
             return None
-        if (found := self.read(self.live.template, render.MOST_TEMPLATE)) is None:
+        if (found := self.text(self.live.template, render.MOST_TEMPLATE)) is None:
             raise StudyError(
                 f"{self.live.template} was not committed when the study began; live.template names the page, mail or ad"
             )
-        return render.Template(_text(found, self.live.template), self.live.template)
+        return render.Template(found, self.live.template)
 
     @functools.cached_property
     def rules(self) -> brand.Brand | None:
@@ -77,8 +92,8 @@ class Own:
         Raises:
             StudyError: they cannot be used.
         """
-        found = self.read(brand.FILE, brand.LARGEST)
-        return brand.parse(_text(found, brand.FILE)) if found is not None else None
+        found = self.text(brand.FILE)
+        return brand.parse(found) if found is not None else None
 
     def picture(self, name: str) -> tuple[bytes, str] | None:
         """A file under static/ and its kind; None for what is not there, is too large, or of no kind that a page needs."""
@@ -88,9 +103,12 @@ class Own:
                 return found, kind
         return None
 
-
-def _text(found: bytes, name: str) -> str:
-    try:
-        return found.decode()
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{name}: is not in UTF-8 ({error.reason}); save it as UTF-8 and commit it") from None
+    def left_out(self) -> list[str]:
+        """Pictures that lie in the folder and not in the commit, so that nobody would see them; a sentence for each, at most three."""
+        root = self.workspace.folder
+        there = sorted(path.relative_to(root).as_posix() for path in (root / "static").rglob("*") if path.is_file())
+        left = [name for name in there if pictures.kind(name.removeprefix("static/")) and name not in self._names]
+        return [
+            f"{name} is not in the commit that the study begins from, so nobody sees it: `git add {name}` and commit it before"
+            for name in left[:3]
+        ]

@@ -72,8 +72,10 @@ class Campaign:
         own = Own(lab.workspace, self.opened.start, self.live)
         self.brand = own.rules
         check_named(self.live, self._parsed(self._text(self.opened.start)))
-        self.prior = house.prior(lab.workspace, self.opened.start, self.live)
+        self.prior = house.prior(own)
         self._meet(own.template)
+        for left in own.left_out():
+            lab.tell(left)
 
     def _meet(self, template: Template | None) -> None:
         """

@@ -26,7 +26,7 @@ from autoresearch.keys import explain
 from autoresearch.live.variables import FILE as VARIABLES
 from autoresearch.live.variables import Variables
 
-FILE, LARGEST = "brand.toml", 1 << 20  # bytes
+FILE = "brand.toml"
 Phrase = Annotated[str, Meta(min_length=1, max_length=200)]
 
 _NUMBER_WORDS = (

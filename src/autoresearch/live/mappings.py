@@ -196,7 +196,8 @@ def instant(value: object) -> float:
 def too_early(records: Iterable[AnyRecord], now: float) -> str:
     """Why these cannot have happened yet; "" where they can."""
     late = max((record.at - now for record in records), default=0.0)
-    return f"it happens {late:.0f} s from now: is the clock of its source right?" if late > SKEW_S else ""
+    away = f"{late:.0f} s" if late < 7200 else f"{late / 3600:,.0f} hours"
+    return f"it happens {away} from now: is the clock of its source right?" if late > SKEW_S else ""
 
 
 def _records(
