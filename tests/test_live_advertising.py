@@ -2,6 +2,9 @@
 
 import csv
 import io
+import itertools
+import math
+import random
 from pathlib import Path
 
 import pytest
@@ -53,10 +56,26 @@ def test_few_cells_stand_for_many_and_no_level_is_left_out(cells: dict[tuple[int
     levels = {level for cell in shares for level in parts(cell).items()}
     assert {level for cell in found for level in parts(cell).items()} == levels
     assert found.keys() <= shares.keys()
-    assert len(found) <= max(most, len(levels))
-    assert len(found) >= min(most, len(shares))
+    assert len(found) <= most + len(levels)
     assert sum(found.values()) == pytest.approx(1)
     assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_level_has_about_the_share_that_the_plan_gives_it(seed: int) -> None:
+    r = random.Random(seed)
+    liked = {(name, level): r.uniform(0.2, 3) for name in "abcd" for level in range(4)}
+    cells = itertools.product(range(4), repeat=4)
+    named = [dict(zip("abcd", cell, strict=True)) for cell in cells]
+    shares = {
+        ";".join(f"{name}={level}" for name, level in cell.items()): math.prod(liked[at] for at in cell.items())
+        * r.random()
+        for cell in named
+    }
+    found = advertising.few(shares, 20)
+    for name, level in liked:
+        of = [sum(one for cell, one in some.items() if parts(cell)[name] == str(level)) for some in (shares, found)]
+        assert of[1] == pytest.approx(of[0] / sum(shares.values()), abs=0.05)
 
 
 def test_each_row_has_its_words_and_its_share_and_the_holdout_has_the_defaults() -> None:

@@ -1,10 +1,10 @@
 """
 Which advertisements to run: the latest plan as a list for whoever books them, each with its words and its share of what is shown.
 
-An account takes some advertisements and not hundreds. So few stand for the plan: first such that every level of it is in one, and then
-those with the largest shares.
+An account takes some advertisements and not hundreds. So few stand for the plan, chosen such that every level of it has about its share.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -61,14 +61,26 @@ def advertisements(
 
 
 def few(shares: Mapping[str, float], most: int) -> dict[str, float]:
-    """At most so many cells, more only if it takes more to have every level in one; their shares add up to one, the largest first."""
+    """
+    Cells that stand for all of them, with shares that add up to one, the largest first: so many equal parts at most, and a smaller one for each
+    level that has none of them. A level has about the share that it has of all (herding: Welling, Herding dynamical weights to learn, 2009).
+    """
+    total = sum(shares.values())
     by_share = sorted(shares, key=lambda cell: (-shares[cell], cell))
-    missing = {level for cell in by_share for level in parts(cell).items()}
-    chosen = set[str]()
-    while missing:
-        best = max(by_share, key=lambda cell: len(missing & parts(cell).items()))
-        chosen.add(best)
-        missing -= parts(best).items()
-    chosen |= set([cell for cell in by_share if cell not in chosen][: max(0, most - len(chosen))])
-    total = sum(shares[cell] for cell in chosen)
-    return {cell: shares[cell] / total for cell in by_share if cell in chosen}
+    levels: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for cell in by_share:
+        for level in parts(cell).items():
+            levels[level] += shares[cell] / total
+    found, owed = Counter[str](), dict(levels)
+    for _ in range(most):
+        cell = max(by_share, key=lambda cell: sum(owed[level] for level in parts(cell).items()))
+        found[cell] += 1
+        owed = {level: owed[level] + share for level, share in levels.items()}
+        for level in parts(cell).items():
+            owed[level] -= 1
+    told = {cell: float(n) for cell, n in found.items()}
+    for level, share in sorted(levels.items()):
+        if not any(level in parts(cell).items() for cell in told):
+            told[next(cell for cell in by_share if level in parts(cell).items())] = share * most
+    whole = sum(told.values())
+    return dict(sorted(((cell, part / whole) for cell, part in told.items()), key=lambda pair: (-pair[1], pair[0])))
