@@ -289,7 +289,9 @@ def _cell(event: Event) -> str | None:
     try:
         cell_of(cell if isinstance(cell, str) else "")
     except ValueError:
-        raise ValueError(f"{CELL} = {_told(cell)} is no cell, like cta=trial;headline=bold") from None
+        raise ValueError(
+            f"{CELL} = {_told(cell)} is no cell, like cta=trial;headline=bold, in small letters and without spaces"
+        ) from None
     return str(cell)
 
 
