@@ -1,5 +1,6 @@
 """Which advertisements to run: few stand for a plan, every level is in one, and what came of them can be brought in again."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -17,6 +18,7 @@ from live_page import begun, make
 pytest.importorskip("sqlalchemy", reason="the extra live is not installed")
 pytest.importorskip("jinja2", reason="the extra live is not installed")
 
+from autoresearch.campaign import house
 from autoresearch.cli import main
 from autoresearch.errors import StudyError
 from autoresearch.live import advertising
@@ -24,6 +26,8 @@ from autoresearch.live.counts import parts
 from autoresearch.live.records import Plan
 from autoresearch.live.render import Template
 from autoresearch.live.variables import parse
+from autoresearch.study import load
+from autoresearch.workspace import HOME
 
 WORDS = """\
 [headline]
@@ -119,8 +123,8 @@ def test_what_is_listed_is_run_counted_and_brought_in_again(tmp_path: Path) -> N
     toml.write_text(toml.read_text().replace('channel = "mail"', 'channel = "ad"') + 'approve = "rules"\n')
     git(folder, "-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-qam", "ad")
     out, results = tmp_path / "ads.csv", tmp_path / "results.csv"
-    assert call("export", "-C", folder, "--out", out) == (2, call("export", "-C", folder, "--out", out)[1])
-    assert not out.exists(), "nothing may be shown before the study began"
+    code, said = call("export", "-C", folder, "--out", out)
+    assert (code, "nothing may be shown yet" in said, out.exists()) == (2, True, False), said
     with begun(folder):
         pass
     code, said = call("export", "-C", folder, "--out", out)
@@ -130,9 +134,22 @@ def test_what_is_listed_is_run_counted_and_brought_in_again(tmp_path: Path) -> N
     assert call("export", "-C", folder, "--out", out)[0] == 2, "and nothing is overwritten"
     with results.open("w", newline="") as file:
         write = csv.writer(file)
-        write.writerow(["Day", "ar_cell", "ar_held", "Impressions", "Clicks"])
-        write.writerows(["2026-03-01", row["ar_cell"], row["ar_held"], 100, 3] for row in rows)
-    code, said = call("import", "-C", folder, results, "--event", "click")
+        write.writerow(["Day", "Ad name", "Impressions", "Clicks"])
+        write.writerows(["2026-03-01", row["name"], 100, 3] for row in rows)
+    code, said = call("import", "-C", folder, results, "--event", "click", "--map", "ar_cell=Ad name")
     assert (code, f"{103 * len(rows)} records are new" in said) == (0, True), said
-    code, said = call("export", "-C", make(tmp_path / "page"), "--out", tmp_path / "no.csv")
-    assert (code, (tmp_path / "no.csv").exists()) == (2, False)
+    with contextlib.closing(house.store_of("s", load(folder).need_live(), folder / HOME)) as store:
+        held = [column.held for column in store.counts(1e10, None, load(folder).need_live()).columns]
+    assert sorted(held) == [False] * (len(rows) - 1) + [True]
+    page = make(tmp_path / "page")
+    with begun(page):
+        pass
+    code, said = call("export", "-C", page, "--out", tmp_path / "no.csv")
+    assert (code, "name the list of addresses" in said, (tmp_path / "no.csv").exists()) == (2, True, False), said
+
+
+def test_a_plan_of_other_words_than_there_are_is_not_listed() -> None:
+    for shares in ({"": {"button=gone;headline=plain": 1.0}}, {"": SHARES}):
+        words = WORDS if "button=gone;headline=plain" in shares[""] else WORDS.replace("go", "start")
+        with pytest.raises(StudyError, match="of other words"):
+            advertising.advertisements(plan(shares), parse(words))

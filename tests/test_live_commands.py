@@ -76,7 +76,7 @@ def test_an_import_says_what_it_uses_whom_it_stops_and_what_counts(folder: Path)
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("headline=bald", "headline = bald was never shown by this study; plain, bold may have been"),
+        ("headline=bald", "headline = bald is no level of this study; it has plain, bold"),
         ("hedline=bold", "hedline is no variable of this study; it has headline, tone"),
     ],
 )

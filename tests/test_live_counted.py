@@ -10,7 +10,7 @@ pytest.importorskip("sqlalchemy")
 
 from autoresearch.live import importing
 from autoresearch.live.importing import Import, Result
-from autoresearch.live.records import Cost, Tally
+from autoresearch.live.records import Cost, Exposure, Tally
 from autoresearch.live.settings import Live
 from autoresearch.live.store import open_store
 
@@ -79,7 +79,7 @@ MIXED = "Day,ar_cell,Impressions,Clicks,Sign-ups,Conversions,Cost\n2026-03-01,he
     [
         ("click", {"exposure": 200, "click": 9}),
         ("conversion", {"exposure": 200, "conversion": 2}),
-        ("sign_up", {"exposure": 200, "sign_up": 4}),
+        ("sign-up", {"exposure": 200, "sign-up": 4}),
         ("cost", {"cost": 1}),
     ],
 )
@@ -88,6 +88,26 @@ def test_an_accounts_whole_table_is_read_for_what_is_asked_of_it(event: str, kin
     assert (found.problems, found.kinds) == ((), kinds)
     if event == "cost":
         assert [one.amount for one in found.records if isinstance(one, Cost)] == [12.4]
+
+
+def test_what_an_account_calls_its_columns_is_nothing_of_ours_when_costs_are_asked_for() -> None:
+    head, row = "Day,ar_cell,Impressions,Clicks,Cost,ID,Status,Revenue\n", "headline=bold,200,9,{},17,Enabled,55\n"
+    found = read(f"{head}2026-03-01,{row.format(12.4)}2026-03-02,{row.format(15.4)}", "cost")
+    assert found.problems == ()
+    assert sorted(one.amount for one in found.records if isinstance(one, Cost)) == [12.4, 15.4]
+    assert len({one.id for one in found.records}) == 2
+    assert "a cost has a cell and an amount" in str(read(f"{head}2026-03-01,{row.format('')}", "cost").problems)
+
+
+def test_a_holdout_is_known_by_its_name() -> None:
+    found = read(
+        "Day,Ad name,Impressions,Clicks\n2026-03-01,headline=plain (holdout),1,0\n2026-03-01,headline=plain,1,0\n",
+        ar_cell="Ad name",
+    )
+    assert [(one.cell, one.held) for one in found.records if isinstance(one, Exposure)] == [
+        ("headline=plain", True),
+        ("headline=plain", False),
+    ]
 
 
 def test_a_column_is_named_by_our_word_or_by_the_usual_one() -> None:

@@ -100,6 +100,34 @@ def test_a_template_lies_in_its_folder(folder: Path, name: str) -> None:
         _ = own(folder, name).template
 
 
+def test_a_link_is_refused_and_never_taken_for_nothing(folder: Path) -> None:
+    """Without its rules, a brand would say anything."""
+    for name in ("brand.toml", "page.html"):
+        (folder / name).rename(folder.parent / name)
+        (folder / name).symlink_to(folder.parent / name)
+    found = own(folder)
+    with pytest.raises(StudyError, match=r"brand\.toml: is a link"):
+        _ = found.rules
+    with pytest.raises(StudyError, match=r"page\.html: is a link"):
+        _ = found.template
+    assert own(folder, "./static/../static/own.svg").template is not None, "a path may be written otherwise"
+
+
+def test_a_picture_that_grows_too_large_is_made_once_and_words_are_as_committed(folder: Path) -> None:
+    made = folder.parent / "made"
+    git(folder, "config", "filter.grows.smudge", f"echo x >> {made}; head -c {pictures.MOST + 1} /dev/zero")
+    git(folder, "config", "filter.grows.clean", "cat")
+    (folder / "static" / "a.png").write_text("small")
+    (folder / ".gitattributes").write_text("*.png filter=grows\n")
+    found = own(folder)
+    made.unlink(missing_ok=True)
+    (folder / ".gitattributes").write_text("* filter=grows\n*.toml working-tree-encoding=UTF-16\n")
+    assert [found.picture("a.png") for _ in range(3)] == [None] * 3
+    assert made.read_text() == "x\n"
+    assert found.rules is not None
+    assert found.template is not None
+
+
 def test_what_cannot_be_used_is_named_with_its_remedy(folder: Path) -> None:
     (folder / "page.html").write_bytes(b"\xff\xfe")
     (folder / "brand.toml").write_bytes(b"\xff\xfe")

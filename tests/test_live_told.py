@@ -97,29 +97,34 @@ def test_what_was_stored_and_is_of_no_use_is_told_and_so_is_what_an_outcome_cost
         then, strange = time.time() - 30 * HOUR, plan.default.replace("plain", "nobodys")
         store.add(visited(then, OLD, "ab", plan.default))
         store.add(visited(then, NEW, "cd", strange))
-        spent = [(then, plan.default, 5.0), (then, strange, 3.0), (time.time() - 60, plan.default, 100.0)]
+        spent = [
+            (then, plan.default, 5.0),
+            (then, strange, 3.0),
+            (time.time() - 60, plan.default, 100.0),
+            (then, "button=go", 1.0),
+        ]
         store.add([Cost(source="ads", id=f"{i}", at=at, cell=cell, amount=n) for i, (at, cell, n) in enumerate(spent)])
         nobody = "9" * 32
         store.add([Outcome(source="shop", id="o", at=then, unit=nobody, kind="click")])
         store.add([Suppression(source="shop", id=f"s{i}", at=then, unit=nobody) for i in range(2)])
         store.ignore("tool\x1b[2J", {"email_sent without ar_cell": 45, "opened": 2})
     said = call("status", "-C", folder).output
-    assert "stored    10 exposures; 5 click; costs of 108.00; 1 person not to be written to" in said
+    assert "stored    10 exposures; 5 click; costs of 109.00; 1 person not to be written to" in said
     assert "nobody's  1 outcome of people who were shown nothing: was `autoresearch live sent` typed" in said
     assert "not used  45 email_sent without ar_cell, 2 opened, from tool\ufffd[2J" in said
     kept = json.loads(call("status", "--json", "-C", folder).output)["live"]["kept"]
-    assert (kept["spent"], kept["orphans"], kept["suppressed"], kept["outcomes"]) == (108.0, 1, 1, {"click": 5})
+    assert (kept["spent"], kept["orphans"], kept["suppressed"], kept["outcomes"]) == (109.0, 1, 1, {"click": 5})
     seen = call("live", "map", "-C", folder).output
     rows = list(csv.DictReader(io.StringIO(call("live", "map", "--csv", "-C", folder).output)))
     by_level = {row["level"]: row for row in rows if not row["segment"]}
-    # The cost of a minute ago is of people who do not count yet.
-    assert (by_level["plain"]["spent"], by_level["nobodys"]["spent"], by_level["go"]["spent"]) == ("5.0", "3.0", "8.0")
-    assert "What an outcome costs with\nbutton: go 2.00\nheadline: plain 2.50, nobodys 1.50\n" in seen
+    # The cost of a minute ago is of people who do not count yet; what a cell does not name is the default.
+    assert (by_level["plain"]["spent"], by_level["nobodys"]["spent"], by_level["go"]["spent"]) == ("6.0", "3.0", "9.0")
+    assert "What an outcome costs with\nbutton: go 2.25\nheadline: plain 3.00, nobodys 1.50\n" in seen
     assert (by_level["nobodys"]["word"], by_level["nobodys"]["trial"]) == ("unknown here", "")
     assert "never had it" in by_level["nobodys"]["why"]
     assert "nobodys" not in seen.partition("Worth knowing next")[2]
     assert call("live", "map", "--svg", tmp_path / "map.svg", "-C", folder).exit_code == 0
-    assert "2.50 an outcome" in (tmp_path / "map.svg").read_text()
+    assert "3.00 an outcome" in (tmp_path / "map.svg").read_text()
 
 
 def test_without_the_extra_or_a_store_status_has_words_and_no_figures(tmp_path: Path, study: Path) -> None:

@@ -175,7 +175,7 @@ def status(folder: Path, as_json: bool) -> None:
         from autoresearch.campaign.standing import standing
         from autoresearch.report import live as living
 
-        now = standing(folder, study, state)
+        now = standing(folder, study, state, whole=True)
         told |= {"summary": living.summary(now), "live": living.data(now)}
         shown = living.status(state, now, pid, paused, odds, left)
     if as_json:

@@ -117,10 +117,8 @@ def _say(folder: Path, trials: tuple[int, ...], everything: bool, yes: bool, why
         raise AutoresearchError(
             f"this study was not begun yet, so nothing waits for your word: `{study.live.begins}` begins it, and then its levels do"
         )
-    inbox, nobody = Inbox(folder / HOME), log.holder(journal(folder)) is None
-    waiting = {
-        number: level for number, level in levels.waiting(state).items() if number not in dict(inbox.approvals())
-    }
+    said, nobody = dict(Inbox(folder / HOME).approvals()), log.holder(journal(folder)) is None
+    waiting = {number: level for number, level in levels.waiting(state).items() if number not in said}
     if yes and not trials and not everything:
         for number, level in waiting.items():
             click.echo(f"{number}  {level.variable} = {level.name}: {level.text}")

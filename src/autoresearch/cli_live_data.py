@@ -91,7 +91,7 @@ def export(folder: Path, file: Path | None, column: str, out: Path) -> None:
                 f"{many(booked.ads, 'advertisement')} in {out}, for the {booked.cells:,} of the plan; and the holdout."
             )
             click.echo(
-                "Run each with its share of what is shown, named by its ar_cell. What came of them: autoresearch live import"
+                "Run each with its share of what is shown, called by its name. What came of them: autoresearch live import"
             )
             return
         if file is None:
@@ -157,10 +157,10 @@ def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[st
         raise AutoresearchError(f"--source must be a word of {LONGEST_WORD} characters at most, like crm")
     named = dict(pair.split("=", 1) for pair in columns)
     with _opened(folder) as desk:
-        known = house.ever_shown(folder)
+        known = house.ever_had(folder)
         unit_of = tools.unit_of(desk.salt)
         found = importing.read(_bytes(file), source.strip(), unit_of, time.time(), named, event, known)
-        for line in () if found.problems else _said(found, event, desk.live, known):
+        for line in (*_which(found, event), *(() if found.problems else _said(found, desk.live, known))):
             click.echo(line)
         for problem in found.problems:
             click.echo(f"{file}: {shown(str(problem), len(str(problem)))}", err=True)
@@ -171,17 +171,21 @@ def import_(folder: Path, file: Path, source: str, event: str, columns: tuple[st
         click.echo(line)
 
 
-def _said(found: "Import", event: str, live: "Live", known: "Variables | None") -> Iterator[str]:
-    """What a file says, before anything is added."""
-    from autoresearch.live import importing
-
-    yield f"{many(found.rows, 'row')}: {listed(f'{n:,} {kind}' for kind, n in found.kinds.items()) or 'nothing'}"
+def _which(found: "Import", event: str) -> Iterator[str]:
+    """Where file and command say what happened, and not the same."""
     column = found.columns.get("event")
     if event and column and found.kinds.keys() != {event}:
         yield (
             f"The column {shown(column)} says what happened, so --event {shown(event)} is not used; where that column says "
             "something else: --map event="
         )
+
+
+def _said(found: "Import", live: "Live", known: "Variables | None") -> Iterator[str]:
+    """What a file says, before anything is added."""
+    from autoresearch.live import importing
+
+    yield f"{many(found.rows, 'row')}: {listed(f'{n:,} {kind}' for kind, n in found.kinds.items()) or 'nothing'}"
     if found.unused:
         yield f"Columns that are not used: {listed(found.unused)}"
     if stopped := importing.stopped(found):

@@ -184,7 +184,7 @@ def _spent(shelf: Shelf, facts: Known) -> dict[tuple[str, str], float]:
     until = facts.until if shelf.live.attribution == "hazard" else facts.until - shelf.live.window_s
     found: defaultdict[tuple[str, str], float] = defaultdict(float)
     for cell, amount in shelf.store.costs(until, facts.seen).items():
-        for at in ((CELL, cell), *parts(cell).items()):
+        for at in ((CELL, cell), *{**shelf.variables.default, **parts(cell)}.items()):
             found[at] += amount
     return found
 

@@ -98,7 +98,7 @@ def prior(own: Own) -> "Prior | None":
 
 
 class Published(Struct, frozen=True):
-    """What may be shown: the study's own files of the commit `start`, and the variables with every level that was ever approved."""
+    """What may be shown: the study's own files of the commit `start`, and the variables with every level of the file, or that was ever approved."""
 
     start: str
     variables: Variables
@@ -127,8 +127,8 @@ def published(home: Path) -> Published:
         ) from None
 
 
-def ever_shown(folder: Path) -> Variables | None:
-    """With every level that somebody may have seen: before the study began, all of the file; None where there is none that can be read."""
+def ever_had(folder: Path) -> Variables | None:
+    """With every level that there ever was: before the study began, those of the file; None where there is none that can be read."""
     try:
         return published(folder / HOME).variables
     except StudyError:

@@ -7,15 +7,18 @@ read is kept, since nothing changes it.
 
 import contextlib
 import functools
+import posixpath
+import shlex
 
 from autoresearch.errors import StudyError, WorkspaceError
 from autoresearch.git import git
 from autoresearch.live import brand, pictures, render
 from autoresearch.live.settings import Live
+from autoresearch.wording import shown
 from autoresearch.workspace import Workspace
 
 LARGEST = 1 << 20  # bytes of a text
-MOST_KEPT = 64_000_000  # bytes of what was read
+MOST_KEPT = 128_000_000  # bytes of what was read
 
 
 class Own:
@@ -28,27 +31,35 @@ class Own:
 
     def __init__(self, workspace: Workspace, start: str, live: Live) -> None:
         self.workspace, self.start, self.live = workspace, start, live
-        lines = ((path, line) for line, path in workspace.files(start) if path is not None)
-        self._names = frozenset(path for path, line in lines if line.startswith("100"))  # no links, no submodules
+        modes = {path: line[:3] for line, path in workspace.files(start) if path is not None}
+        self._names = frozenset(path for path, mode in modes.items() if mode == "100")
+        self._links = modes.keys() - self._names
         self._kept: dict[str, bytes] = {}
+        self._too_large = set[str]()
 
-    def read(self, name: str, most: int) -> bytes | None:
+    def read(self, name: str, most: int, filtered: bool = False) -> bytes | None:
         """
-        A file; None where none of that name was there.
+        A file; None where none of that name was there. `filtered`: as a checkout has it, since a large picture may be kept elsewhere.
 
         Raises:
-            StudyError: it has more than `most` bytes.
+            StudyError: it has more than `most` bytes, or is a link.
             WorkspaceError: git did not answer.
         """
+        name = posixpath.normpath(name)
+        if name in self._links:
+            raise StudyError(f"{name}: is a link, and what it leads to is in no commit; commit the file itself")
         if name not in self._names:
             return None
         if (known := self._kept.get(name)) is not None:
             return known
         at = f"{self.start}:{self.workspace.prefix}{name}"
-        size = int(git(self.workspace.folder, "cat-file", "-s", at))
-        # Filtered as a checkout is: a large picture may be kept elsewhere.
-        found = git(self.workspace.folder, "cat-file", "--filters", at) if size <= most else b""
-        if max(size, len(found)) > most:
+        size = 0 if name in self._too_large else int(git(self.workspace.folder, "cat-file", "-s", at))
+        if name in self._too_large or size > most:
+            found = None
+        else:
+            found = git(self.workspace.folder, "cat-file", "--filters" if filtered else "blob", at)
+        if found is None or len(found) > most:
+            self._too_large.add(name)
             raise StudyError(f"{name}: has more than {most:,} bytes, which is the most; make it smaller and commit it")
         if len(found) + sum(map(len, tuple(self._kept.values()))) <= MOST_KEPT:
             self._kept[name] = found
@@ -99,16 +110,17 @@ class Own:
         """A file under static/ and its kind; None for what is not there, is too large, or of no kind that a page needs."""
         kind = pictures.kind(name)
         with contextlib.suppress(StudyError, WorkspaceError):
-            if kind is not None and (found := self.read(f"static/{name}", pictures.MOST)) is not None:
+            if kind is not None and (found := self.read(f"static/{name}", pictures.MOST, True)) is not None:
                 return found, kind
         return None
 
     def left_out(self) -> list[str]:
         """Pictures that lie in the folder and not in the commit, so that nobody would see them; a sentence for each, at most three."""
         root = self.workspace.folder
-        there = sorted(path.relative_to(root).as_posix() for path in (root / "static").rglob("*") if path.is_file())
+        files = (path for path in (root / "static").rglob("*") if path.is_file() and not path.is_symlink())
+        there = sorted(path.relative_to(root).as_posix() for path in files)
         left = [name for name in there if pictures.kind(name.removeprefix("static/")) and name not in self._names]
         return [
-            f"{name} is not in the commit that the study begins from, so nobody sees it: `git add {name}` and commit it before"
+            f"{shown(name)} is not in the commit that the study begins from, so nobody sees it: `git add {shown(shlex.quote(name))}` and commit it before"
             for name in left[:3]
         ]

@@ -1,7 +1,8 @@
 """
 Where a live study stands, read from its log and its store; how it is told is in report/live.py.
 
-The store is asked for sums that it keeps, so this costs little beside the map. Where it cannot be asked, there are no figures.
+The store is asked for sums that it keeps, so this costs little beside the map; but for all that it has, which is counted anew. Where it
+cannot be asked, there are no figures.
 """
 
 import contextlib
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from autoresearch.live.store import Store
 
 
-def standing(folder: Path, study: Study, state: State) -> Standing:
-    """Of the live study in this folder, as it is now."""
+def standing(folder: Path, study: Study, state: State, whole: bool = False) -> Standing:
+    """Of the live study in this folder, as it is now; `whole`: with all that its store has."""
     live = study.need_live()
-    figures, kept, why = _asked(study.name, live, folder / HOME)
+    figures, kept, why = _asked(study.name, live, folder / HOME, whole)
     return Standing(
         live.outcome,
         live.window_hours,
@@ -38,7 +39,7 @@ def standing(folder: Path, study: Study, state: State) -> Standing:
     )
 
 
-def _asked(name: str, live: Live, home: Path) -> tuple[Figures | None, Kept | None, str]:
+def _asked(name: str, live: Live, home: Path, whole: bool) -> tuple[Figures | None, Kept | None, str]:
     """What the store says, and what it has; or why it says nothing."""
     try:
         from sqlalchemy.exc import DBAPIError
@@ -55,7 +56,7 @@ def _asked(name: str, live: Live, home: Path) -> tuple[Figures | None, Kept | No
         with contextlib.closing(house.store_of(name, live, home)) as store:
             plan = store.plan()
             found = people(store, live, atlas.latest(store, None), store.seen())
-            return Figures(*found, plan.number if plan else None), _kept(store), ""
+            return Figures(*found, plan.number if plan else None), _kept(store) if whole else None, ""
     except AutoresearchError as error:
         return None, None, str(error)
     except DBAPIError as error:

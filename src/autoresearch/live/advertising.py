@@ -13,13 +13,14 @@ from autoresearch import spreadsheet
 from autoresearch.errors import StudyError
 from autoresearch.live.brand import Brand
 from autoresearch.live.counts import parts
-from autoresearch.live.exporting import CELL, PREFIX, Rendered
+from autoresearch.live.exporting import Rendered
+from autoresearch.live.mappings import CELL, HELD, HOLDOUT, SEGMENT
 from autoresearch.live.records import Plan
 from autoresearch.live.render import Template
 from autoresearch.live.variables import Variables
 
 MOST = 20  # advertisements for each kind of people
-SEGMENT, HELD, SHARE = f"{PREFIX}segment", f"{PREFIX}held", "share"
+NAME, SHARE = "name", "share"
 
 
 class Booked(Struct, frozen=True):
@@ -38,25 +39,41 @@ def advertisements(
     most: int = MOST,
 ) -> Booked:
     """
-    A row for each, at most so many for each kind of people, and one for the holdout, which has the defaults. Shares add up to one for each kind.
+    A row for each, about so many for each kind of people, and one for the holdout, which has the defaults. Shares add up to one for each kind. Under its
+    name the account's results can be imported again.
 
     Raises:
-        StudyError: there is no plan yet, a level reads as a formula, or the rules forbid a cell.
+        StudyError: there is no plan of these words yet, a level reads as a formula, or the rules forbid a cell.
     """
     if plan is None:
         raise StudyError("there is no plan yet; `autoresearch run` makes the first one")
     made = Rendered(variables, template, rules)
+    old = StudyError(
+        "the latest plan is of other words than there are now: the next one, which a running study makes, is of these"
+    )
+    if made.of(plan.default) is None:
+        raise old
     rows = []
     for segment, shares in sorted(plan.shares.items()):
-        chosen = few({cell: share for cell, share in shares.items() if made.of(cell) is not None}, most)
+        there = {cell: share for cell, share in shares.items() if made.of(cell) is not None}
+        if not there:
+            raise old
+        chosen = few(there, most)
         told = [(plan.default, True, plan.holdout), *((cell, False, share) for cell, share in chosen.items())]
         rows += [
-            (cell, segment, held, round(share if held else (1 - plan.holdout) * share, 4), *(made.of(cell) or ()))
+            (
+                cell + HOLDOUT * held,
+                cell,
+                segment,
+                held,
+                round(share if held else (1 - plan.holdout) * share, 4),
+                *(made.of(cell) or ()),
+            )
             for cell, held, share in told
         ]
     cells = sum(map(len, plan.shares.values()))
     return Booked(
-        spreadsheet.text((CELL, SEGMENT, HELD, SHARE, *made.columns), rows), len(rows) - len(plan.shares), cells
+        spreadsheet.text((NAME, CELL, SEGMENT, HELD, SHARE, *made.columns), rows), len(rows) - len(plan.shares), cells
     )
 
 

@@ -97,7 +97,7 @@ def read(
     variables: Variables | None = None,
 ) -> Import:
     """
-    `variables`: with all levels that may have been shown, where that is known; a cell with another is wrong. `columns`: our key -> the file's column, where it has a name of its own; "" where it has none, whatever its names look like. `event`: what kind
+    `variables`: with all levels that there ever were, where that is known; a cell with another is wrong. `columns`: our key -> the file's column, where it has a name of its own; "" where it has none, whatever its names look like. `event`: what kind
     of event every row is, for files that do not say; a column that says it wins. Of a file that counts, it is the outcome that is counted.
     """
     try:
@@ -161,8 +161,7 @@ def _wrong(records: Sequence[AnyRecord], now: float, variables: Variables | None
             if own is None:
                 return CELL, f"{name} is no variable of this study; it has {', '.join(variables.variables)}"
             if level not in own.levels:
-                may = f"{name} = {level} was never shown by this study; {', '.join(own.levels)} may have been"
-                return CELL, f"{may}. `autoresearch live approve` lists what waits for your word"
+                return CELL, f"{name} = {level} is no level of this study; it has {', '.join(own.levels)}"
     return None
 
 
@@ -182,7 +181,7 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
         for name, count in Counter(header).items()
         if name and count > 1
     ]
-    there = {name.lower().replace(" ", "_").replace("-", "_"): name for name in reversed(header) if name}
+    there = {_plain(name): name for name in reversed(header) if name}
     found = {}
     for key, names in NAMES.items():
         name = next((there[one] for one in names if one in there), None)
@@ -197,9 +196,15 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
             problems.append(Problem(1, name, f"there is no such column; the file has {', '.join(header)[:300]}"))
         else:
             found[key] = name
-    if event in (COSTS, STOPS, EXPOSED):  # of all that such a table has, no count is wanted
-        for key in COUNTS:
-            found.pop(key, None)
+    if event in (
+        COSTS,
+        STOPS,
+        EXPOSED,
+    ):  # of all that such a table has, no count is wanted, and none of its words are ours
+        table_ = SHOWN in found and not NAMED & found.keys()
+        for key in (*COUNTS, *(("event", "id", "value", "why") if table_ else ())):
+            if key not in map(_ours, said):
+                found.pop(key, None)
     elif event and SHOWN in found and not NAMED & found.keys() and WON not in map(_ours, said):
         won, unclear = _won(found, there, event)
         problems += [Problem(1, "", unclear)] if unclear else []
@@ -220,6 +225,10 @@ def _columns(header: Sequence[str], said: Mapping[str, str], event: str) -> tupl
     return found, tuple(problems)
 
 
+def _plain(name: str) -> str:
+    return name.lower().replace(" ", "_").replace("-", "_")
+
+
 def _ours(key: str) -> str:
     """Our key, or one of the columns that usually hold it."""
     return next((own for own, names in NAMES.items() if key.lower() in names), key) if key not in NAMES else key
@@ -227,7 +236,8 @@ def _ours(key: str) -> str:
 
 def _won(found: Mapping[str, str], there: Mapping[str, str], event: str) -> tuple[str, str]:
     """The column of such a table that counts this outcome; or why none can be said to."""
-    own = there.get(f"{event}s".lower()) or there.get(event.lower())
+    word = _plain(event)
+    own = next((there[name] for name in (f"{word}s", word) if there.get(name) not in (None, found[SHOWN])), "")
     before = found.get(WON, "")
     if own or before.lower() in ("won", "results"):
         return own or before, ""

@@ -29,6 +29,7 @@ LONGEST = 120  # characters of a record's words
 EARLIEST, LATEST = 1e9, 4e9
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 CELL, SEGMENT, PLAN, CHANCE, HELD = "ar_cell", "ar_segment", "ar_plan", "ar_chance", "ar_held"
+HOLDOUT = " (holdout)"  # at the end of a cell, for programs that carry nothing but a name
 
 UnitOf = Callable[[str], str]  # an address or a first-party id -> its unit; see plan.unit
 Event = dict[str, Any]
@@ -220,7 +221,7 @@ def _records(
 
 def _exposure(event: Event, source: str, id: str, at: float, unit: str, cell: str) -> Exposure:
     plan, chance = _number(event, PLAN, "plan"), _number(event, CHANCE, "chance")
-    held = event.get(HELD, event.get("held", False))
+    held = event.get(HELD, event.get("held", str(event.get(CELL) or event.get("cell")).endswith(HOLDOUT)))
     return checked(
         Exposure(
             source=source,
@@ -287,7 +288,8 @@ def _cell(event: Event) -> str | None:
     if cell is None or cell == "":
         return None
     try:
-        cell_of(cell if isinstance(cell, str) else "")
+        cell = cell.removesuffix(HOLDOUT) if isinstance(cell, str) else ""
+        cell_of(cell)
     except ValueError:
         raise ValueError(
             f"{CELL} = {_told(cell)} is no cell, like cta=trial;headline=bold, in small letters and without spaces"

@@ -144,6 +144,8 @@ def table(state: State, last: int | None = None) -> Table:
 def _open(trial: Trial) -> str:
     if trial.is_baseline:
         return "defaults"
+    if trial.commit is None:
+        return "is being written"
     return "shown" if trial.approved else "waits for your word"
 
 
