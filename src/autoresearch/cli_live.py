@@ -232,7 +232,8 @@ def demonstrate(folder: Path, template: str, minutes: float) -> None:
     console.print()
     console.print(living.table(state))
     console.print()
-    console.print(drawing.table(learnt(folder)))
+    seen = learnt(folder)
+    console.print(drawing.table(seen))
     console.print()
     gains = (f"{rate:.2%} ({rate / found.start - 1:+.0%})" for rate in (found.kept, found.plan, found.best))
     console.print(
@@ -243,7 +244,7 @@ def demonstrate(folder: Path, template: str, minutes: float) -> None:
         soft_wrap=True,
         style="bold",
     )
-    write_file(folder / "map.svg", drawing.svg(learnt(folder)))
+    write_file(folder / "map.svg", drawing.svg(seen))
     console.print(
         f"Picture: {folder / 'map.svg'}. More: cd {folder} && autoresearch live map | web | log", soft_wrap=True
     )

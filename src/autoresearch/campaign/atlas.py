@@ -40,8 +40,8 @@ NOBODYS = "a file or a webhook named it, and this study never had it"
 class Place(Struct, frozen=True):
     """
     One reading (see deciding.Reading), with the words that the level stands for and what became of its trial. `word` is "unknown" where a file or
-    a webhook named a level that this study never had, and "waits" where it did one that waits for a person's word. `spent`: what cells with this level cost, of the time that is counted; of no segment, and of
-    no pair.
+    a webhook named a level that this study never had, and "waits" where it did one that waits for a person's word. `spent`: what cells with
+    this level cost, of the time that is counted; nothing of a segment, and nothing of a pair.
     """
 
     reading: Reading

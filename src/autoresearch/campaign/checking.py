@@ -12,7 +12,6 @@ from msgspec import Struct
 from autoresearch.campaign import house, tools
 from autoresearch.campaign.own import Own
 from autoresearch.errors import StudyError
-from autoresearch.live.render import problems, unknown
 from autoresearch.live.variables import FILE, check_named, parse
 from autoresearch.log import holder
 from autoresearch.session import check_start, journal
@@ -55,13 +54,8 @@ def check(folder: Path) -> Checked:
     check_named(live, variables)
     house.prior(own)
     hooks, feeds = tools.called(live, b""), tools.asked(live)
-    template, rules = own.template, own.rules
-    if template and (wrong := unknown(template, variables)):
-        raise StudyError(f"{'; '.join(wrong[:3])}; correct and commit it")
-    outcome = live.outcome if live.channel == "page" else ""
-    advice = list(problems(template, variables, outcome, rules)) if template else []
-    advice += own.left_out()
-    if rules is None:
+    advice = [*own.doubts(variables, own.rules), *own.left_out()]
+    if own.rules is None:
         advice.append("there is no brand.toml: nothing keeps a level from saying what you may not say")
     if not any(len(variable.levels) > 1 for variable in variables.variables.values()):
         advice.append(f"{FILE}: no variable has a second level, so there is nothing to find out yet")
@@ -75,7 +69,7 @@ def check(folder: Path) -> Checked:
         live.outcome,
         live.template,
         {name: len(variable.levels) for name, variable in variables.variables.items()},
-        rules is not None,
+        own.rules is not None,
         list(hooks),
         [feed.name for feed in feeds],
         "the database that live.store names" if live.store else "a file beside the log",

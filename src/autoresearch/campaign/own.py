@@ -14,6 +14,7 @@ from autoresearch.errors import StudyError, WorkspaceError
 from autoresearch.git import git
 from autoresearch.live import brand, pictures, render
 from autoresearch.live.settings import Live
+from autoresearch.live.variables import Variables
 from autoresearch.wording import shown
 from autoresearch.workspace import Workspace
 
@@ -113,6 +114,21 @@ class Own:
             if kind is not None and (found := self.read(f"static/{name}", pictures.MOST, True)) is not None:
                 return found, kind
         return None
+
+    def doubts(self, variables: Variables, rules: brand.Brand | None = None) -> tuple[str, ...]:
+        """
+        Where template and variables do not meet, or the rules forbid what they make, a sentence for each. What nobody would see may be meant, where a
+        page of the person's own asks for decisions.
+
+        Raises:
+            StudyError: the template has names that no variable has, so that it can never be shown; or as `template`.
+        """
+        if self.template is None:
+            return ()
+        if wrong := render.unknown(self.template, variables):
+            raise StudyError(f"{'; '.join(wrong[:3])}; correct and commit it")
+        outcome = self.live.outcome if self.live.channel == "page" else ""
+        return render.problems(self.template, variables, outcome, rules)
 
     def left_out(self) -> list[str]:
         """Pictures that lie in the folder and not in the commit, so that nobody would see them; a sentence for each, at most three."""

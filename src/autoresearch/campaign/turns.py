@@ -34,7 +34,6 @@ from autoresearch.lab import Lab
 from autoresearch.live import bandit, brand
 from autoresearch.live.deciding import Decision, Reading
 from autoresearch.live.records import Plan
-from autoresearch.live.render import Template, problems, unknown
 from autoresearch.live.settings import Live
 from autoresearch.live.store import Store
 from autoresearch.live.variables import FILE, Variables, check_named, key, parse
@@ -73,24 +72,8 @@ class Campaign:
         self.brand = own.rules
         check_named(self.live, self._parsed(self._text(self.opened.start)))
         self.prior = house.prior(own)
-        self._meet(own.template)
-        for left in own.left_out():
-            lab.tell(left)
-
-    def _meet(self, template: Template | None) -> None:
-        """
-        Template and variables must meet. What nobody would see may be meant, where a page of the person's own asks for decisions.
-
-        Raises:
-            StudyError: the template has names that no variable has, so that it can never be shown.
-        """
-        if template is None:
-            return
-        variables = self.variables()
-        if wrong := unknown(template, variables):
-            raise StudyError(f"{'; '.join(wrong[:3])}; correct and commit it")
-        for doubt in problems(template, variables, self.live.outcome if self.live.channel == "page" else "")[:3]:
-            self.lab.tell(doubt)
+        for doubt in (*own.doubts(self.variables())[:3], *own.left_out()):
+            lab.tell(doubt)
 
     @property
     def opened(self) -> StudyOpened:
